@@ -1,0 +1,67 @@
+// The exceptions Bobbin throws. Every message names the operation, what it was given and the way out:
+//   matmul: inner dimensions must agree; got f32[1,2] and f32[3,1]
+#pragma once
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace bobbin {
+
+/// Base of everything Bobbin throws.
+struct Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+/// Ranks, sizes or axes that do not fit together.
+struct ShapeError : Error {
+  using Error::Error;
+};
+/// A dtype the operation does not take, or dtypes that differ.
+struct DTypeError : Error {
+  using Error::Error;
+};
+/// Tensors on different devices, or a device that is not there.
+struct DeviceError : Error {
+  using Error::Error;
+};
+/// An index outside its dimension.
+struct IndexError : Error {
+  using Error::Error;
+};
+/// An argument outside its documented domain.
+struct ValueError : Error {
+  using Error::Error;
+};
+/// Misuse of the tape: a second backward, an edited saved tensor, a loss that needs no gradient.
+struct GradError : Error {
+  using Error::Error;
+};
+/// NaN or Inf found by the anomaly mode.
+struct AnomalyError : Error {
+  using Error::Error;
+};
+/// A file whose contents do not follow its format.
+struct FormatError : Error {
+  using Error::Error;
+};
+/// A file that cannot be opened, read or written.
+struct IoError : Error {
+  using Error::Error;
+};
+/// Memory that a device could not give.
+struct OutOfMemory : Error {
+  using Error::Error;
+};
+/// A CUDA or cuBLAS call that failed.
+struct CudaError : Error {
+  using Error::Error;
+};
+
+/// Throws E with the streamed parts as its message.
+template <class E, class... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+  std::ostringstream message;
+  (message << ... << parts);
+  throw E(message.str());
+}
+
+}  // namespace bobbin
