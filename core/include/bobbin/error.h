@@ -57,7 +57,7 @@ struct CudaError : Error {
 };
 
 /// Throws E with the streamed parts as its message.
-template <class E, class... Parts>
+template<class E, class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
   std::ostringstream message;
   (message << ... << parts);

@@ -1,0 +1,52 @@
+// The caching allocator: freed blocks are kept by size and handed out again, so that a training step in its
+// steady state never asks the system for memory.
+#pragma once
+#include <bobbin/device.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace bobbin {
+
+struct AllocatorStats {
+  std::int64_t bytes_live = 0;    ///< in blocks that tensors hold now
+  std::int64_t bytes_peak = 0;    ///< the most bytes_live has been since the last reset_peak
+  std::int64_t bytes_cached = 0;  ///< in freed blocks kept for the next request
+  std::int64_t system_calls = 0;  ///< times the system was asked for memory, or given it back
+};
+
+class Allocator {
+ public:
+  virtual ~Allocator() = default;
+  /// At least `bytes` bytes, aligned to 64. Throws OutOfMemory. 0 bytes give nullptr.
+  virtual void* allocate(std::size_t bytes) = 0;
+  /// Takes back what allocate(bytes) gave.
+  virtual void deallocate(void*, std::size_t bytes) noexcept = 0;
+  virtual AllocatorStats stats() const = 0;
+  virtual void reset_peak() = 0;
+  /// Gives every cached block back to the system.
+  virtual void release_cached() = 0;
+};
+
+/// The allocator of a device; lives as long as the process.
+Allocator& allocator(Device = {});
+
+/// While on, every block handed out is filled with 0xFF bytes (NaN as a float), so that an element a kernel
+/// forgets to write shows. For tests.
+void poison_allocations(bool on);
+
+/// The memory of one tensor and its views, with a count of in-place edits.
+struct Storage {
+  Storage(std::size_t bytes, Device device);
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  void* data;
+  std::size_t bytes;
+  Device device;
+  std::uint64_t version = 0;  ///< grows with every in-place edit; a saved tensor that sees it change throws
+};
+
+}  // namespace bobbin

@@ -1,0 +1,35 @@
+// Where a tensor's elements live.
+#pragma once
+#include <bobbin/config.h>
+
+#include <cstdint>
+#include <iosfwd>
+#include <string>
+#include <string_view>
+
+namespace bobbin {
+
+struct Device {
+  enum class Kind : std::uint8_t { cpu, cuda };
+  Kind kind = Kind::cpu;
+  std::int16_t index = 0;  ///< which GPU; 0 for the CPU
+
+  static constexpr Device cpu() { return {}; }
+  static constexpr Device cuda(int index = 0) { return {Kind::cuda, static_cast<std::int16_t>(index)}; }
+  /// Reads "cpu", "cuda" or "cuda:N"; throws ValueError on anything else.
+  static Device parse(std::string_view);
+
+  constexpr bool is_cpu() const { return kind == Kind::cpu; }
+  constexpr bool is_cuda() const { return kind == Kind::cuda; }
+  friend constexpr bool operator==(Device, Device) = default;
+};
+
+std::ostream& operator<<(std::ostream&, Device);
+
+/// Whether a CUDA device can be used now; if not, `why` (when given) says why not.
+bool cuda_available(std::string* why = nullptr);
+
+/// Throws DeviceError, saying why, unless tensors can be made on d.
+void require(Device d);
+
+}  // namespace bobbin

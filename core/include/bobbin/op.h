@@ -1,0 +1,279 @@
+// What an operation is. One struct defines it: its attributes are fields, and its members are
+//
+//   static constexpr std::string_view name;      also how errors begin
+//   static constexpr Saves saves;                what its derivative reads (or: Saves saves(Needs) const)
+//   TensorSpec infer(Inputs) const;              every check, and the result's spec; no mathematics
+//   void cpu(Inputs, Tensor& out) const;         the kernels; `out` is fresh, row-major and uninitialised
+//   void cuda(Inputs, Tensor& out) const;        optional
+//   Grads vjp(const Vjp&) const;                 written with public operations (ops.h)
+//   static std::vector<Sample> samples();        calls the tests and the gradient checker make
+//
+// A view operation has `Tensor view(const Tensor& x) const` in place of infer and the kernels. One without a
+// derivative says `static constexpr bool differentiable = false`. One whose kernels read strides says
+// `static constexpr bool strided = true`; the others get contiguous inputs. One that leaves the derivative
+// something besides inputs and output has `std::vector<TensorSpec> aux(Inputs) const`, and its kernels take a
+// further `std::span<Tensor>`, empty when nothing is recorded. One whose derivative is that of another tape
+// has `Tensor replay(const Vjp&) const` in place of vjp: the walk goes on through the tensor it returns.
+#pragma once
+#include <bobbin/tape.h>
+
+#include <concepts>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bobbin {
+
+using Inputs = std::span<const Tensor>;
+using Grads = std::vector<Tensor>;  ///< one an input; undefined: no gradient
+
+/// Which inputs need a gradient. Those from the 63rd on share a bit.
+struct Needs {
+  std::uint64_t bits = 0;
+  static constexpr std::uint64_t bit(int i) { return std::uint64_t{1} << (i < 62 ? i : 62); }
+  constexpr void add(int i) { bits |= bit(i); }
+  constexpr bool any() const { return bits != 0; }
+  constexpr bool operator[](int i) const { return (bits & bit(i)) != 0; }
+};
+
+/// Which tensors the tape keeps for a derivative. `saves` may be a function of what is needed: a product
+/// keeps one factor only where the other needs a gradient.
+struct Saves {
+  std::uint64_t bits = 0;
+  static const Saves none, output, inputs;
+  static constexpr Saves input(int i) { return {Needs::bit(i)}; }
+  friend constexpr Saves operator|(Saves a, Saves b) { return {a.bits | b.bits}; }
+  constexpr bool has(Saves s) const { return (bits & s.bits) != 0; }
+};
+inline constexpr Saves Saves::none{0};
+inline constexpr Saves Saves::output{std::uint64_t{1} << 63};
+inline constexpr Saves Saves::inputs{~(std::uint64_t{1} << 63)};
+
+/// What a derivative is computed from.
+class Vjp {
+ public:
+  Vjp(Node& node, const Tensor& grad) : grad(grad), node_(node) {}
+  const Tensor& grad;  ///< the cotangent of the output, of its shape and dtype
+
+  /// A saved tensor. Throws GradError when it was edited since; std::logic_error when `saves` leaves it out.
+  const Tensor& input(int i) const;
+  Tensor output() const;
+  const Tensor& aux(int i) const;
+  /// Whether input i was kept (and was not left out).
+  bool has_input(int i) const { return bool(node_.inputs[static_cast<std::size_t>(i)].tensor); }
+  int count() const { return static_cast<int>(node_.edges.size()); }  ///< of inputs
+  /// Whether input i needs a gradient; if it does, its spec is known.
+  bool needs(int i) const { return node_.edges[static_cast<std::size_t>(i)] != nullptr; }
+  const TensorSpec& spec(int i) const;
+
+ private:
+  Node& node_;
+};
+
+/// One call of an operation, for the tests and the checkers. Random inputs come from the default generator,
+/// so that a fresh seed gives fresh inputs.
+struct Sample {
+  std::string note;
+  std::vector<Tensor> inputs;
+  std::function<Tensor(Inputs)> call;
+  /// The message the call must throw, for an invalid call; what follows is then unused.
+  std::string throws = {};
+  /// Whether derivatives are compared with finite differences here: false at kinks and at infinities.
+  bool differentiable = true;
+};
+
+template<class T>
+concept ViewOperator = requires(const T& op, const Tensor& x) {
+  { op.view(x) } -> std::same_as<Tensor>;
+};
+template<class T>
+concept AuxOperator = requires(const T& op, Inputs x, Tensor& y, std::span<Tensor> aux) {
+  { op.aux(x) } -> std::same_as<std::vector<TensorSpec>>;
+  op.cpu(x, y, aux);
+};
+template<class T>
+concept ComputeOperator = AuxOperator<T> || requires(const T& op, Inputs x, Tensor& y) {
+  op.cpu(x, y);
+};
+template<class T>
+concept HasVjp = requires(const T& op, const Vjp& v) {
+  { op.vjp(v) } -> std::same_as<Grads>;
+};
+template<class T>
+concept HasReplay = requires(const T& op, const Vjp& v) {
+  { op.replay(v) } -> std::same_as<Tensor>;
+};
+template<class T>
+concept HasCuda = requires(const T& op, Inputs x, Tensor& y) {
+  op.cuda(x, y);
+}
+|| requires(const T& op, Inputs x, Tensor& y, std::span<Tensor> aux) {
+  op.cuda(x, y, aux);
+};
+template<class T>
+concept DeclaredConstant = requires {
+  requires !T::differentiable;
+};
+
+/// What `record` takes: a name, kernels or a view, and a derivative or the word that there is none.
+template<class T>
+concept Operator = std::copy_constructible<T> && requires {
+  { T::name } -> std::convertible_to<std::string_view>;
+} &&(ViewOperator<T> || (ComputeOperator<T> &&
+                         requires(const T& op, Inputs x) {
+                           { op.infer(x) } -> std::same_as<TensorSpec>;
+                         })) &&
+    (HasVjp<T> || HasReplay<T> || DeclaredConstant<T>);
+
+namespace detail {
+[[noreturn]] void no_cuda_kernel(std::string_view op);
+[[noreturn]] void unreachable(std::string_view op);
+}  // namespace detail
+
+/// An operation with its type erased. What a kind of operation does not have stays as it is here.
+class OpBase {
+ public:
+  virtual ~OpBase() = default;
+  virtual std::string_view name() const = 0;
+  /// A node that holds a copy of the operation.
+  virtual std::shared_ptr<Node> make_node(TensorSpec) const = 0;
+  virtual bool is_view() const { return false; }
+  virtual bool strided() const { return false; }
+  virtual bool differentiable() const { return true; }
+  virtual bool any_device() const { return false; }
+  virtual Saves saves(Needs) const { return Saves::inputs; }
+  virtual Tensor view(const Tensor&) const { detail::unreachable(name()); }
+  virtual TensorSpec infer(Inputs) const { detail::unreachable(name()); }
+  virtual std::vector<TensorSpec> aux(Inputs) const { return {}; }
+  virtual void run(Inputs, Tensor&, std::span<Tensor>) const { detail::unreachable(name()); }
+  virtual Grads vjp(const Vjp&) const { detail::unreachable(name()); }
+  virtual Tensor replay(const Vjp&) const { return {}; }
+};
+
+namespace detail {
+
+/// A node and its operation in one allocation.
+template<class Model>
+struct OpNode final : Node {
+  OpNode(TensorSpec s, const Model& m) : Node(std::move(s)), model(m) { op = &model; }
+  Model model;
+};
+
+/// Puts `out` on the tape as what `op` made of `inputs`.
+void attach(const OpBase& op, Inputs inputs, Tensor& out, std::span<const Tensor> aux = {});
+
+template<Operator T>
+class OpModel final : public OpBase {
+ public:
+  explicit OpModel(T op) : op_(std::move(op)) {}
+  std::string_view name() const override { return T::name; }
+  bool is_view() const override { return ViewOperator<T>; }
+  bool differentiable() const override { return HasVjp<T> || HasReplay<T>; }
+  bool strided() const override {
+    if constexpr (requires { T::strided; }) return T::strided;
+    return false;
+  }
+  bool any_device() const override {
+    if constexpr (requires { T::any_device; }) return T::any_device;
+    return false;
+  }
+  Saves saves([[maybe_unused]] Needs needs) const override {
+    if constexpr (requires { op_.saves(needs); })
+      return op_.saves(needs);
+    else if constexpr (requires { T::saves; })
+      return T::saves;
+    else
+      return Saves::none;
+  }
+  Tensor view([[maybe_unused]] const Tensor& x) const override {
+    if constexpr (ViewOperator<T>)
+      return op_.view(x);
+    else
+      unreachable(T::name);
+  }
+  TensorSpec infer([[maybe_unused]] Inputs x) const override {
+    if constexpr (ViewOperator<T>)
+      unreachable(T::name);
+    else
+      return op_.infer(x);
+  }
+  std::vector<TensorSpec> aux([[maybe_unused]] Inputs x) const override {
+    if constexpr (AuxOperator<T>)
+      return op_.aux(x);
+    else
+      return {};
+  }
+  void run([[maybe_unused]] Inputs x, Tensor& y, [[maybe_unused]] std::span<Tensor> aux) const override {
+    if constexpr (ViewOperator<T>) {
+      unreachable(T::name);
+    } else if (y.device().is_cpu()) {
+      if constexpr (AuxOperator<T>)
+        op_.cpu(x, y, aux);
+      else
+        op_.cpu(x, y);
+    } else {
+#if BOBBIN_HAS_CUDA
+      if constexpr (HasCuda<T> && AuxOperator<T>)
+        return op_.cuda(x, y, aux);
+      else if constexpr (HasCuda<T>)
+        return op_.cuda(x, y);
+#endif
+      no_cuda_kernel(T::name);
+    }
+  }
+  Grads vjp([[maybe_unused]] const Vjp& v) const override {
+    if constexpr (HasVjp<T>)
+      return op_.vjp(v);
+    else
+      unreachable(T::name);
+  }
+  Tensor replay([[maybe_unused]] const Vjp& v) const override {
+    if constexpr (HasReplay<T>)
+      return op_.replay(v);
+    else
+      return {};
+  }
+  std::shared_ptr<Node> make_node(TensorSpec spec) const override {
+    return std::make_shared<OpNode<OpModel>>(std::move(spec), *this);
+  }
+
+ private:
+  T op_;
+};
+
+Tensor record(const OpBase&, Inputs);
+}  // namespace detail
+
+/// Runs the operation on the inputs and, where one of them needs a gradient, puts it on the tape.
+/// An undefined input is an optional one left out. Throws what `infer` throws, and DeviceError.
+template<Operator T>
+Tensor record(T op, Inputs inputs) {
+  return detail::record(detail::OpModel<T>(std::move(op)), inputs);
+}
+template<Operator T>
+Tensor record(T op, std::initializer_list<Tensor> inputs) {
+  return record(std::move(op), Inputs(inputs.begin(), inputs.size()));
+}
+
+/// An entry of the catalogue.
+struct OpInfo {
+  std::string_view name;
+  bool has_cuda = false;
+  bool differentiable = false;
+  std::vector<Sample> (*samples)() = nullptr;
+};
+
+template<Operator T>
+OpInfo op_info() {
+  OpInfo info{T::name, HasCuda<T> || ViewOperator<T>, HasVjp<T>, nullptr};
+  if constexpr (requires {
+                  { T::samples() } -> std::same_as<std::vector<Sample>>;
+                })
+    info.samples = &T::samples;
+  return info;
+}
+
+}  // namespace bobbin

@@ -1,0 +1,28 @@
+// A small persistent team of threads that share fixed tiles of work, so that results do not depend on how
+// many threads there are.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+namespace bobbin {
+
+/// Threads that CPU kernels use: $BOBBIN_NUM_THREADS, else the number of processors this process may run on.
+int num_threads();
+/// Throws ValueError unless 1 <= n <= 1024.
+void set_num_threads(int n);
+
+namespace detail {
+void run_tiles(std::int64_t tiles, void (*call)(void*, std::int64_t), void* f);
+}
+
+/// Calls f(tile) once for each tile in [0, tiles), on several threads where that pays. Tiles must not depend
+/// on each other. The first exception a tile throws is rethrown here once all tiles have stopped. A call from
+/// inside a tile runs on that thread alone.
+template<class F>
+void parallel_for(std::int64_t tiles, F&& f) {
+  auto call = [](void* p, std::int64_t tile) { (*static_cast<std::remove_reference_t<F>*>(p))(tile); };
+  detail::run_tiles(tiles, call, const_cast<void*>(static_cast<const void*>(std::addressof(f))));
+}
+
+}  // namespace bobbin

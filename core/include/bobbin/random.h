@@ -1,0 +1,34 @@
+// Random numbers, counter-based (Philox4x32-10): element i of a draw depends on the seed, the draw's offset
+// and i alone, never on the device, the number of threads or the shape's strides.
+#pragma once
+#include <bobbin/tensor.h>
+
+#include <cstdint>
+
+namespace bobbin {
+
+/// A stream of draws: a seed, and how many draws were made.
+struct Generator {
+  std::uint64_t seed = 0;
+  std::uint64_t draws = 0;
+};
+
+/// The generator of this thread that draws use.
+Generator& default_generator();
+/// Restarts this thread's generator.
+void manual_seed(std::uint64_t seed);
+
+/// Uniform on [0, 1); floating dtypes (DTypeError).
+Tensor rand(const Shape&, DType = DType::f32, Device = {});
+/// Uniform on [low, high).
+Tensor uniform(const Shape&, double low, double high, DType = DType::f32, Device = {});
+/// Standard normal, by Box and Muller's transformation.
+Tensor randn(const Shape&, DType = DType::f32, Device = {});
+/// Uniform integers of [low, high). Throws ValueError unless low < high.
+Tensor randint(std::int64_t low, std::int64_t high, const Shape&, DType = DType::i64, Device = {});
+/// 1 with probability p, else 0. Throws ValueError unless 0 <= p <= 1.
+Tensor bernoulli(const Shape&, double p, DType = DType::f32, Device = {});
+/// A random order of 0 ... n-1, as i64.
+Tensor randperm(std::int64_t n, Device = {});
+
+}  // namespace bobbin

@@ -1,0 +1,21 @@
+// The safetensors format: named tensors in one file, as the Python package of that name reads and writes it.
+#pragma once
+#include <bobbin/tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+namespace bobbin {
+
+struct TensorFile {
+  std::map<std::string, Tensor> tensors;
+  std::map<std::string, std::string> metadata;
+};
+
+/// Writes atomically: a temporary file in the same directory, flushed to disk, then renamed. Throws IoError.
+void save_safetensors(const std::filesystem::path&, const TensorFile&);
+/// Reads a whole file into CPU tensors. Throws IoError, or FormatError naming the file and what is wrong.
+TensorFile load_safetensors(const std::filesystem::path&);
+
+}  // namespace bobbin

@@ -1,0 +1,106 @@
+// Shapes, strides and what is known of a tensor without its elements.
+#pragma once
+#include <bobbin/device.h>
+#include <bobbin/dtype.h>
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <iosfwd>
+#include <span>
+#include <string>
+
+namespace bobbin {
+
+/// The largest number of dimensions a tensor may have.
+inline constexpr int max_rank = 8;
+
+/// Up to max_rank integers held in place: sizes, strides or axes. Longer ones throw ShapeError.
+class Dims {
+ public:
+  constexpr Dims() = default;
+  constexpr Dims(std::initializer_list<std::int64_t> v) { assign(v.begin(), v.size()); }
+  constexpr explicit Dims(std::span<const std::int64_t> v) { assign(v.data(), v.size()); }
+  static constexpr Dims filled(int rank, std::int64_t value) {
+    Dims d;
+    for (int i = 0; i < rank; ++i) d.push_back(value);
+    return d;
+  }
+
+  constexpr int size() const { return size_; }
+  constexpr bool empty() const { return size_ == 0; }
+  constexpr std::int64_t& operator[](int i) { return v_[static_cast<std::size_t>(i)]; }
+  constexpr std::int64_t operator[](int i) const { return v_[static_cast<std::size_t>(i)]; }
+  constexpr std::int64_t back() const { return (*this)[size_ - 1]; }
+  constexpr const std::int64_t* begin() const { return v_.data(); }
+  constexpr const std::int64_t* end() const { return v_.data() + size_; }
+  constexpr std::int64_t* begin() { return v_.data(); }
+  constexpr std::int64_t* end() { return v_.data() + size_; }
+  constexpr void push_back(std::int64_t x) {
+    if (size_ == max_rank) too_long();
+    v_[static_cast<std::size_t>(size_++)] = x;
+  }
+  constexpr void insert(int at, std::int64_t x) {
+    push_back(x);
+    for (int i = size_ - 1; i > at; --i) std::swap((*this)[i], (*this)[i - 1]);
+  }
+  constexpr void erase(int at) {
+    for (int i = at; i + 1 < size_; ++i) (*this)[i] = (*this)[i + 1];
+    --size_;
+  }
+  constexpr bool contains(std::int64_t x) const {
+    for (auto y : *this)
+      if (x == y) return true;
+    return false;
+  }
+  friend constexpr bool operator==(const Dims& a, const Dims& b) {
+    if (a.size_ != b.size_) return false;
+    for (int i = 0; i < a.size_; ++i)
+      if (a[i] != b[i]) return false;
+    return true;
+  }
+
+ private:
+  constexpr void assign(const std::int64_t* p, std::size_t n) {
+    if (n > static_cast<std::size_t>(max_rank)) too_long();
+    for (std::size_t i = 0; i < n; ++i) v_[i] = p[i];
+    size_ = static_cast<int>(n);
+  }
+  [[noreturn]] static void too_long();
+
+  std::array<std::int64_t, max_rank> v_{};
+  int size_ = 0;
+};
+
+using Shape = Dims;
+using Strides = Dims;
+using Axes = Dims;
+
+std::ostream& operator<<(std::ostream&, const Dims&);  ///< "[2,3]"
+
+/// The number of elements of a shape. Throws ShapeError on a negative size or past 2^63.
+std::int64_t numel(const Shape&);
+
+/// Row-major strides, in elements.
+Strides contiguous_strides(const Shape&);
+
+/// The shape both broadcast to, by NumPy's rule; throws ShapeError naming `op`.
+Shape broadcast(std::string_view op, const Shape& a, const Shape& b);
+
+/// An axis counted from the end when negative, checked: throws ShapeError naming `op`.
+int normalize_axis(std::string_view op, std::int64_t axis, int rank);
+
+/// Distinct axes, sorted, counted from the end when negative; no axes means all of them.
+Axes normalize_axes(std::string_view op, const Axes&, int rank);
+
+/// What is known of a tensor without its elements.
+struct TensorSpec {
+  Shape shape;
+  DType dtype = DType::f32;
+  Device device;
+  friend bool operator==(const TensorSpec&, const TensorSpec&) = default;
+};
+
+std::ostream& operator<<(std::ostream&, const TensorSpec&);  ///< "f32[2,3]", "f32[2,3]@cuda:0"
+
+}  // namespace bobbin

@@ -1,0 +1,81 @@
+// The tape: each recorded operation leaves a Node that knows its inputs' nodes and what its derivative needs.
+// There is no global graph; a tape lives as long as tensors refer to it.
+#pragma once
+#include <bobbin/tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+namespace bobbin {
+
+class OpBase;
+
+/// A tensor kept for the derivative, with the version of its storage when it was kept.
+struct Saved {
+  Tensor tensor;
+  std::uint64_t version = 0;
+};
+
+/// One step on the tape: a recorded operation, or a leaf (no op).
+struct Node : std::enable_shared_from_this<Node> {
+  explicit Node(TensorSpec);
+  virtual ~Node();  // releases long chains in constant stack
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  bool is_leaf() const { return op == nullptr; }
+  /// Drops the saved tensors and the way to the producers.
+  void release();
+
+  const OpBase* op = nullptr;                ///< owned by the node itself; null for a leaf
+  std::vector<std::shared_ptr<Node>> edges;  ///< a producer for each input; null where no gradient is needed
+  std::vector<Saved> inputs, aux;            ///< undefined where the derivative does not read it
+  Saved output;                              ///< without its node, which would be a cycle
+  TensorSpec spec;                           ///< of the output
+  std::uint64_t sequence;                    ///< process-wide order of creation; the walk goes down it
+  Tensor grad;                               ///< leaves, and retain_grad
+  std::vector<std::pair<int, Hook>> hooks;
+  bool keeps_grad = false;
+  bool released = false;
+};
+
+/// Whether operations on this thread are recorded now.
+bool grad_enabled();
+
+/// RAII: sets whether operations on this thread are recorded.
+class GradMode {
+ public:
+  explicit GradMode(bool on);
+  ~GradMode();
+  GradMode(const GradMode&) = delete;
+  GradMode& operator=(const GradMode&) = delete;
+
+ private:
+  bool before_;
+};
+
+/// RAII: nothing is recorded on this thread while it lives.
+struct NoGrad : GradMode {
+  NoGrad() : GradMode(false) {}
+};
+
+/// RAII: while it lives, the first operation on this thread whose result or gradient holds NaN or Inf throws
+/// AnomalyError, which names the operation and the flat index. Reads every result: slow.
+class AnomalyMode {
+ public:
+  AnomalyMode();
+  ~AnomalyMode();
+  AnomalyMode(const AnomalyMode&) = delete;
+  AnomalyMode& operator=(const AnomalyMode&) = delete;
+  static bool enabled();
+
+ private:
+  bool before_;
+};
+
+/// Throws AnomalyError, beginning with `what`, if x holds NaN or Inf.
+void check_finite(std::string_view what, const Tensor& x);
+
+}  // namespace bobbin

@@ -1,0 +1,205 @@
+// Tensor: a handle on a strided view of a storage, with its place on the tape. Copying the handle copies no
+// elements. Operations are free functions (ops.h); here are construction, inspection and data movement.
+#pragma once
+#include <bobbin/allocator.h>
+#include <bobbin/error.h>
+#include <bobbin/shape.h>
+
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace bobbin {
+
+class Tensor;
+struct Node;
+
+/// Sees the gradient of a tensor when it is complete; may return a replacement (undefined: keep it).
+using Hook = std::function<Tensor(const Tensor& grad)>;
+
+namespace detail {
+struct TensorImpl {
+  TensorSpec spec;
+  Strides strides;          // in elements
+  std::int64_t offset = 0;  // of the first element in the storage, in elements
+  std::shared_ptr<Storage> storage;
+  std::shared_ptr<Node> node;  // null: needs no gradient
+};
+}  // namespace detail
+
+class Tensor {
+ public:
+  /// An undefined tensor: no shape, no elements. Stands for "no gradient" and "argument left out".
+  Tensor() = default;
+  explicit operator bool() const { return impl_ != nullptr; }
+
+  const TensorSpec& spec() const { return impl().spec; }
+  const Shape& shape() const { return impl().spec.shape; }
+  const Strides& strides() const { return impl().strides; }
+  DType dtype() const { return impl().spec.dtype; }
+  Device device() const { return impl().spec.device; }
+  int rank() const { return shape().size(); }
+  /// The size of an axis, counted from the end when negative. Throws ShapeError.
+  std::int64_t size(int axis) const { return shape()[normalize_axis("size", axis, rank())]; }
+  std::int64_t numel() const { return bobbin::numel(shape()); }
+  bool is_contiguous() const;
+
+  /// The elements, row-major. Throws unless T is the dtype's C++ type, and the tensor is contiguous and on
+  /// the CPU; `contiguous`, `to` (ops.h) and `to_vector` lead there.
+  template<Element T>
+  std::span<const T> data() const {
+    return {static_cast<const T*>(checked_data(dtype_of<T>())), static_cast<std::size_t>(numel())};
+  }
+  /// The same for writing, on the CPU; counts as an in-place edit.
+  template<Element T>
+  std::span<T> mutable_data() {
+    guard_edit("mutable_data");
+    return {static_cast<T*>(checked_data(dtype_of<T>())), static_cast<std::size_t>(numel())};
+  }
+  /// Address of the first element, on whichever device. No check, no edit counted: for kernels.
+  void* raw() const {
+    return static_cast<char*>(impl_->storage->data) + impl_->offset * size_of(impl_->spec.dtype);
+  }
+
+  /// All elements in row-major order, converted to T. Copies from the device and waits for it.
+  template<Element T>
+  std::vector<T> to_vector() const {
+    std::unique_ptr<T[]> v(new T[static_cast<std::size_t>(numel())]);  // vector<bool> has no data()
+    read_as(dtype_of<T>(), v.get());
+    return std::vector<T>(v.get(), v.get() + numel());
+  }
+  /// The only element, converted to T. Throws ShapeError unless numel() is 1. Waits for the device.
+  template<Element T = double>
+  T item() const {
+    check_single();
+    T v;
+    read_as(dtype_of<T>(), &v);
+    return v;
+  }
+  /// One element by its index, as a double. Throws IndexError. Slow: for looking, not for computing.
+  double at(const Dims& index) const;
+
+  /// Overwrites all elements (in-place edit). Throws GradError while recording, if this tensor needs a
+  /// gradient.
+  Tensor& fill_(double value);
+  /// Overwrites all elements with those of `source`, broadcast and converted, from any device.
+  Tensor& copy_(const Tensor& source);
+  /// In-place edits of the storage so far, through any view of it.
+  std::uint64_t version() const { return impl().storage->version; }
+
+  bool requires_grad() const { return impl().node != nullptr; }
+  /// Makes this tensor a leaf whose gradient `backward` accumulates (floating dtypes only), or ends that.
+  /// Throws GradError when the tensor was computed by a recorded operation.
+  Tensor& set_requires_grad(bool on = true);
+  bool is_leaf() const;
+  /// What backward accumulated here; undefined before. Never itself on the tape.
+  Tensor grad() const;
+  void set_grad(Tensor grad);
+  /// Lets backward keep the gradient of a tensor that is not a leaf.
+  void retain_grad();
+  /// Registers a hook on this tensor's gradient; hooks run in order. Returns a number for remove_hook.
+  int register_hook(Hook);
+  void remove_hook(int);
+  /// The same elements without a place on the tape.
+  Tensor detach() const;
+
+  /// Whether no other handle, view or saved tensor shares the elements.
+  bool is_sole_owner() const { return impl_.use_count() == 1 && impl_->storage.use_count() == 1; }
+  /// A view of the same storage: strides and offset (from the storage's start) in elements. No check.
+  Tensor alias(const Shape&, const Strides&, std::int64_t offset) const;
+  std::int64_t offset() const { return impl().offset; }
+  const std::shared_ptr<Storage>& storage() const { return impl().storage; }
+  const std::shared_ptr<Node>& node() const { return impl().node; }
+  /// Puts the tensor at a place on the tape: for `record` and the engine.
+  void set_node(std::shared_ptr<Node> n) { impl_->node = std::move(n); }
+
+ private:
+  friend Tensor empty(const TensorSpec&);
+  const detail::TensorImpl& impl() const {
+    if (!impl_) undefined();
+    return *impl_;
+  }
+  [[noreturn]] static void undefined();
+  void* checked_data(DType) const;
+  void check_single() const;
+  void read_as(DType, void* out) const;
+  void guard_edit(std::string_view what);
+
+  std::shared_ptr<detail::TensorImpl> impl_;
+};
+
+/// Row-major and uninitialised. Throws ShapeError, DeviceError, OutOfMemory.
+Tensor empty(const TensorSpec&);
+inline Tensor empty(const Shape& s, DType t = DType::f32, Device d = {}) {
+  return empty(TensorSpec{s, t, d});
+}
+Tensor full(const Shape&, double value, DType = DType::f32, Device = {});
+inline Tensor zeros(const Shape& s, DType t = DType::f32, Device d = {}) {
+  return full(s, 0, t, d);
+}
+inline Tensor ones(const Shape& s, DType t = DType::f32, Device d = {}) {
+  return full(s, 1, t, d);
+}
+inline Tensor empty_like(const Tensor& x) {
+  return empty(x.spec());
+}
+inline Tensor full_like(const Tensor& x, double v) {
+  return full(x.shape(), v, x.dtype(), x.device());
+}
+inline Tensor zeros_like(const Tensor& x) {
+  return full_like(x, 0);
+}
+inline Tensor ones_like(const Tensor& x) {
+  return full_like(x, 1);
+}
+/// start, start + step, ... up to but not including stop.
+Tensor arange(double start, double stop, double step = 1, DType = DType::i64, Device = {});
+inline Tensor arange(std::int64_t n, DType t = DType::i64) {
+  return arange(0, static_cast<double>(n), 1, t);
+}
+/// n evenly spaced values from first to last, both included.
+Tensor linspace(double first, double last, std::int64_t n, DType = DType::f32, Device = {});
+/// The n x n identity matrix.
+Tensor eye(std::int64_t n, DType = DType::f32, Device = {});
+
+/// A number, or a braced list of lists of the same length: what `tensor` is made of.
+class Nested {
+ public:
+  Nested(double v) : values_{v} {}
+  Nested(std::initializer_list<Nested>);
+  const Shape& shape() const { return shape_; }
+  const std::vector<double>& values() const { return values_; }
+
+ private:
+  Shape shape_;
+  std::vector<double> values_;
+};
+/// tensor({{1, 2, 3}, {1, 3, 5}}) is f32[2,3]. Throws ShapeError when lists differ in length.
+Tensor tensor(const Nested&, DType = DType::f32, Device = {});
+
+/// Copies a span or any range of elements; the dtype is that of the element type, and the shape, when given,
+/// must hold as many (default: one dimension).
+template<std::ranges::input_range R>
+requires Element<std::remove_cvref_t<std::ranges::range_reference_t<R>>> Tensor
+from_range(R&& range, std::optional<Shape> shape = {}) {
+  using T = std::remove_cvref_t<std::ranges::range_reference_t<R>>;
+  std::vector<T> copy;
+  for (auto&& x : range) copy.push_back(x);
+  const auto n = static_cast<std::int64_t>(copy.size());
+  if (!shape) shape = Shape{n};
+  if (numel(*shape) != n) fail<ShapeError>("from_range: shape ", *shape, " does not hold ", n, " elements");
+  Tensor t = empty(*shape, dtype_of<T>());
+  std::ranges::copy(copy, t.mutable_data<T>().begin());
+  return t;
+}
+
+/// Shape and dtype on the first line, then the values, long axes elided: for people.
+std::ostream& operator<<(std::ostream&, const Tensor&);
+std::string to_string(const Tensor&);
+
+}  // namespace bobbin

@@ -1,0 +1,146 @@
+#include <bobbin/error.h>
+#include <bobbin/parallel.h>
+#include <immintrin.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace bobbin {
+namespace {
+
+int default_threads() {
+  if (const char* v = std::getenv("BOBBIN_NUM_THREADS"))
+    if (const int n = std::atoi(v); n >= 1 && n <= 1024) return n;
+  cpu_set_t set;  // honours taskset and containers, which hardware_concurrency may not
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+struct Job {
+  void (*call)(void*, std::int64_t);
+  void* f;
+  std::int64_t tiles;
+  std::atomic<std::int64_t> next = 0;
+  std::atomic<bool> failed = false;
+  std::exception_ptr error = nullptr;  // written by the one thread that sets `failed` first
+
+  void run() {
+    for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tiles;) {
+      try {
+        call(f, i);
+      } catch (...) {
+        if (!failed.exchange(true)) error = std::current_exception();
+        next.store(tiles, std::memory_order_relaxed);
+      }
+    }
+  }
+};
+
+thread_local bool inside_tile = false;
+
+// Workers look for a job for a short while, then sleep: a team that spins takes the cores that others need.
+class Team {
+ public:
+  explicit Team(int threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  }
+  ~Team() {
+    {
+      std::lock_guard lock(mutex_);
+      stop_ = true;
+      epoch_.fetch_add(1);
+    }
+    wake_.notify_all();
+    for (auto& w : workers_) w.join();
+  }
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  void run(Job& job) {
+    {
+      std::lock_guard lock(mutex_);
+      job_ = &job;
+      epoch_.fetch_add(1);
+    }
+    if (sleeping_.load() > 0) wake_.notify_all();
+    job.run();
+    {
+      std::lock_guard lock(mutex_);
+      job_ = nullptr;  // who has not come by now is not needed
+    }
+    for (int spin = 0; active_.load() > 0; ++spin) spin < 1000 ? _mm_pause() : std::this_thread::yield();
+  }
+
+ private:
+  void work() {
+    inside_tile = true;
+    std::uint64_t seen = 0;
+    for (;;) {
+      for (int spin = 0; spin < 200 && epoch_.load(std::memory_order_relaxed) == seen; ++spin) _mm_pause();
+      std::unique_lock lock(mutex_);
+      ++sleeping_;
+      wake_.wait(lock, [&] { return epoch_.load() != seen; });
+      --sleeping_;
+      seen = epoch_.load();
+      if (stop_) return;
+      Job* job = job_;
+      if (!job) continue;
+      ++active_;
+      lock.unlock();
+      job->run();
+      --active_;
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<std::uint64_t> epoch_ = 0;
+  std::atomic<int> active_ = 0, sleeping_ = 0;
+  Job* job_ = nullptr;
+  bool stop_ = false;
+  std::vector<std::thread> workers_;
+};
+
+std::mutex team_mutex;  // held by whoever uses the team: one region at a time
+std::unique_ptr<Team> team;
+std::atomic<int> wanted = 0;
+
+}  // namespace
+
+int num_threads() {
+  int n = wanted.load(std::memory_order_relaxed);
+  if (n == 0) wanted = n = default_threads();
+  return n;
+}
+
+void set_num_threads(int n) {
+  if (n < 1 || n > 1024) fail<ValueError>("set_num_threads: expected 1 to 1024; got ", n);
+  wanted = n;
+}
+
+void detail::run_tiles(std::int64_t tiles, void (*call)(void*, std::int64_t), void* f) {
+  if (tiles <= 0) return;
+  const int threads = num_threads();
+  std::unique_lock lock(team_mutex, std::defer_lock);
+  if (tiles == 1 || threads == 1 || inside_tile || !lock.try_lock()) {
+    for (std::int64_t i = 0; i < tiles; ++i) call(f, i);
+    return;
+  }
+  if (!team || team->size() != threads) {
+    team.reset();
+    team = std::make_unique<Team>(threads);
+  }
+  Job job{call, f, tiles};
+  inside_tile = true;
+  team->run(job);
+  inside_tile = false;
+  if (job.error) std::rethrow_exception(job.error);
+}
+
+}  // namespace bobbin

@@ -1,0 +1,48 @@
+// Philox4x32-10: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
+// Shared by g++ and nvcc.
+#pragma once
+#include <bobbin/dtype.h>
+
+#include <cstdint>
+
+namespace bobbin {
+
+struct Philox {
+  std::uint64_t seed, draw;
+
+  struct Block {
+    std::uint32_t v[4];
+  };
+  /// Block number `index` of the draw: four independent 32-bit words.
+  BOBBIN_HD Block operator()(std::uint64_t index) const {
+    std::uint32_t c0 = static_cast<std::uint32_t>(index), c1 = static_cast<std::uint32_t>(index >> 32);
+    std::uint32_t c2 = static_cast<std::uint32_t>(draw), c3 = static_cast<std::uint32_t>(draw >> 32);
+    std::uint32_t k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+      const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c0, p1 = std::uint64_t{0xCD9E8D57u} * c2;
+      c0 = static_cast<std::uint32_t>(p1 >> 32) ^ c1 ^ k0;
+      c1 = static_cast<std::uint32_t>(p1);
+      c2 = static_cast<std::uint32_t>(p0 >> 32) ^ c3 ^ k1;
+      c3 = static_cast<std::uint32_t>(p0);
+      k0 += 0x9E3779B9u;
+      k1 += 0xBB67AE85u;
+    }
+    return {{c0, c1, c2, c3}};
+  }
+  /// Word i of the sequence of blocks, and double word i.
+  BOBBIN_HD std::uint32_t word(std::uint64_t i) const { return (*this)(i / 4).v[i % 4]; }
+  BOBBIN_HD std::uint64_t word64(std::uint64_t i) const {
+    const Block b = (*this)(i / 2);
+    return std::uint64_t{b.v[i % 2 * 2 + 1]} << 32 | b.v[i % 2 * 2];
+  }
+};
+
+/// Uniform on [0, 1), a multiple of 2^-24, and of 2^-53.
+BOBBIN_HD inline float to_unit(std::uint32_t w) {
+  return static_cast<float>(w >> 8) * 0x1p-24f;
+}
+BOBBIN_HD inline double to_unit(std::uint64_t w) {
+  return static_cast<double>(w >> 11) * 0x1p-53;
+}
+
+}  // namespace bobbin

@@ -1,0 +1,113 @@
+#include <bobbin/parallel.h>
+#include <bobbin/random.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <numeric>
+
+#include "blocks.h"
+#include "philox.h"
+
+namespace bobbin {
+namespace {
+
+Philox next_draw() {
+  Generator& g = default_generator();
+  return {g.seed, g.draws++};
+}
+
+// Fills a fresh tensor with f(i), computed as T.
+template<class T, class F>
+Tensor generate(const Shape& shape, DType dtype, Device device, F&& f) {
+  Tensor t = empty(shape, dtype);
+  const BlockView view(t);
+  parallel_for((t.numel() + block_size - 1) / block_size, [&](std::int64_t b) {
+    T values[block_size];
+    const std::int64_t first = b * block_size, n = std::min(block_size, t.numel() - first);
+    for (std::int64_t i = 0; i < n; ++i) values[i] = f(static_cast<std::uint64_t>(first + i));
+    view.write(first, n, dtype_of<T>(), values);
+  });
+  return device.is_cpu() ? t : empty(shape, dtype, device).copy_(t);
+}
+
+void require_floating(std::string_view what, DType dtype) {
+  if (!is_floating(dtype)) fail<DTypeError>(what, ": expected a floating-point dtype; got ", dtype);
+}
+
+// Elements 2k and 2k+1 are the two normals of the uniforms 2k and 2k+1. 1 - u is never 0.
+double box_muller(double u, double v, bool second) {
+  const double radius = std::sqrt(-2 * std::log(1 - u)), angle = 2 * std::numbers::pi * v;
+  return radius * (second ? std::sin(angle) : std::cos(angle));
+}
+
+}  // namespace
+
+Generator& default_generator() {
+  thread_local Generator generator;
+  return generator;
+}
+
+void manual_seed(std::uint64_t seed) {
+  default_generator() = {seed, 0};
+}
+
+Tensor rand(const Shape& shape, DType dtype, Device device) {
+  return uniform(shape, 0, 1, dtype, device);
+}
+
+Tensor uniform(const Shape& shape, double low, double high, DType dtype, Device device) {
+  require_floating("uniform", dtype);
+  const Philox philox = next_draw();
+  if (dtype == DType::f64)
+    return generate<double>(shape, dtype, device,
+                            [=](std::uint64_t i) { return low + (high - low) * to_unit(philox.word64(i)); });
+  const auto start = static_cast<float>(low), width = static_cast<float>(high - low);
+  return generate<float>(shape, dtype, device,
+                         [=](std::uint64_t i) { return start + width * to_unit(philox.word(i)); });
+}
+
+Tensor randn(const Shape& shape, DType dtype, Device device) {
+  require_floating("randn", dtype);
+  const Philox philox = next_draw();
+  if (dtype == DType::f64)
+    return generate<double>(shape, dtype, device, [=](std::uint64_t i) {
+      return box_muller(to_unit(philox.word64(i & ~1ull)), to_unit(philox.word64(i | 1)), i & 1);
+    });
+  return generate<float>(shape, dtype, device, [=](std::uint64_t i) {
+    return static_cast<float>(
+        box_muller(to_unit(philox.word(i & ~1ull)), to_unit(philox.word(i | 1)), i & 1));
+  });
+}
+
+Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dtype, Device device) {
+  if (low >= high) fail<ValueError>("randint: expected low < high; got ", low, " and ", high);
+  const Philox philox = next_draw();
+  const std::uint64_t range = static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low);
+  // The upper half of a 128-bit product maps 64 random bits to the range; the bias is below range / 2^64.
+  return generate<std::int64_t>(shape, dtype, device, [=](std::uint64_t i) {
+    __extension__ using wide = unsigned __int128;
+    const auto k = static_cast<std::uint64_t>(wide{philox.word64(i)} * range >> 64);
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(low) + k);
+  });
+}
+
+Tensor bernoulli(const Shape& shape, double p, DType dtype, Device device) {
+  if (!(p >= 0 && p <= 1)) fail<ValueError>("bernoulli: expected a probability; got ", p);
+  const Philox philox = next_draw();
+  return generate<float>(shape, dtype, device,
+                         [=](std::uint64_t i) { return to_unit(philox.word(i)) < p ? 1.0f : 0.0f; });
+}
+
+Tensor randperm(std::int64_t n, Device device) {
+  if (n < 0) fail<ValueError>("randperm: expected a count of at least 0; got ", n);
+  const Philox philox = next_draw();
+  std::vector<std::pair<std::uint64_t, std::int64_t>> keys(static_cast<std::size_t>(n));
+  for (std::int64_t i = 0; i < n; ++i)
+    keys[static_cast<std::size_t>(i)] = {philox.word64(static_cast<std::uint64_t>(i)), i};
+  std::sort(keys.begin(), keys.end());
+  Tensor t = from_range(keys | std::views::values);
+  return device.is_cpu() ? t : empty(t.shape(), t.dtype(), device).copy_(t);
+}
+
+}  // namespace bobbin

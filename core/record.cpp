@@ -1,0 +1,96 @@
+// The one way every operation goes: check, run on the right device, leave a node on the tape.
+#include <bobbin/op.h>
+
+#include <algorithm>
+
+#include "blocks.h"
+
+namespace bobbin {
+namespace {
+
+void check_inputs(const OpBase& op, Inputs inputs) {
+  const Tensor* first = nullptr;
+  for (const Tensor& x : inputs) {
+    if (!x) continue;
+    if (!first) first = &x;
+    if (x.device() != first->device() && !op.any_device())
+      fail<DeviceError>(op.name(), ": tensors must be on one device; got ", first->spec(), " and ", x.spec());
+  }
+  if (!first) fail<ValueError>(op.name(), ": its tensors are undefined");
+}
+
+Tensor contiguous_copy(const Tensor& x) {
+  Tensor y = empty(x.spec());
+  copy_elements(x, y);
+  return y;
+}
+
+// Kernels that do not read strides get contiguous inputs.
+Tensor compute(const OpBase& op, Inputs inputs, bool keep_aux, std::vector<Tensor>& aux) {
+  Tensor out = empty(op.infer(inputs));
+  if (keep_aux)
+    for (auto& spec : op.aux(inputs)) aux.push_back(empty(spec));
+  const bool copies = !op.strided() && std::any_of(inputs.begin(), inputs.end(),
+                                                   [](const Tensor& x) { return x && !x.is_contiguous(); });
+  if (!copies) {
+    op.run(inputs, out, aux);
+    return out;
+  }
+  std::vector<Tensor> straight(inputs.begin(), inputs.end());
+  for (Tensor& x : straight)
+    if (x && !x.is_contiguous()) x = contiguous_copy(x);
+  op.run(straight, out, aux);
+  return out;
+}
+
+Saved keep(const Tensor& x) {
+  return {x, x.version()};
+}
+
+void check_anomaly(const OpBase& op, Inputs inputs, const Tensor& out) {
+  const std::string name(op.name());
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    check_finite(name + ": its input " + std::to_string(i) + " already", inputs[i]);
+  check_finite(name + ": its output", out);
+}
+
+}  // namespace
+
+void detail::attach(const OpBase& op, Inputs inputs, Tensor& out, std::span<const Tensor> aux) {
+  Needs needs;
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i] && inputs[i].requires_grad()) needs.add(static_cast<int>(i));
+  auto node = op.make_node(out.spec());
+  const Saves saves = op.saves(needs);
+  node->edges.resize(inputs.size());
+  node->inputs.resize(inputs.size());
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (!inputs[i]) continue;
+    node->edges[i] = inputs[i].node();
+    if (saves.has(Saves::input(static_cast<int>(i)))) node->inputs[i] = keep(inputs[i]);
+  }
+  if (saves.has(Saves::output)) node->output = keep(out.detach());
+  for (const Tensor& t : aux) node->aux.push_back(keep(t));
+  out.set_node(std::move(node));
+}
+
+Tensor detail::record(const OpBase& op, Inputs inputs) {
+  check_inputs(op, inputs);
+  const bool wanted =
+      grad_enabled() && op.differentiable() &&
+      std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x && x.requires_grad(); });
+  std::vector<Tensor> aux;
+  Tensor out = op.is_view() ? op.view(inputs[0]) : compute(op, inputs, wanted, aux);
+  if (AnomalyMode::enabled()) check_anomaly(op, inputs, out);
+  if (wanted && is_floating(out.dtype())) attach(op, inputs, out, aux);
+  return out;
+}
+
+void detail::no_cuda_kernel(std::string_view op) {
+  fail<DeviceError>(op, ": no CUDA kernel", BOBBIN_HAS_CUDA ? "" : " (bobbin was built without CUDA)");
+}
+void detail::unreachable(std::string_view op) {
+  throw std::logic_error(std::string(op) + ": not that kind of operation");
+}
+
+}  // namespace bobbin

@@ -1,0 +1,216 @@
+#include <bobbin/parallel.h>
+#include <bobbin/tape.h>
+#include <bobbin/tensor.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "blocks.h"
+
+namespace bobbin {
+namespace {
+
+// Rounds through the dtype, so that f32 0.1 is what a user of f32 expects.
+void fill_elements(const Tensor& t, double value) {
+  alignas(64) char scratch[block_size * 8];
+  convert(DType::f64, &value, 0, t.dtype(), scratch, block_size);
+  const BlockView view(t);
+  parallel_for((t.numel() + block_size - 1) / block_size, [&](std::int64_t b) {
+    view.write(b * block_size, std::min(block_size, t.numel() - b * block_size), t.dtype(), scratch);
+  });
+}
+
+}  // namespace
+
+void Tensor::undefined() {
+  fail<Error>("an undefined tensor has no shape, dtype or elements");
+}
+
+bool Tensor::is_contiguous() const {
+  std::int64_t expected = 1;
+  for (int i = rank() - 1; i >= 0; --i) {
+    if (shape()[i] == 0) return true;
+    if (shape()[i] != 1 && strides()[i] != expected) return false;
+    expected *= shape()[i];
+  }
+  return true;
+}
+
+void* Tensor::checked_data(DType asked) const {
+  if (asked != dtype())
+    fail<DTypeError>("data: the tensor holds ", dtype(), ", not ", asked, "; convert it with to(x, DType)");
+  if (!device().is_cpu())
+    fail<DeviceError>("data: the tensor is on ", device(), "; copy it with to(x, Device::cpu())");
+  if (!is_contiguous()) fail<ShapeError>("data: the tensor is a strided view; copy it with contiguous(x)");
+  return raw();
+}
+
+void Tensor::check_single() const {
+  if (numel() != 1) fail<ShapeError>("item: expected one element; got ", spec());
+}
+
+void Tensor::read_as(DType as, void* out) const {
+  if (numel() == 0) return;
+  const void* p = BlockView(*this).read(0, numel(), as, out);
+  if (p != out) std::memcpy(out, p, static_cast<std::size_t>(numel() * size_of(as)));
+}
+
+double Tensor::at(const Dims& index) const {
+  if (index.size() != rank()) fail<IndexError>("at: index ", index, " does not fit ", spec());
+  std::int64_t place = offset();
+  for (int i = 0; i < rank(); ++i) {
+    if (index[i] < 0 || index[i] >= shape()[i]) fail<IndexError>("at: index ", index, " is outside ", spec());
+    place += index[i] * strides()[i];
+  }
+  return alias({}, {}, place).item();
+}
+
+void Tensor::guard_edit(std::string_view what) {
+  if (grad_enabled() && requires_grad())
+    fail<GradError>(what,
+                    ": an in-place edit of a tensor that needs a gradient cannot be recorded; "
+                    "edit it under NoGrad, or its detach()");
+  ++impl_->storage->version;
+}
+
+Tensor& Tensor::fill_(double value) {
+  impl();
+  guard_edit("fill_");
+  fill_elements(*this, value);
+  return *this;
+}
+
+Tensor& Tensor::copy_(const Tensor& source) {
+  if (broadcast("copy_", shape(), source.shape()) != shape())
+    fail<ShapeError>("copy_: ", source.spec(), " does not broadcast to ", spec());
+  if (grad_enabled() && source.requires_grad())
+    fail<GradError>("copy_: the source needs a gradient, which a copy in place would lose; use its detach()");
+  guard_edit("copy_");
+  if (storage() == source.storage()) {  // may overlap: through a second buffer
+    Tensor apart = empty(source.spec());
+    copy_elements(source, apart);
+    copy_elements(apart, *this);
+  } else {
+    copy_elements(source, *this);
+  }
+  return *this;
+}
+
+Tensor& Tensor::set_requires_grad(bool on) {
+  if (!is_leaf())
+    fail<GradError>("set_requires_grad: the tensor was computed by a recorded operation; use its detach()");
+  if (on && !is_floating(dtype()))
+    fail<DTypeError>("set_requires_grad: only floating-point tensors have gradients; got ", spec());
+  if (on && !requires_grad()) impl_->node = std::make_shared<Node>(spec());
+  if (!on) impl_->node = nullptr;
+  return *this;
+}
+
+bool Tensor::is_leaf() const {
+  return !impl().node || impl_->node->is_leaf();
+}
+
+Tensor Tensor::grad() const {
+  return impl().node ? impl_->node->grad : Tensor();
+}
+
+void Tensor::set_grad(Tensor g) {
+  if (!requires_grad()) fail<GradError>("set_grad: ", spec(), " does not require a gradient");
+  if (g && g.spec() != spec()) fail<ShapeError>("set_grad: a gradient of ", spec(), " cannot be ", g.spec());
+  if (g && g.requires_grad()) g = g.detach();
+  impl_->node->grad = std::move(g);
+}
+
+void Tensor::retain_grad() {
+  if (!requires_grad()) fail<GradError>("retain_grad: ", spec(), " does not require a gradient");
+  impl_->node->keeps_grad = true;
+}
+
+int Tensor::register_hook(Hook hook) {
+  if (!requires_grad()) fail<GradError>("register_hook: ", spec(), " does not require a gradient");
+  auto& hooks = impl_->node->hooks;
+  const int id = hooks.empty() ? 0 : hooks.back().first + 1;
+  hooks.emplace_back(id, std::move(hook));
+  return id;
+}
+
+void Tensor::remove_hook(int id) {
+  if (requires_grad()) std::erase_if(impl_->node->hooks, [&](auto& h) { return h.first == id; });
+}
+
+Tensor Tensor::detach() const {
+  return alias(shape(), strides(), offset());
+}
+
+Tensor Tensor::alias(const Shape& shape, const Strides& strides, std::int64_t offset) const {
+  Tensor t;
+  t.impl_ = std::make_shared<detail::TensorImpl>();
+  t.impl_->spec = {shape, dtype(), device()};
+  t.impl_->strides = strides;
+  t.impl_->offset = offset;
+  t.impl_->storage = storage();
+  return t;
+}
+
+Tensor empty(const TensorSpec& spec) {
+  require(spec.device);
+  const std::int64_t n = numel(spec.shape);
+  if (n > (std::int64_t{1} << 60)) fail<OutOfMemory>("empty: ", spec, " is more than any memory holds");
+  Tensor t;
+  t.impl_ = std::make_shared<detail::TensorImpl>();
+  t.impl_->spec = spec;
+  t.impl_->strides = contiguous_strides(spec.shape);
+  t.impl_->storage =
+      std::make_shared<Storage>(static_cast<std::size_t>(n * size_of(spec.dtype)), spec.device);
+  return t;
+}
+
+Tensor full(const Shape& shape, double value, DType dtype, Device device) {
+  Tensor t = empty(shape, dtype, device);
+  fill_elements(t, value);
+  return t;
+}
+
+Tensor arange(double start, double stop, double step, DType dtype, Device device) {
+  const double n = std::ceil((stop - start) / step);
+  if (!std::isfinite(n) || step == 0)
+    fail<ValueError>("arange: no finite range from ", start, " to ", stop, " by ", step);
+  std::vector<double> v(static_cast<std::size_t>(std::max(0.0, n)));
+  for (std::size_t i = 0; i < v.size(); ++i) v[i] = start + static_cast<double>(i) * step;
+  return empty({static_cast<std::int64_t>(v.size())}, dtype, device).copy_(from_range(v));
+}
+
+Tensor linspace(double first, double last, std::int64_t n, DType dtype, Device device) {
+  if (n < 0) fail<ValueError>("linspace: expected a count of at least 0; got ", n);
+  std::vector<double> v(static_cast<std::size_t>(n));
+  for (std::int64_t i = 0; i < n; ++i)
+    v[static_cast<std::size_t>(i)] =
+        i == n - 1 ? last : first + (last - first) * static_cast<double>(i) / static_cast<double>(n - 1);
+  if (n == 1) v[0] = first;
+  return empty({n}, dtype, device).copy_(from_range(v));
+}
+
+Tensor eye(std::int64_t n, DType dtype, Device device) {
+  Tensor t = zeros({n, n}, dtype, device);
+  t.alias({n}, {n + 1}, 0).fill_(1);
+  return t;
+}
+
+Nested::Nested(std::initializer_list<Nested> parts) {
+  shape_.push_back(static_cast<std::int64_t>(parts.size()));
+  for (const Nested& part : parts) {
+    if (part.shape_ != parts.begin()->shape_)
+      fail<ShapeError>("tensor: lists of one level must have equal lengths; got ", parts.begin()->shape_,
+                       " and ", part.shape_);
+    values_.insert(values_.end(), part.values_.begin(), part.values_.end());
+  }
+  if (parts.size() != 0)
+    for (auto size : parts.begin()->shape_) shape_.push_back(size);
+}
+
+Tensor tensor(const Nested& list, DType dtype, Device device) {
+  return empty(list.shape(), dtype, device).copy_(from_range(list.values(), list.shape()));
+}
+
+}  // namespace bobbin
