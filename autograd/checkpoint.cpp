@@ -1,0 +1,45 @@
+#include <bobbin/checkpoint.h>
+#include <bobbin/random.h>
+#include <utility>
+
+namespace bobbin {
+namespace {
+
+class Checkpoint final : public OpBase {
+ public:
+  Checkpoint(std::function<Tensor(Inputs)> f, Generator before) : f_(std::move(f)), before_(before) {}
+  std::string_view name() const override { return "checkpoint"; }
+  std::shared_ptr<Node> make_node(TensorSpec spec) const override {
+    return std::make_shared<detail::OpNode<Checkpoint>>(std::move(spec), *this);
+  }
+
+  // Runs f again on the very inputs, so that what it records continues into the tape below.
+  Tensor replay(const Vjp& v) const override {
+    std::vector<Tensor> inputs;
+    for (int i = 0; i < v.count(); ++i) inputs.push_back(v.input(i));
+    const GradMode recording(true);
+    const Generator now = std::exchange(default_generator(), before_);
+    Tensor y = f_(inputs);
+    default_generator() = now;
+    return y;
+  }
+
+ private:
+  std::function<Tensor(Inputs)> f_;
+  Generator before_;
+};
+
+}  // namespace
+
+Tensor checkpoint(std::function<Tensor(Inputs)> f, std::span<const Tensor> inputs) {
+  if (!grad_enabled()) return f(inputs);
+  const Generator before = default_generator();
+  Tensor y = [&] {
+    const NoGrad quiet;
+    return f(inputs).detach();
+  }();
+  detail::attach(Checkpoint(std::move(f), before), inputs, y);
+  return y;
+}
+
+}  // namespace bobbin

@@ -1,0 +1,141 @@
+// The walk down the tape, from the newest node to the oldest: when a node's turn comes, all that was computed from
+// it has had its own, so its cotangent is complete.
+#include <bobbin/autograd.h>
+#include <algorithm>
+#include <queue>
+#include <unordered_map>
+#include <utility>
+
+namespace bobbin {
+namespace {
+
+using NodePtr = std::shared_ptr<Node>;
+
+class Walk {
+ public:
+  explicit Walk(Retain retain, CreateGraph create) : keep_(retain == Retain::yes || create == CreateGraph::yes),
+                                                     record_(create == CreateGraph::yes) {}
+
+  /// Calls visit(node, gradient) for every node reached whose sequence is at least `oldest`.
+  template<class Visit>
+  void run(const NodePtr& from, const Tensor& cotangent, std::uint64_t oldest, Visit&& visit) {
+    GradMode mode(record_);
+    add(from, cotangent);
+    while (!todo_.empty()) {
+      const NodePtr node = todo_.top();
+      todo_.pop();
+      Tensor g = std::move(cotangents_.extract(node.get()).mapped());
+      for (auto& [id, hook] : node->hooks)
+        if (Tensor replaced = hook(g)) g = checked(replaced, *node, "a hook");
+      visit(node, g);
+      if (node->is_leaf() || node->sequence <= oldest) continue;
+      if (node->released)
+        fail<GradError>("backward: the tape below '", node->op->name(),
+                        "' was used up by an earlier walk; pass Retain::yes there to walk it again");
+      descend(*node, g);
+      if (!keep_) node->release();
+    }
+  }
+
+ private:
+  void descend(Node& node, const Tensor& g) {
+    const Vjp v(node, g);
+    if (const Tensor replayed = node.op->replay(v)) {
+      if (replayed.requires_grad()) add(replayed.node(), g);
+      return;
+    }
+    const Grads grads = derivative(node, v);
+    for (std::size_t i = 0; i < grads.size() && i < node.edges.size(); ++i)
+      if (grads[i] && node.edges[i]) add(node.edges[i], checked(grads[i], *node.edges[i], node.op->name()));
+  }
+
+  static Grads derivative(const Node& node, const Vjp& v) {
+    if (!AnomalyMode::enabled()) return node.op->vjp(v);
+    const std::string where = "derivative of " + std::string(node.op->name());
+    try {
+      Grads grads = node.op->vjp(v);
+      for (std::size_t i = 0; i < grads.size(); ++i)
+        check_finite(where + ": the gradient of its input " + std::to_string(i), grads[i]);
+      return grads;
+    } catch (const AnomalyError& e) {
+      if (std::string_view(e.what()).starts_with(where)) throw;
+      fail<AnomalyError>(where, ": ", e.what());
+    }
+  }
+
+  static const Tensor& checked(const Tensor& g, const Node& node, std::string_view source) {
+    if (g.spec() != node.spec)
+      fail<GradError>("backward: ", source, " gave ", g.spec(), " as the gradient of ", node.spec);
+    return g;
+  }
+
+  void add(const NodePtr& node, const Tensor& g) {
+    const auto [it, fresh] = cotangents_.try_emplace(node.get(), g);
+    if (fresh) todo_.push(node);
+    else it->second = bobbin::add(it->second, g);
+  }
+
+  struct Older {
+    bool operator()(const NodePtr& a, const NodePtr& b) const { return a->sequence < b->sequence; }
+  };
+  bool keep_, record_;
+  std::unordered_map<const Node*, Tensor> cotangents_;
+  std::priority_queue<NodePtr, std::vector<NodePtr>, Older> todo_;
+};
+
+Tensor starting_cotangent(std::string_view what, const Tensor& y, const Tensor& given) {
+  if (!y.requires_grad())
+    fail<GradError>(what, ": ", y.spec(), " needs no gradient: it was computed from tensors that require none, or under NoGrad");
+  if (!given && y.numel() != 1)
+    fail<ShapeError>(what, ": ", y.spec(), " is not a single number; sum it, or give a cotangent");
+  if (given && given.spec() != y.spec())
+    fail<ShapeError>(what, ": a cotangent of ", y.spec(), " cannot be ", given.spec());
+  return given ? given : ones_like(y);
+}
+
+// A leaf's gradient is its owner's to edit, so its elements must not be anyone else's.
+Tensor owned(const Tensor& g) {
+  const bool alone = g.is_sole_owner() && g.is_contiguous() && !g.requires_grad();
+  return alone ? g : clone(g.detach());
+}
+
+}  // namespace
+
+void backward(const Tensor& y, const Tensor& cotangent, Retain retain) {
+  std::vector<std::pair<NodePtr, Tensor>> found;
+  Walk(retain, CreateGraph::no)
+      .run(y.node(), starting_cotangent("backward", y, cotangent), 0, [&](const NodePtr& node, const Tensor& g) {
+        if (node->is_leaf() || node->keeps_grad) found.emplace_back(node, g);
+      });
+  const NoGrad quiet;
+  for (auto& [node, g] : found) {
+    Tensor total = node->grad ? add(node->grad, g) : Tensor();
+    if (!total) total = owned(std::exchange(g, {}));
+    node->grad = std::move(total);
+  }
+}
+
+void backward(const Tensor& loss, Retain retain) { backward(loss, Tensor(), retain); }
+
+std::vector<Tensor> grad(const Tensor& y, std::span<const Tensor> xs, const Tensor& cotangent, CreateGraph create,
+                         Retain retain) {
+  std::unordered_map<const Node*, Tensor> wanted;
+  std::uint64_t oldest = ~std::uint64_t{0};
+  for (const Tensor& x : xs) {
+    if (!x.requires_grad()) fail<GradError>("grad: ", x.spec(), " does not require a gradient");
+    wanted.try_emplace(x.node().get());
+    oldest = std::min(oldest, x.node()->sequence);
+  }
+  Walk(retain, create)
+      .run(y.node(), starting_cotangent("grad", y, cotangent), oldest, [&](const NodePtr& node, const Tensor& g) {
+        if (const auto it = wanted.find(node.get()); it != wanted.end()) it->second = g;
+      });
+  std::vector<Tensor> grads;
+  for (const Tensor& x : xs) {
+    const Tensor& g = wanted[x.node().get()];
+    grads.push_back(g ? g : zeros_like(x));
+  }
+  return grads;
+}
+
+}  // namespace bobbin

@@ -1,0 +1,112 @@
+#include <bobbin/gradcheck.h>
+#include <bobbin/random.h>
+#include <fmt/format.h>
+#include <fnmatch.h>
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <vector>
+
+namespace bobbin {
+namespace {
+
+constexpr int passed = 0, failed = 1, usage = 2, nothing_ran = 3;
+
+struct Arguments {
+  bool list = false, verbose = false;
+  std::vector<std::string> ops;
+  int order = 0;  // 0: both
+  std::uint64_t seed = 1;
+};
+
+struct Tally {
+  int samples = 0, checks = 0, failures = 0;
+  std::int64_t elements = 0;
+  double worst = 0;
+};
+
+std::vector<OpInfo> chosen(const Arguments& args, std::string& unknown) {
+  const auto all = all_ops();
+  if (args.ops.empty()) return all;
+  std::vector<OpInfo> out;
+  for (auto& pattern : args.ops) {
+    const auto before = out.size();
+    for (auto& op : all)
+      if (fnmatch(pattern.c_str(), std::string(op.name).c_str(), 0) == 0) out.push_back(op);
+    if (out.size() == before) unknown = pattern;
+  }
+  return out;
+}
+
+void list(const std::vector<OpInfo>& ops) {
+  for (auto& op : ops) {
+    manual_seed(1);
+    const auto samples = op.samples ? op.samples() : std::vector<Sample>();
+    const auto invalid = std::count_if(samples.begin(), samples.end(), [](auto& s) { return !s.throws.empty(); });
+    fmt::print("{:<28} {:>3} samples, {:>2} of them invalid{}\n", op.name, samples.size(), invalid,
+               op.differentiable ? "" : "; no derivative");
+  }
+}
+
+void check(const OpInfo& op, const Arguments& args, Tally& total) {
+  Tally tally;
+  if (op.differentiable && op.samples) {
+    manual_seed(args.seed);
+    for (auto& sample : op.samples()) {
+      if (!sample.throws.empty() || !sample.differentiable) continue;
+      ++tally.samples;
+      for (int order = 1; order <= 2; ++order) {
+        if (args.order != 0 && args.order != order) continue;
+        const auto report = gradcheck(sample.call, sample.inputs, {.order = order, .seed = args.seed});
+        ++tally.checks;
+        tally.elements += report.elements;
+        tally.failures += !report.ok;
+        if (!(report.worst <= tally.worst)) tally.worst = report.worst;
+        if (!report.ok) fmt::print("FAIL {} ({}): {}\n", op.name, sample.note, report.failure);
+        else if (args.verbose) fmt::print("  ok {} ({}), order {}: {:.1e}\n", op.name, sample.note, order, report.worst);
+      }
+    }
+  }
+  if (tally.checks > 0)
+    fmt::print("{:<4} {:<28} {:>3} checks {:>6} derivatives  worst {:.1e}\n", tally.failures ? "FAIL" : "ok", op.name,
+               tally.checks, tally.elements, tally.worst);
+  total.samples += tally.samples;
+  total.checks += tally.checks;
+  total.failures += tally.failures;
+  total.elements += tally.elements;
+}
+
+}  // namespace
+
+int gradcheck_main(int argc, char** argv) {
+  Arguments args;
+  CLI::App app("Compares the derivatives of operations with finite differences in f64.");
+  app.add_flag("--list", args.list, "List the operations and their samples");
+  app.add_option("--op", args.ops, "Operation to check, or a pattern such as 'log*'; may be repeated");
+  app.add_option("--order", args.order, "1: gradients, 2: gradients of gradients; both if left out")
+      ->check(CLI::IsMember({1, 2}));
+  app.add_option("--seed", args.seed, "Seed of the inputs and cotangents");
+  app.add_flag("-v,--verbose", args.verbose, "Print every check");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? passed : usage;
+  }
+  std::string unknown;
+  const auto ops = chosen(args, unknown);
+  if (!unknown.empty()) {
+    fmt::print(stderr, "gradcheck: no operation is named '{}'; --list shows them\n", unknown);
+    return usage;
+  }
+  if (args.list) {
+    list(ops);
+    return passed;
+  }
+  Tally total;
+  for (auto& op : ops) check(op, args, total);
+  fmt::print("{} operations, {} samples, {} checks, {} derivatives compared, {} failed\n", ops.size(), total.samples,
+             total.checks, total.elements, total.failures);
+  if (total.failures > 0) return failed;
+  return total.checks > 0 ? passed : nothing_ran;
+}
+
+}  // namespace bobbin

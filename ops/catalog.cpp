@@ -1,0 +1,66 @@
+// The one list of all operations. Tests and the gradient checker enumerate it.
+#include <bobbin/ops.h>
+#include <algorithm>
+#include "activation.h"
+#include "binary.h"
+#include "dropout.h"
+#include "elementwise_loss.h"
+#include "index.h"
+#include "join.h"
+#include "cross_entropy.h"
+#include "matmul.h"
+#include "reduce.h"
+#include "softmax.h"
+#include "unary.h"
+#include "view.h"
+
+namespace bobbin {
+namespace {
+
+template<Operator... T>
+std::vector<OpInfo> list() {
+  return {op_info<T>()...};
+}
+
+// What is made of other operations, but is checked like one.
+constexpr OpInfo composites[] = {{"nll_loss", true, true, &nll_loss_samples}};
+
+std::vector<OpInfo> builtin_ops() {
+  auto ops = list<
+      // unary and activations
+      Neg, Abs, Sign, Square, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Reciprocal, Sin, Cos, Tanh, Erf, PowScalar, Clamp,
+      Sigmoid, Relu, ReluBackward, LeakyRelu, Elu, Silu, Softplus, GeluErf, GeluTanh,
+      // binary, comparisons, choice, conversion
+      Add, Sub, Mul, Div, Pow, Maximum, Minimum, Eq, Ne, Lt, Le, Gt, Ge, Where, ToDType,
+      // products
+      Matmul, Linear,
+      // softmax family and losses
+      Softmax, SoftmaxBackward, LogSoftmax, LogSoftmaxBackward, CrossEntropy, CrossEntropyBackward, SquaredError,
+      AbsoluteError, Huber, BceWithLogits, KlDiv,
+      // views
+      Reshape, Permute, Slice, Expand>();
+  ops.insert(ops.end(), std::begin(composites), std::end(composites));
+  return ops;
+}
+
+std::vector<OpInfo>& added() {
+  static std::vector<OpInfo> ops;
+  return ops;
+}
+
+}  // namespace
+
+std::vector<OpInfo> all_ops() {
+  auto ops = builtin_ops();
+  ops.insert(ops.end(), added().begin(), added().end());
+  return ops;
+}
+
+void register_op(OpInfo info) {
+  const auto ops = all_ops();
+  if (std::any_of(ops.begin(), ops.end(), [&](auto& op) { return op.name == info.name; }))
+    fail<ValueError>("register_op: '", info.name, "' is taken; choose another name");
+  added().push_back(info);
+}
+
+}  // namespace bobbin

@@ -1,0 +1,37 @@
+// Views share their input's storage: no elements are copied. Axes count from the end when negative.
+#pragma once
+#include <bobbin/tensor.h>
+
+namespace bobbin {
+
+/// The same elements in row-major order under another shape; one size may be -1. A view where strides allow,
+/// else a copy. Throws ShapeError.
+Tensor reshape(const Tensor&, const Shape&);
+/// Axes [first, last] made one.
+Tensor flatten(const Tensor&, int first = 0, int last = -1);
+/// Axis i of the result is axis order[i] of x.
+Tensor permute(const Tensor&, const Axes& order);
+Tensor transpose(const Tensor&, int a = -2, int b = -1);
+/// Axis `from` moved to place `to`, the others in order.
+Tensor movedim(const Tensor&, int from, int to);
+/// Elements start, start + step, ... before stop of one axis; start and stop count from the end when negative
+/// and are cut to the axis, as in Python. Throws ValueError unless step >= 1.
+Tensor slice(const Tensor&, int axis, std::int64_t start, std::int64_t stop, std::int64_t step = 1);
+/// One index of an axis, which goes away. Throws IndexError.
+Tensor select(const Tensor&, int axis, std::int64_t index);
+/// `length` elements of an axis from `start`. Throws IndexError when they are not all there.
+Tensor narrow(const Tensor&, int axis, std::int64_t start, std::int64_t length);
+/// Drops an axis of size 1; without an axis, all of them.
+Tensor squeeze(const Tensor&, int axis);
+Tensor squeeze(const Tensor&);
+/// Adds an axis of size 1 at place `axis` of the result.
+Tensor unsqueeze(const Tensor&, int axis);
+/// Repeats axes of size 1 (stride 0), and adds axes in front, up to `shape`; -1 keeps a size.
+Tensor expand(const Tensor&, const Shape&);
+
+/// Itself if row-major already, else a copy that is.
+Tensor contiguous(const Tensor&);
+/// A copy with storage of its own, recorded.
+Tensor clone(const Tensor&);
+
+}  // namespace bobbin

@@ -1,0 +1,137 @@
+#include "activation.h"
+#include "check.h"
+#include "gemm.h"
+#include "matmul.h"
+#include "../core/blocks.h"
+#include "samples.h"
+
+namespace bobbin {
+namespace {
+
+template<class T, class F>
+void finish(const Tile<T>& t, const T* bias, F f) {
+  for (std::int64_t i = 0; i < t.rows; ++i) {
+    T* row = t.data + i * t.stride;
+    if (bias)
+      for (std::int64_t j = 0; j < t.cols; ++j) row[j] = f(row[j] + bias[t.col + j]);
+    else
+      for (std::int64_t j = 0; j < t.cols; ++j) row[j] = f(row[j]);
+  }
+}
+
+template<class T>
+void finish(const Tile<T>& t, const T* bias, Activation activation) {
+  switch (activation) {
+    case Activation::none: return finish(t, bias, [](T x) { return x; });
+    case Activation::relu: return finish(t, bias, fn::Relu{});
+    case Activation::gelu: return finish(t, bias, fn::GeluErf{});
+    case Activation::tanh: return finish(t, bias, fn::Tanh{});
+    case Activation::sigmoid: return finish(t, bias, fn::Sigmoid{});
+    case Activation::silu: return finish(t, bias, fn::Silu{});
+  }
+}
+
+template<class T>
+void run(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y, Activation activation) {
+  const std::int64_t in = weight.size(1), out = weight.size(0), rows = out == 0 ? 0 : y.numel() / out;
+  const T* b = bias ? static_cast<const T*>(bias.raw()) : nullptr;
+  gemm<T>({static_cast<const T*>(x.raw()), rows, in, in}, {static_cast<const T*>(weight.raw()), in, out, in, true},
+          static_cast<T*>(y.raw()), [&](const Tile<T>& t) { finish(t, b, activation); });
+}
+
+Tensor as(DType d, const Tensor& x) {
+  if (!x || x.dtype() == d) return x;
+  Tensor y = empty(x.shape(), d);
+  copy_elements(x, y);
+  return y;
+}
+
+}  // namespace
+
+// tanh, sigmoid and relu find their slope in the output; gelu and silu need what went in, computed again.
+Saves Linear::saves(Needs needs) const {
+  if (activation == Activation::gelu || activation == Activation::silu) return Saves::inputs;
+  return (needs[0] ? Saves::input(1) : Saves::none) | (needs[1] ? Saves::input(0) : Saves::none) |
+         (activation == Activation::none ? Saves::none : Saves::output);
+}
+
+TensorSpec Linear::infer(Inputs x) const {
+  const Tensor &in = x[0], &weight = x[1], &bias = x[2];
+  require_floating(name, in);
+  require_same_dtype(name, in, weight);
+  if (weight.rank() != 2 || in.rank() < 1 || in.size(-1) != weight.size(1))
+    fail<ShapeError>(name, ": expected x [..., in] and weight [out, in]; got ", in.spec(), " and ", weight.spec());
+  if (bias) {
+    require_same_dtype(name, in, bias);
+    if (bias.rank() != 1 || bias.size(0) != weight.size(0))
+      fail<ShapeError>(name, ": expected a bias [", weight.size(0), "]; got ", bias.spec());
+  }
+  Shape shape = in.shape();
+  shape[in.rank() - 1] = weight.size(0);
+  return {shape, in.dtype(), in.device()};
+}
+
+void Linear::cpu(Inputs x, Tensor& y) const {
+  const DType compute = compute_type(y.dtype());
+  const Tensor in = as(compute, x[0]), weight = as(compute, x[1]), bias = as(compute, x[2]);
+  Tensor wide = compute == y.dtype() ? y : empty(y.shape(), compute);
+  compute == DType::f64 ? run<double>(in, weight, bias, wide, activation)
+                        : run<float>(in, weight, bias, wide, activation);
+  if (compute != y.dtype()) copy_elements(wide, y);
+}
+
+Tensor Linear::before_activation(const Vjp& v) const {
+  const auto z = [&] { return linear(v.input(0), v.input(1), v.has_input(2) ? v.input(2) : Tensor()); };
+  switch (activation) {
+    case Activation::none: return v.grad;
+    case Activation::relu: return record(ReluBackward{}, {v.grad, v.output()});
+    case Activation::tanh: return v.grad * Tanh::slope(v.output());
+    case Activation::sigmoid: return v.grad * Sigmoid::slope(v.output());
+    case Activation::gelu: return v.grad * GeluErf::slope(z());
+    case Activation::silu: break;
+  }
+  return v.grad * Silu::slope(z());
+}
+
+Grads Linear::vjp(const Vjp& v) const {
+  const Tensor g = before_activation(v), rows = reshape(g, {g.numel() / std::max<std::int64_t>(1, g.size(-1)), g.size(-1)});
+  Grads out(3);
+  if (v.needs(0)) out[0] = matmul(g, v.input(1));
+  if (v.needs(1)) {
+    const Tensor& x = v.input(0);
+    out[1] = matmul(transpose(rows), reshape(x, {rows.size(0), x.size(-1)}));
+  }
+  if (v.needs(2)) out[2] = sum(rows, {0});
+  return out;
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
+  return record(Linear{activation}, {x, weight, bias});
+}
+
+std::vector<Sample> Linear::samples() {
+  std::vector<Sample> samples;
+  const auto with = [](Activation a) { return [a](Inputs x) { return linear(x[0], x[1], x[2], a); }; };
+  const std::pair<const char*, Activation> all[] = {{"no activation", Activation::none}, {"gelu", Activation::gelu},
+                                                    {"tanh", Activation::tanh},          {"sigmoid", Activation::sigmoid},
+                                                    {"silu", Activation::silu},          {"relu", Activation::relu}};
+  for (auto& [note, activation] : all)
+    samples.push_back({note, {sample_input({3, 2}), sample_input({2, 2}), sample_input({2}, 3, 4)}, with(activation)});
+  // Far enough from the kink on either side: weights are small against the bias.
+  samples.back().inputs = {sample_input({3, 2}, -0.1, 0.1), sample_input({2, 2}), tensor({1, -1}, DType::f64)};
+  const auto no_bias = [](Inputs x) { return linear(x[0], x[1]); };
+  samples.push_back({"no bias", {sample_input({2, 2, 3}), sample_input({2, 3})}, no_bias});
+  samples.push_back({"no bias, silu", {sample_input({2, 3}), sample_input({2, 3})},
+                     [](Inputs x) { return linear(x[0], x[1], {}, Activation::silu); }});
+  samples.push_back({"one row", {sample_input({3}), sample_input({2, 3})}, no_bias});
+  samples.push_back({"no rows", {sample_input({0, 3}), sample_input({2, 3})}, no_bias});
+  samples.push_back({"several tiles", {sample_input({70, 90}), sample_input({300, 90}), sample_input({300})},
+                     with(Activation::relu), {}, false});
+  samples.push_back(invalid("in", {sample_input({2, 3}), sample_input({3, 2}), sample_input({3})}, with(Activation::none),
+                            "linear: expected x [..., in] and weight [out, in]; got f64[2,3] and f64[3,2]"));
+  samples.push_back(invalid("bias", {sample_input({2, 3}), sample_input({4, 3}), sample_input({3})}, with(Activation::none),
+                            "linear: expected a bias [4]; got f64[3]"));
+  return samples;
+}
+
+}  // namespace bobbin

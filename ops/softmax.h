@@ -1,0 +1,55 @@
+// The softmax family: each forward keeps its output alone, each backward is one operation with a derivative of
+// its own.
+#pragma once
+#include <bobbin/ops.h>
+#include "check.h"
+
+namespace bobbin {
+
+struct Softmax {
+  int axis;
+  static constexpr std::string_view name = "softmax";
+  static constexpr Saves saves = Saves::output;
+  TensorSpec infer(Inputs) const;
+  void cpu(Inputs, Tensor& out) const;
+  void cuda(Inputs, Tensor& out) const;
+  Grads vjp(const Vjp& v) const { return {softmax_backward(v.output(), v.grad, axis)}; }
+  static std::vector<Sample> samples();
+};
+
+/// Inputs O and dO.
+struct SoftmaxBackward {
+  int axis;
+  static constexpr std::string_view name = "softmax_backward";
+  static constexpr Saves saves = Saves::inputs;
+  TensorSpec infer(Inputs) const;
+  void cpu(Inputs, Tensor& out) const;
+  void cuda(Inputs, Tensor& out) const;
+  Grads vjp(const Vjp&) const;
+  static std::vector<Sample> samples();
+};
+
+struct LogSoftmax {
+  int axis;
+  static constexpr std::string_view name = "log_softmax";
+  static constexpr Saves saves = Saves::output;
+  TensorSpec infer(Inputs) const;
+  void cpu(Inputs, Tensor& out) const;
+  void cuda(Inputs, Tensor& out) const;
+  Grads vjp(const Vjp& v) const { return {log_softmax_backward(v.output(), v.grad, axis)}; }
+  static std::vector<Sample> samples();
+};
+
+/// Inputs O and dO.
+struct LogSoftmaxBackward {
+  int axis;
+  static constexpr std::string_view name = "log_softmax_backward";
+  static constexpr Saves saves = Saves::inputs;
+  TensorSpec infer(Inputs) const;
+  void cpu(Inputs, Tensor& out) const;
+  void cuda(Inputs, Tensor& out) const;
+  Grads vjp(const Vjp&) const;
+  static std::vector<Sample> samples();
+};
+
+}  // namespace bobbin
