@@ -25,8 +25,9 @@ Tensor contiguous_copy(const Tensor& x) {
   return y;
 }
 
-// Kernels that do not read strides get contiguous inputs.
+// Kernels run unrecorded, and those that do not read strides get contiguous inputs.
 Tensor compute(const OpBase& op, Inputs inputs, bool keep_aux, std::vector<Tensor>& aux) {
+  const NoGrad quiet;
   Tensor out = empty(op.infer(inputs));
   if (keep_aux)
     for (auto& spec : op.aux(inputs)) aux.push_back(empty(spec));

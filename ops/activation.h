@@ -1,6 +1,7 @@
 // Activation functions.
 #pragma once
 #include <bobbin/ops.h>
+
 #include "map.h"
 #include "samples.h"
 #include "unary.h"
@@ -19,10 +20,11 @@ struct ReluBackward : Binary<ReluBackward, fn::ReluBackward> {
   }
   static std::vector<Sample> samples() {
     const auto call = [](Inputs x) { return record(ReluBackward{}, x); };
-    return {{"3x4", {sample_input({3, 4}), sample_input_off_zero({3, 4})}, call},
-            {"at 0", {sample_input({2}), tensor({0, 0}, DType::f64)}, call, {}, false},
-            invalid("dtypes", {tensor({1}, DType::f64), tensor({1})}, call,
-                    "relu_backward: dtypes must agree; got f64[1] and f32[1]; convert one with to(x, DType)")};
+    return {
+        {"3x4", {sample_input({3, 4}), sample_input_off_zero({3, 4})}, call},
+        {"at 0", {sample_input({2}), tensor({0, 0}, DType::f64)}, call, {}, false},
+        invalid("dtypes", {tensor({1}, DType::f64), tensor({1})}, call,
+                "relu_backward: dtypes must agree; got f64[1] and f32[1]; convert one with to(x, DType)")};
   }
 };
 
@@ -45,7 +47,9 @@ struct LeakyRelu : Unary<LeakyRelu, fn::LeakyRelu> {
 struct Elu : Unary<Elu, fn::Elu> {
   static constexpr std::string_view name = "elu";
   static constexpr Saves saves = Saves::inputs | Saves::output;
-  Grads vjp(const Vjp& v) const { return {v.grad * where(v.input(0) > 0, ones_like(v.grad), v.output() + f.alpha)}; }
+  Grads vjp(const Vjp& v) const {
+    return {v.grad * where(v.input(0) > 0, ones_like(v.grad), v.output() + f.alpha)};
+  }
   static std::vector<Sample> samples() {
     return unary_samples_off_zero(name, [](const Tensor& x) { return elu(x, 1.5); });
   }
@@ -88,7 +92,8 @@ struct GeluErf : Unary<GeluErf, fn::GeluErf> {
   }
   Grads vjp(const Vjp& v) const { return {v.grad * slope(v.input(0))}; }
   static std::vector<Sample> samples() {
-    return unary_samples(name, [](const Tensor& x) { return gelu(x); }, -3, 3);
+    return unary_samples(
+        name, [](const Tensor& x) { return gelu(x); }, -3, 3);
   }
 };
 
@@ -102,7 +107,8 @@ struct GeluTanh : Unary<GeluTanh, fn::GeluTanh> {
     return {v.grad * ((t + 1) * 0.5 + x * (1 - square(t)) * inner * 0.5)};
   }
   static std::vector<Sample> samples() {
-    return unary_samples(name, [](const Tensor& x) { return gelu(x, Gelu::tanh); }, -3, 3);
+    return unary_samples(
+        name, [](const Tensor& x) { return gelu(x, Gelu::tanh); }, -3, 3);
   }
 };
 

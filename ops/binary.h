@@ -1,12 +1,14 @@
 // Functions of two numbers, with broadcasting; comparisons; where; and conversions.
 #pragma once
 #include <bobbin/ops.h>
+
 #include "map.h"
 #include "samples.h"
 
 namespace bobbin {
 
-/// Gradients of a broadcasting operation: each summed back to its input's shape, and left out where not needed.
+/// Gradients of a broadcasting operation: each summed back to its input's shape, and left out where not
+/// needed.
 template<class... G>
 Grads sum_back(const Vjp& v, const G&... gradients) {
   Grads g;
@@ -21,7 +23,8 @@ Grads sum_back(const Vjp& v, const G&... gradients) {
 struct Add : Binary<Add, fn::Add> {
   static constexpr std::string_view name = "add";
   Grads vjp(const Vjp& v) const {
-    return sum_back(v, [&] { return v.grad; }, [&] { return v.grad; });
+    return sum_back(
+        v, [&] { return v.grad; }, [&] { return v.grad; });
   }
   static std::vector<Sample> samples() { return binary_samples(name, add); }
 };
@@ -29,7 +32,8 @@ struct Add : Binary<Add, fn::Add> {
 struct Sub : Binary<Sub, fn::Sub> {
   static constexpr std::string_view name = "sub";
   Grads vjp(const Vjp& v) const {
-    return sum_back(v, [&] { return v.grad; }, [&] { return -v.grad; });
+    return sum_back(
+        v, [&] { return v.grad; }, [&] { return -v.grad; });
   }
   static std::vector<Sample> samples() { return binary_samples(name, sub); }
 };
@@ -40,7 +44,8 @@ struct Mul : Binary<Mul, fn::Mul> {
     return (needs[0] ? Saves::input(1) : Saves::none) | (needs[1] ? Saves::input(0) : Saves::none);
   }
   Grads vjp(const Vjp& v) const {
-    return sum_back(v, [&] { return v.grad * v.input(1); }, [&] { return v.grad * v.input(0); });
+    return sum_back(
+        v, [&] { return v.grad * v.input(1); }, [&] { return v.grad * v.input(0); });
   }
   static std::vector<Sample> samples() { return binary_samples(name, mul); }
 };
@@ -50,7 +55,8 @@ struct Div : Binary<Div, fn::Div> {
   static constexpr Saves saves(Needs needs) { return needs[1] ? Saves::inputs : Saves::input(1); }
   Grads vjp(const Vjp& v) const {
     const Tensor& b = v.input(1);
-    return sum_back(v, [&] { return v.grad / b; }, [&] { return -v.grad * (v.input(0) / square(b)); });
+    return sum_back(
+        v, [&] { return v.grad / b; }, [&] { return -v.grad * (v.input(0) / square(b)); });
   }
   static std::vector<Sample> samples() { return binary_samples(name, div, 0.5, 2); }
 };
@@ -62,12 +68,16 @@ struct Pow : Binary<Pow, fn::Pow> {
   Grads vjp(const Vjp& v) const {
     const Tensor &a = v.input(0), &b = v.input(1);
     const auto log_base = [&] { return log(where(eq(a, scalar(0, a)), ones_like(a), a)); };
-    return sum_back(v, [&] { return v.grad * (b * pow(a, b - 1)); }, [&] { return v.grad * (v.output() * log_base()); });
+    return sum_back(
+        v, [&] { return v.grad * (b * pow(a, b - 1)); }, [&] { return v.grad * (v.output() * log_base()); });
   }
   static std::vector<Sample> samples() {
     auto v = binary_samples(name, pow, 0.3, 2);
-    v.push_back({"base 0", {tensor({0, 0}, DType::f64), tensor({2, 3}, DType::f64)},
-                 [](Inputs x) { return pow(x[0], x[1]); }, {}, false});
+    v.push_back({"base 0",
+                 {tensor({0, 0}, DType::f64), tensor({2, 3}, DType::f64)},
+                 [](Inputs x) { return pow(x[0], x[1]); },
+                 {},
+                 false});
     return v;
   }
 };
@@ -81,16 +91,11 @@ struct Extreme : Binary<Self, F> {
     const Tensor half = v.grad * 0.5, none = scalar(0, v.grad);
     const bool larger = std::is_same_v<F, fn::Maximum>;
     const Tensor first = larger ? a > b : a < b, tie = eq(a, b);
-    return sum_back(v, [&] { return where(tie, half, where(first, v.grad, none)); },
-                    [&] { return where(tie, half, where(first, none, v.grad)); });
+    return sum_back(
+        v, [&] { return where(tie, half, where(first, v.grad, none)); },
+        [&] { return where(tie, half, where(first, none, v.grad)); });
   }
-  static std::vector<Sample> samples() {
-    const auto call = Self::call;
-    auto v = binary_samples(Self::name, call);
-    v.push_back({"ties", {tensor({1, 2, 3}, DType::f64), tensor({1, 5, 3}, DType::f64)},
-                 [call](Inputs x) { return call(x[0], x[1]); }, {}, false});
-    return v;
-  }
+  static std::vector<Sample> samples() { return extreme_samples(Self::name, Self::call); }
 };
 struct Maximum : Extreme<Maximum, fn::Maximum> {
   static constexpr std::string_view name = "maximum";
@@ -106,10 +111,10 @@ struct Compare : Binary<Self, F> {
   static constexpr bool differentiable = false;
   static std::vector<Sample> samples() { return binary_samples(Self::name, Self::call); }
 };
-#define BOBBIN_COMPARE(Op, function)                   \
-  struct Op : Compare<Op, fn::Op> {                    \
+#define BOBBIN_COMPARE(Op, function)                    \
+  struct Op : Compare<Op, fn::Op> {                     \
     static constexpr std::string_view name = #function; \
-    static constexpr auto call = function;             \
+    static constexpr auto call = function;              \
   };
 BOBBIN_COMPARE(Eq, eq)
 BOBBIN_COMPARE(Ne, ne)

@@ -1,13 +1,15 @@
 // The one list of all operations. Tests and the gradient checker enumerate it.
 #include <bobbin/ops.h>
+
 #include <algorithm>
+
 #include "activation.h"
 #include "binary.h"
+#include "cross_entropy.h"
 #include "dropout.h"
 #include "elementwise_loss.h"
 #include "index.h"
 #include "join.h"
-#include "cross_entropy.h"
 #include "matmul.h"
 #include "reduce.h"
 #include "softmax.h"
@@ -28,17 +30,21 @@ constexpr OpInfo composites[] = {{"nll_loss", true, true, &nll_loss_samples}};
 std::vector<OpInfo> builtin_ops() {
   auto ops = list<
       // unary and activations
-      Neg, Abs, Sign, Square, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Reciprocal, Sin, Cos, Tanh, Erf, PowScalar, Clamp,
-      Sigmoid, Relu, ReluBackward, LeakyRelu, Elu, Silu, Softplus, GeluErf, GeluTanh,
+      Neg, Abs, Sign, Square, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Reciprocal, Sin, Cos, Tanh, Erf, PowScalar,
+      Clamp, Sigmoid, Relu, ReluBackward, LeakyRelu, Elu, Silu, Softplus, GeluErf, GeluTanh,
       // binary, comparisons, choice, conversion
       Add, Sub, Mul, Div, Pow, Maximum, Minimum, Eq, Ne, Lt, Le, Gt, Ge, Where, ToDType,
       // products
       Matmul, Linear,
       // softmax family and losses
-      Softmax, SoftmaxBackward, LogSoftmax, LogSoftmaxBackward, CrossEntropy, CrossEntropyBackward, SquaredError,
-      AbsoluteError, Huber, BceWithLogits, KlDiv,
+      Softmax, SoftmaxBackward, LogSoftmax, LogSoftmaxBackward, CrossEntropy, CrossEntropyBackward,
+      SquaredError, AbsoluteError, Huber, BceWithLogits, KlDiv,
+      // reductions
+      Sum, Mean, Var, Std, Max, Min, AMax, AMin, ArgMax, ArgMin, LogSumExp, Norm, CumSum,
       // views
-      Reshape, Permute, Slice, Expand>();
+      Reshape, Permute, Slice, Expand,
+      // joining, picking by index, dropout
+      Concat, Pad, IndexSelect, IndexAdd, Gather, ScatterAdd, OneHot, Dropout>();
   ops.insert(ops.end(), std::begin(composites), std::end(composites));
   return ops;
 }

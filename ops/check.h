@@ -1,6 +1,7 @@
 // Checks that many operations' infer share. `op` begins the message.
 #pragma once
 #include <bobbin/tensor.h>
+
 #include <string_view>
 
 namespace bobbin {
@@ -11,7 +12,8 @@ inline void require_floating(std::string_view op, const Tensor& x) {
 
 inline void require_same_dtype(std::string_view op, const Tensor& a, const Tensor& b) {
   if (a.dtype() != b.dtype())
-    fail<DTypeError>(op, ": dtypes must agree; got ", a.spec(), " and ", b.spec(), "; convert one with to(x, DType)");
+    fail<DTypeError>(op, ": dtypes must agree; got ", a.spec(), " and ", b.spec(),
+                     "; convert one with to(x, DType)");
 }
 
 inline void require_same_shape(std::string_view op, const Tensor& a, const Tensor& b) {
@@ -23,6 +25,8 @@ inline void require_index(std::string_view op, const Tensor& index) {
 }
 
 /// The type kernels compute in: f32 for the 16-bit types.
-constexpr DType compute_type(DType d) { return d == DType::bf16 || d == DType::f16 ? DType::f32 : d; }
+constexpr DType compute_type(DType d) {
+  return d == DType::bf16 || d == DType::f16 ? DType::f32 : d;
+}
 
 }  // namespace bobbin

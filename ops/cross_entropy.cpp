@@ -12,8 +12,10 @@ namespace {
 class Targets {
  public:
   Targets(const CrossEntropyTerms& terms, Inputs x) : terms_(terms), classes_(x[0].shape()[terms.axis]) {
-    if (x[2]) weight_ = x[2].to_vector<double>();
-    else weight_.assign(static_cast<std::size_t>(classes_), 1.0);
+    if (x[2])
+      weight_ = x[2].to_vector<double>();
+    else
+      weight_.assign(static_cast<std::size_t>(classes_), 1.0);
     for (double w : weight_) total_weight_ += w;
     rows_ = classes_ > 0 ? x[0].numel() / classes_ : 0;
     if (x[1].dtype() == DType::i64) index_ = static_cast<const std::int64_t*>(x[1].raw());
@@ -49,7 +51,8 @@ class Targets {
   void check(std::string_view op) const {
     for (std::int64_t r = 0; index_ && r < rows_; ++r)
       if (!ignored(r) && (index_[r] < 0 || index_[r] >= classes_))
-        fail<IndexError>(op, ": class ", index_[r], " at flat position ", r, " is outside [0,", classes_, ")");
+        fail<IndexError>(op, ": class ", index_[r], " at flat position ", r, " is outside [0,", classes_,
+                         ")");
   }
 
  private:
@@ -62,7 +65,8 @@ class Targets {
 
 // -sum_c t[c] log p[c], where -log p[c] = (m - x[c]) + log1p(rest).
 template<class T>
-double row_loss(const Targets& t, std::int64_t row, const T* x, const T* probabilities, T* scratch, std::int64_t n) {
+double row_loss(const Targets& t, std::int64_t row, const T* x, const T* probabilities, T* scratch,
+                std::int64_t n) {
   const auto [max, log_rest] = rows::log_sum(x, scratch, n);
   const double m = static_cast<double>(max), l = log_rest;
   double loss = 0;
@@ -89,19 +93,21 @@ Shape without(Shape shape, int axis) {
   return shape;
 }
 
-void check_call(std::string_view op, const CrossEntropyTerms& terms, const Tensor& x, const Tensor& t, const Tensor& w) {
+void check_call(std::string_view op, const CrossEntropyTerms& terms, const Tensor& x, const Tensor& t,
+                const Tensor& w) {
   require_floating(op, x);
   const std::int64_t classes = x.shape()[terms.axis];
   if (t.dtype() == DType::i64) {
     if (t.shape() != without(x.shape(), terms.axis))
-      fail<ShapeError>(op, ": class indices for ", x.spec(), " must be i64", without(x.shape(), terms.axis), "; got ",
-                       t.spec());
+      fail<ShapeError>(op, ": class indices for ", x.spec(), " must be i64", without(x.shape(), terms.axis),
+                       "; got ", t.spec());
   } else if (t.dtype() != x.dtype() || t.shape() != x.shape()) {
     fail<ShapeError>(op, ": targets for ", x.spec(), " are class indices i64", without(x.shape(), terms.axis),
                      " or probabilities ", x.spec(), "; got ", t.spec());
   }
   if (w && (w.rank() != 1 || w.size(0) != classes || w.dtype() != x.dtype()))
-    fail<ShapeError>(op, ": expected a weight ", TensorSpec{{classes}, x.dtype(), x.device()}, "; got ", w.spec());
+    fail<ShapeError>(op, ": expected a weight ", TensorSpec{{classes}, x.dtype(), x.device()}, "; got ",
+                     w.spec());
   if (!(terms.smoothing >= 0 && terms.smoothing <= 1))
     fail<ValueError>(op, ": label_smoothing must lie in [0,1]; got ", terms.smoothing);
 }
@@ -118,14 +124,17 @@ void CrossEntropy::cpu(Inputs x, Tensor& out) const {
   const Targets targets(terms, x);
   targets.check(name);
   std::vector<double> losses(static_cast<std::size_t>(targets.rows()));
-  each_row(x, {}, terms, targets, [&](std::int64_t row, const auto* logits, const auto* t, auto* scratch, std::int64_t n) {
-    losses[static_cast<std::size_t>(row)] = targets.ignored(row) ? 0 : row_loss(targets, row, logits, t, scratch, n);
-  });
+  each_row(x, {}, terms, targets,
+           [&](std::int64_t row, const auto* logits, const auto* t, auto* scratch, std::int64_t n) {
+             losses[static_cast<std::size_t>(row)] =
+                 targets.ignored(row) ? 0 : row_loss(targets, row, logits, t, scratch, n);
+           });
   if (terms.reduction == Reduction::none) {
     out.copy_(from_range(losses, out.shape()));
     return;
   }
-  const double total = rows::sum<double>(targets.rows(), [&](std::int64_t i) { return losses[static_cast<std::size_t>(i)]; });
+  const double total =
+      rows::sum<double>(targets.rows(), [&](std::int64_t i) { return losses[static_cast<std::size_t>(i)]; });
   out.fill_(terms.reduction == Reduction::mean ? total / targets.divisor() : total);
 }
 
@@ -140,17 +149,19 @@ void CrossEntropyBackward::cpu(Inputs x, Tensor& out) const {
   targets.check(name);
   const std::vector<double> g = x[3].to_vector<double>();
   const double scale = terms.reduction == Reduction::mean ? 1 / targets.divisor() : 1;
-  each_row(x, out, terms, targets, [&]<class T>(std::int64_t row, const T* logits, const T* t, T* y, std::int64_t n) {
-    if (targets.ignored(row)) {
-      std::fill(y, y + n, T(0));
-      return;
-    }
-    const double up = g[terms.reduction == Reduction::none ? static_cast<std::size_t>(row) : 0] * scale;
-    const double total = rows::exponentials(logits, rows::max(logits, n), y, n);
-    const double k = up * targets.sum(row, t) / total;
-    for (std::int64_t c = 0; c < n; ++c)
-      y[c] = static_cast<T>(k * static_cast<double>(y[c]) - up * targets(row, c, t));
-  });
+  each_row(x, out, terms, targets,
+           [&]<class T>(std::int64_t row, const T* logits, const T* t, T* y, std::int64_t n) {
+             if (targets.ignored(row)) {
+               std::fill(y, y + n, T(0));
+               return;
+             }
+             const double up =
+                 g[terms.reduction == Reduction::none ? static_cast<std::size_t>(row) : 0] * scale;
+             const double total = rows::exponentials(logits, rows::max(logits, n), y, n);
+             const double k = up * targets.sum(row, t) / total;
+             for (std::int64_t c = 0; c < n; ++c)
+               y[c] = static_cast<T>(k * static_cast<double>(y[c]) - up * targets(row, c, t));
+           });
 }
 
 }  // namespace bobbin

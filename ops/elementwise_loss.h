@@ -9,7 +9,8 @@ struct SquaredError : Binary<SquaredError, fn::SquaredError> {
   static constexpr Saves saves = Saves::inputs;
   Grads vjp(const Vjp& v) const {
     const Tensor slope = v.grad * (v.input(0) - v.input(1)) * 2;
-    return sum_back(v, [&] { return slope; }, [&] { return -slope; });
+    return sum_back(
+        v, [&] { return slope; }, [&] { return -slope; });
   }
   static std::vector<Sample> samples();
 };
@@ -19,7 +20,8 @@ struct AbsoluteError : Binary<AbsoluteError, fn::AbsoluteError> {
   static constexpr Saves saves = Saves::inputs;
   Grads vjp(const Vjp& v) const {
     const Tensor slope = v.grad * sign(v.input(0) - v.input(1));
-    return sum_back(v, [&] { return slope; }, [&] { return -slope; });
+    return sum_back(
+        v, [&] { return slope; }, [&] { return -slope; });
   }
   static std::vector<Sample> samples();
 };
@@ -33,7 +35,8 @@ struct Huber : Binary<Huber, fn::Huber> {
   }
   Grads vjp(const Vjp& v) const {
     const Tensor slope = v.grad * clamp(v.input(0) - v.input(1), -f.delta, f.delta);
-    return sum_back(v, [&] { return slope; }, [&] { return -slope; });
+    return sum_back(
+        v, [&] { return slope; }, [&] { return -slope; });
   }
   static std::vector<Sample> samples();
 };
@@ -43,7 +46,8 @@ struct BceWithLogits : Binary<BceWithLogits, fn::BceWithLogits> {
   static constexpr Saves saves = Saves::inputs;
   Grads vjp(const Vjp& v) const {
     const Tensor &x = v.input(0), &t = v.input(1);
-    return sum_back(v, [&] { return v.grad * (sigmoid(x) - t); }, [&] { return -v.grad * x; });
+    return sum_back(
+        v, [&] { return v.grad * (sigmoid(x) - t); }, [&] { return -v.grad * x; });
   }
   static std::vector<Sample> samples();
 };
@@ -58,7 +62,8 @@ struct KlDiv : Binary<KlDiv, fn::KlDiv> {
       const Tensor zero = scalar(0, t), none = eq(t, zero), safe = where(none, ones_like(t), t);
       return v.grad * where(none, zero, log(safe) + 1 - x);
     };
-    return sum_back(v, [&] { return -v.grad * t; }, for_target);
+    return sum_back(
+        v, [&] { return -v.grad * t; }, for_target);
   }
   static std::vector<Sample> samples();
 };

@@ -1,7 +1,9 @@
 // The scalar mathematics of the elementwise operations, shared by g++ and nvcc. A functor takes one value an
-// operand; `types` says which dtypes it takes (floating unless said otherwise), and attributes are its fields.
+// operand; `types` says which dtypes it takes (floating unless said otherwise), and attributes are its
+// fields.
 #pragma once
 #include <numbers>
+
 #include "math.h"
 
 namespace bobbin::fn {
@@ -11,27 +13,27 @@ using std::cos, std::erf, std::expm1, std::log, std::log1p, std::pow, std::sin, 
 
 enum class Types { floating, numeric, all };
 
-#define BOBBIN_FN1(Name, domain, expression)            \
-  struct Name {                                         \
-    static constexpr Types types = Types::domain;       \
-    template<class T>                                   \
+#define BOBBIN_FN1(Name, domain, expression)                \
+  struct Name {                                             \
+    static constexpr Types types = Types::domain;           \
+    template<class T>                                       \
     BOBBIN_HD auto operator()([[maybe_unused]] T x) const { \
-      return expression;                                \
-    }                                                   \
+      return expression;                                    \
+    }                                                       \
   };
-#define BOBBIN_FN2(Name, domain, expression)            \
-  struct Name {                                         \
-    static constexpr Types types = Types::domain;       \
-    template<class T>                                   \
-    BOBBIN_HD auto operator()(T a, T b) const {         \
-      return expression;                                \
-    }                                                   \
+#define BOBBIN_FN2(Name, domain, expression)      \
+  struct Name {                                   \
+    static constexpr Types types = Types::domain; \
+    template<class T>                             \
+    BOBBIN_HD auto operator()(T a, T b) const {   \
+      return expression;                          \
+    }                                             \
   };
 
 BOBBIN_FN1(Neg, numeric, T(-x))
-BOBBIN_FN1(Abs, numeric, x < T(0) ? T(-x) : T(x + T(0)))  // -0 + 0 is +0
+BOBBIN_FN1(Abs, numeric, x < T(0) ? T(-x) : T(x + T(0)))                  // -0 + 0 is +0
 BOBBIN_FN1(Sign, numeric, x > T(0) ? T(1) : x < T(0) ? T(-1) : T(x - x))  // NaN stays NaN
-BOBBIN_FN1(Square, numeric, T(x * x))
+BOBBIN_FN1(Square, numeric, T(x* x))
 BOBBIN_FN1(Exp, floating, math::exp(x))
 BOBBIN_FN1(Expm1, floating, T(expm1(x)))
 BOBBIN_FN1(Log, floating, T(log(x)))
@@ -44,14 +46,17 @@ BOBBIN_FN1(Cos, floating, T(cos(x)))
 BOBBIN_FN1(Tanh, floating, T(tanh(x)))
 BOBBIN_FN1(Erf, floating, T(erf(x)))
 // e^-|x| never overflows, and 1 - sigmoid keeps its digits on the far side.
-BOBBIN_FN1(Sigmoid, floating, (x < T(0) ? T(math::exp(x) / (T(1) + math::exp(x))) : T(T(1) / (T(1) + math::exp(T(-x))))))
+BOBBIN_FN1(Sigmoid, floating,
+           (x < T(0) ? T(math::exp(x) / (T(1) + math::exp(x))) : T(T(1) / (T(1) + math::exp(T(-x))))))
 BOBBIN_FN1(Relu, numeric, x > T(0) ? x : T(x != x ? x : T(0)))
 BOBBIN_FN1(Silu, floating, T(x* Sigmoid{}(x)))
-BOBBIN_FN1(Softplus, floating, T((x > T(0) ? x : T(x != x ? x : T(0))) + log1p(math::exp(T(x < T(0) ? x : -x)))))
-BOBBIN_FN1(GeluErf, floating, T(x * T(0.5) * (T(1) + erf(x * T(std::numbers::sqrt2 / 2)))))
+BOBBIN_FN1(Softplus, floating,
+           T((x > T(0) ? x : T(x != x ? x : T(0))) + log1p(math::exp(T(x < T(0) ? x : -x)))))
+BOBBIN_FN1(GeluErf, floating, T(x* T(0.5) * (T(1) + erf(x * T(std::numbers::sqrt2 / 2)))))
 BOBBIN_FN1(GeluTanh, floating,
            T(T(0.5) * x *
-             (T(1) + tanh(T(std::numbers::sqrt2 * std::numbers::inv_sqrtpi) * (x + T(0.044715) * x * x * x)))))
+             (T(1) +
+              tanh(T(std::numbers::sqrt2 * std::numbers::inv_sqrtpi) * (x + T(0.044715) * x * x * x)))))
 
 struct LeakyRelu {
   static constexpr Types types = Types::floating;

@@ -1,8 +1,8 @@
+#include "../core/blocks.h"
 #include "activation.h"
 #include "check.h"
 #include "gemm.h"
 #include "matmul.h"
-#include "../core/blocks.h"
 #include "samples.h"
 
 namespace bobbin {
@@ -22,12 +22,18 @@ void finish(const Tile<T>& t, const T* bias, F f) {
 template<class T>
 void finish(const Tile<T>& t, const T* bias, Activation activation) {
   switch (activation) {
-    case Activation::none: return finish(t, bias, [](T x) { return x; });
-    case Activation::relu: return finish(t, bias, fn::Relu{});
-    case Activation::gelu: return finish(t, bias, fn::GeluErf{});
-    case Activation::tanh: return finish(t, bias, fn::Tanh{});
-    case Activation::sigmoid: return finish(t, bias, fn::Sigmoid{});
-    case Activation::silu: return finish(t, bias, fn::Silu{});
+    case Activation::none:
+      return finish(t, bias, [](T x) { return x; });
+    case Activation::relu:
+      return finish(t, bias, fn::Relu{});
+    case Activation::gelu:
+      return finish(t, bias, fn::GeluErf{});
+    case Activation::tanh:
+      return finish(t, bias, fn::Tanh{});
+    case Activation::sigmoid:
+      return finish(t, bias, fn::Sigmoid{});
+    case Activation::silu:
+      return finish(t, bias, fn::Silu{});
   }
 }
 
@@ -35,8 +41,9 @@ template<class T>
 void run(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y, Activation activation) {
   const std::int64_t in = weight.size(1), out = weight.size(0), rows = out == 0 ? 0 : y.numel() / out;
   const T* b = bias ? static_cast<const T*>(bias.raw()) : nullptr;
-  gemm<T>({static_cast<const T*>(x.raw()), rows, in, in}, {static_cast<const T*>(weight.raw()), in, out, in, true},
-          static_cast<T*>(y.raw()), [&](const Tile<T>& t) { finish(t, b, activation); });
+  gemm<T>({static_cast<const T*>(x.raw()), rows, in, in},
+          {static_cast<const T*>(weight.raw()), in, out, in, true}, static_cast<T*>(y.raw()),
+          [&](const Tile<T>& t) { finish(t, b, activation); });
 }
 
 Tensor as(DType d, const Tensor& x) {
@@ -60,7 +67,8 @@ TensorSpec Linear::infer(Inputs x) const {
   require_floating(name, in);
   require_same_dtype(name, in, weight);
   if (weight.rank() != 2 || in.rank() < 1 || in.size(-1) != weight.size(1))
-    fail<ShapeError>(name, ": expected x [..., in] and weight [out, in]; got ", in.spec(), " and ", weight.spec());
+    fail<ShapeError>(name, ": expected x [..., in] and weight [out, in]; got ", in.spec(), " and ",
+                     weight.spec());
   if (bias) {
     require_same_dtype(name, in, bias);
     if (bias.rank() != 1 || bias.size(0) != weight.size(0))
@@ -83,18 +91,25 @@ void Linear::cpu(Inputs x, Tensor& y) const {
 Tensor Linear::before_activation(const Vjp& v) const {
   const auto z = [&] { return linear(v.input(0), v.input(1), v.has_input(2) ? v.input(2) : Tensor()); };
   switch (activation) {
-    case Activation::none: return v.grad;
-    case Activation::relu: return record(ReluBackward{}, {v.grad, v.output()});
-    case Activation::tanh: return v.grad * Tanh::slope(v.output());
-    case Activation::sigmoid: return v.grad * Sigmoid::slope(v.output());
-    case Activation::gelu: return v.grad * GeluErf::slope(z());
-    case Activation::silu: break;
+    case Activation::none:
+      return v.grad;
+    case Activation::relu:
+      return record(ReluBackward{}, {v.grad, v.output()});
+    case Activation::tanh:
+      return v.grad * Tanh::slope(v.output());
+    case Activation::sigmoid:
+      return v.grad * Sigmoid::slope(v.output());
+    case Activation::gelu:
+      return v.grad * GeluErf::slope(z());
+    case Activation::silu:
+      break;
   }
   return v.grad * Silu::slope(z());
 }
 
 Grads Linear::vjp(const Vjp& v) const {
-  const Tensor g = before_activation(v), rows = reshape(g, {g.numel() / std::max<std::int64_t>(1, g.size(-1)), g.size(-1)});
+  const Tensor g = before_activation(v),
+               rows = reshape(g, {g.numel() / std::max<std::int64_t>(1, g.size(-1)), g.size(-1)});
   Grads out(3);
   if (v.needs(0)) out[0] = matmul(g, v.input(1));
   if (v.needs(1)) {
@@ -112,25 +127,32 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activat
 std::vector<Sample> Linear::samples() {
   std::vector<Sample> samples;
   const auto with = [](Activation a) { return [a](Inputs x) { return linear(x[0], x[1], x[2], a); }; };
-  const std::pair<const char*, Activation> all[] = {{"no activation", Activation::none}, {"gelu", Activation::gelu},
-                                                    {"tanh", Activation::tanh},          {"sigmoid", Activation::sigmoid},
-                                                    {"silu", Activation::silu},          {"relu", Activation::relu}};
+  const std::pair<const char*, Activation> all[] = {
+      {"no activation", Activation::none}, {"gelu", Activation::gelu}, {"tanh", Activation::tanh},
+      {"sigmoid", Activation::sigmoid},    {"silu", Activation::silu}, {"relu", Activation::relu}};
   for (auto& [note, activation] : all)
-    samples.push_back({note, {sample_input({3, 2}), sample_input({2, 2}), sample_input({2}, 3, 4)}, with(activation)});
+    samples.push_back(
+        {note, {sample_input({3, 2}), sample_input({2, 2}), sample_input({2}, 3, 4)}, with(activation)});
   // Far enough from the kink on either side: weights are small against the bias.
-  samples.back().inputs = {sample_input({3, 2}, -0.1, 0.1), sample_input({2, 2}), tensor({1, -1}, DType::f64)};
+  samples.back().inputs = {sample_input({3, 2}, -0.1, 0.1), sample_input({2, 2}),
+                           tensor({1, -1}, DType::f64)};
   const auto no_bias = [](Inputs x) { return linear(x[0], x[1]); };
   samples.push_back({"no bias", {sample_input({2, 2, 3}), sample_input({2, 3})}, no_bias});
-  samples.push_back({"no bias, silu", {sample_input({2, 3}), sample_input({2, 3})},
-                     [](Inputs x) { return linear(x[0], x[1], {}, Activation::silu); }});
+  samples.push_back({"no bias, silu", {sample_input({2, 3}), sample_input({2, 3})}, [](Inputs x) {
+                       return linear(x[0], x[1], {}, Activation::silu);
+                     }});
   samples.push_back({"one row", {sample_input({3}), sample_input({2, 3})}, no_bias});
   samples.push_back({"no rows", {sample_input({0, 3}), sample_input({2, 3})}, no_bias});
-  samples.push_back({"several tiles", {sample_input({70, 90}), sample_input({300, 90}), sample_input({300})},
-                     with(Activation::relu), {}, false});
-  samples.push_back(invalid("in", {sample_input({2, 3}), sample_input({3, 2}), sample_input({3})}, with(Activation::none),
+  samples.push_back({"several tiles",
+                     {sample_input({70, 90}), sample_input({300, 90}), sample_input({300})},
+                     with(Activation::relu),
+                     {},
+                     false});
+  samples.push_back(invalid("in", {sample_input({2, 3}), sample_input({3, 2}), sample_input({3})},
+                            with(Activation::none),
                             "linear: expected x [..., in] and weight [out, in]; got f64[2,3] and f64[3,2]"));
-  samples.push_back(invalid("bias", {sample_input({2, 3}), sample_input({4, 3}), sample_input({3})}, with(Activation::none),
-                            "linear: expected a bias [4]; got f64[3]"));
+  samples.push_back(invalid("bias", {sample_input({2, 3}), sample_input({4, 3}), sample_input({3})},
+                            with(Activation::none), "linear: expected a bias [4]; got f64[3]"));
   return samples;
 }
 

@@ -1,7 +1,9 @@
 #include "map.h"
 
 #include <bobbin/parallel.h>
+
 #include <algorithm>
+
 #include "../core/blocks.h"
 
 namespace bobbin {
@@ -12,12 +14,14 @@ constexpr std::int64_t tile = 16 * block_size;
 
 }  // namespace
 
-void map_blocks(Inputs x, const DType* types, const Tensor& y, DType out_type, BlockKernel kernel, const void* functor) {
+void map_blocks(Inputs x, const DType* types, const Tensor& y, DType out_type, BlockKernel kernel,
+                const void* functor) {
   const std::int64_t count = y.numel();
   if (count == 0) return;
   auto views = [&]<std::size_t... i>(std::index_sequence<i...>) {
     return std::array{BlockView(x[std::min(i, x.size() - 1)], y.shape())...};
-  }(std::make_index_sequence<max_operands>());
+  }
+  (std::make_index_sequence<max_operands>());
   const BlockView target(y);
 
   auto run = [&](std::int64_t begin, std::int64_t end) {
@@ -35,7 +39,8 @@ void map_blocks(Inputs x, const DType* types, const Tensor& y, DType out_type, B
     }
   };
   if (count <= tile) return run(0, count);
-  parallel_for((count + tile - 1) / tile, [&](std::int64_t t) { run(t * tile, std::min(count, (t + 1) * tile)); });
+  parallel_for((count + tile - 1) / tile,
+               [&](std::int64_t t) { run(t * tile, std::min(count, (t + 1) * tile)); });
 }
 
 }  // namespace bobbin

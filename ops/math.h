@@ -1,6 +1,7 @@
 // Scalar functions that kernels share, written without branches so that compilers vectorise loops over them.
 #pragma once
 #include <bobbin/dtype.h>
+
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -27,8 +28,9 @@ BOBBIN_HD Difference<T> two_difference(T a, T b) {
 
 #ifndef __CUDACC__
 namespace detail {
-// 2^n (1 + r + r^2/2 + ...) for x = n ln 2 + r, |r| <= ln 2 / 2. The polynomial is Cephes' expf; n ln 2 is taken
-// off in two parts, the first exact. The power is applied in two steps, so that results reach the subnormals.
+// 2^n (1 + r + r^2/2 + ...) for x = n ln 2 + r, |r| <= ln 2 / 2. The polynomial is Cephes' expf; n ln 2 is
+// taken off in two parts, the first exact. The power is applied in two steps, so that results reach the
+// subnormals.
 inline float exp_reduced(float x, float rest) {
   constexpr float log2e = 1.44269504089f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
   constexpr float round = 0x1.8p23f;  // adding it leaves the nearest integer in the low bits
@@ -44,7 +46,8 @@ inline float exp_reduced(float x, float rest) {
   p = p * (r * r) + r + 1.0f;
   const std::int32_t k = std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(round);
   const std::int32_t half = k >> 1;
-  const float s1 = std::bit_cast<float>((half + 127) << 23), s2 = std::bit_cast<float>((k - half + 127) << 23);
+  const float s1 = std::bit_cast<float>((half + 127) << 23),
+              s2 = std::bit_cast<float>((k - half + 127) << 23);
   return p * s1 * s2;
 }
 constexpr float exp_low = -105.0f;  // e^x rounds to 0 below -103.98

@@ -1,6 +1,7 @@
 #include "matmul.h"
 
 #include <bobbin/parallel.h>
+
 #include "../core/blocks.h"
 #include "check.h"
 #include "gemm.h"
@@ -12,7 +13,8 @@ namespace {
 // x as matrices that gemm can read: the compute type, and one of the last two strides 1.
 Tensor readable(const Tensor& x) {
   const DType compute = compute_type(x.dtype());
-  const std::int64_t rows = x.size(-2), cols = x.size(-1), down = x.strides()[x.rank() - 2], along = x.strides().back();
+  const std::int64_t rows = x.size(-2), cols = x.size(-1), down = x.strides()[x.rank() - 2],
+                     along = x.strides().back();
   const bool row_major = along == 1 && down >= cols, col_major = down == 1 && along >= rows;
   if (compute == x.dtype() && (row_major || col_major)) return x;
   Tensor copy = empty(x.shape(), compute);
@@ -22,7 +24,8 @@ Tensor readable(const Tensor& x) {
 
 template<class T>
 Matrix<T> matrix_at(const Tensor& x, std::int64_t offset) {
-  const std::int64_t rows = x.size(-2), cols = x.size(-1), down = x.strides()[x.rank() - 2], along = x.strides().back();
+  const std::int64_t rows = x.size(-2), cols = x.size(-1), down = x.strides()[x.rank() - 2],
+                     along = x.strides().back();
   const T* data = static_cast<const T*>(x.raw()) + offset;
   if (along == 1 && down >= cols) return {data, rows, cols, down, false};
   return {data, rows, cols, along, true};
@@ -121,30 +124,34 @@ std::vector<Sample> Matmul::samples() {
   const auto sample = [&](std::string note, Shape a, Shape b) {
     return Sample{std::move(note), {sample_input(a), sample_input(b)}, call};
   };
-  std::vector<Sample> samples{
-      sample("2x3 by 3x4", {2, 3}, {3, 4}),
-      sample("vector by vector", {4}, {4}),
-      sample("vector by matrix", {3}, {3, 2}),
-      sample("matrix by vector", {2, 3}, {3}),
-      sample("batches", {2, 2, 3}, {2, 3, 2}),
-      sample("batch by matrix", {2, 2, 3}, {3, 2}),
-      sample("broadcast batches", {2, 1, 2, 2}, {3, 2, 1}),
-      sample("nothing inside", {2, 0}, {0, 3}),
-      sample("no rows", {0, 2}, {2, 3}),
-      {"both transposed", {sample_input({3, 2}), sample_input({4, 3})},
-       [](Inputs x) { return matmul(transpose(x[0]), transpose(x[1])); }},
-      {"expanded", {sample_input({1, 3}), sample_input({3, 1})},
-       [](Inputs x) { return matmul(expand(x[0], {2, 3}), expand(x[1], {3, 2})); }},
-      {"every other column", {sample_input({2, 6}), sample_input({3, 2})},
-       [](Inputs x) { return matmul(slice(x[0], 1, 0, 6, 2), x[1]); }},
-      invalid("inner dimensions", {tensor({{1, 2}}), tensor({{1}, {2}, {3}})}, call,
-              "matmul: inner dimensions must agree; got f32[1,2] and f32[3,1]"),
-      invalid("vectors", {sample_input({3}), sample_input({4})}, call,
-              "matmul: inner dimensions must agree; got f64[3] and f64[4]"),
-      invalid("scalar", {sample_input({}), sample_input({2, 2})}, call,
-              "matmul: expected at least one dimension; got f64[] and f64[2,2]"),
-      invalid("integers", {zeros({2, 2}, DType::i64), zeros({2, 2}, DType::i64)}, call,
-              "matmul: expected a floating-point tensor; got i64[2,2]")};
+  std::vector<Sample> samples{sample("2x3 by 3x4", {2, 3}, {3, 4}),
+                              sample("vector by vector", {4}, {4}),
+                              sample("vector by matrix", {3}, {3, 2}),
+                              sample("matrix by vector", {2, 3}, {3}),
+                              sample("batches", {2, 2, 3}, {2, 3, 2}),
+                              sample("batch by matrix", {2, 2, 3}, {3, 2}),
+                              sample("broadcast batches", {2, 1, 2, 2}, {3, 2, 1}),
+                              sample("nothing inside", {2, 0}, {0, 3}),
+                              sample("no rows", {0, 2}, {2, 3}),
+                              {"both transposed",
+                               {sample_input({3, 2}), sample_input({4, 3})},
+                               [](Inputs x) { return matmul(transpose(x[0]), transpose(x[1])); }},
+                              {"expanded",
+                               {sample_input({1, 3}), sample_input({3, 1})},
+                               [](Inputs x) {
+                                 return matmul(expand(x[0], {2, 3}), expand(x[1], {3, 2}));
+                               }},
+                              {"every other column",
+                               {sample_input({2, 6}), sample_input({3, 2})},
+                               [](Inputs x) { return matmul(slice(x[0], 1, 0, 6, 2), x[1]); }},
+                              invalid("inner dimensions", {tensor({{1, 2}}), tensor({{1}, {2}, {3}})}, call,
+                                      "matmul: inner dimensions must agree; got f32[1,2] and f32[3,1]"),
+                              invalid("vectors", {sample_input({3}), sample_input({4})}, call,
+                                      "matmul: inner dimensions must agree; got f64[3] and f64[4]"),
+                              invalid("scalar", {sample_input({}), sample_input({2, 2})}, call,
+                                      "matmul: expected at least one dimension; got f64[] and f64[2,2]"),
+                              invalid("integers", {zeros({2, 2}, DType::i64), zeros({2, 2}, DType::i64)},
+                                      call, "matmul: expected a floating-point tensor; got i64[2,2]")};
   samples.push_back({"several tiles", {sample_input({300, 40}), sample_input({40, 150})}, call, {}, false});
   return samples;
 }

@@ -1,9 +1,11 @@
 #include "rows.h"
 
 #include <bobbin/parallel.h>
+
 #include <algorithm>
 #include <array>
 #include <utility>
+
 #include "../core/blocks.h"
 
 namespace bobbin {
@@ -11,8 +13,8 @@ namespace {
 
 constexpr std::int64_t tile_elements = 16 * block_size;
 
-// A group of neighbouring slices, as contiguous rows. With inner > 1, elements of one slice lie `inner` apart and
-// those of neighbouring slices side by side: reading `width` of them at once uses whole cache lines.
+// A group of neighbouring slices, as contiguous rows. With inner > 1, elements of one slice lie `inner` apart
+// and those of neighbouring slices side by side: reading `width` of them at once uses whole cache lines.
 struct Slices {
   std::int64_t length, inner;
   DType compute;
@@ -39,7 +41,8 @@ struct Slices {
 
 }  // namespace
 
-void for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute, const RowKernel& kernel) {
+void for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute,
+              const RowKernel& kernel) {
   const Tensor& like = inputs[0];
   if (like.numel() == 0) return;
   std::int64_t inner = 1;

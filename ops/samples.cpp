@@ -1,27 +1,35 @@
 #include "samples.h"
 
 #include <bobbin/ops.h>
+
 #include <limits>
 
 namespace bobbin {
 namespace {
 
-std::vector<Sample> unary(std::string_view op, Tensor (*f)(const Tensor&), const auto& draw, bool floating_only) {
+std::vector<Sample> unary(std::string_view op, Tensor (*f)(const Tensor&), const auto& draw,
+                          bool floating_only) {
   const auto call = [f](Inputs x) { return f(x[0]); };
-  constexpr double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  constexpr double inf = std::numeric_limits<double>::infinity(),
+                   nan = std::numeric_limits<double>::quiet_NaN();
   std::vector<Sample> samples{
       {"3x4", {draw({3, 4})}, call},
       {"scalar", {draw({})}, call},
       {"empty", {draw({0, 3})}, call},
-      {"special values", {tensor({0.0, -0.0, inf, -inf, nan, 1e-30, -1e-30, 1e30, -1e30}, DType::f64)}, call, {}, false},
+      {"special values",
+       {tensor({0.0, -0.0, inf, -inf, nan, 1e-30, -1e-30, 1e30, -1e30}, DType::f64)},
+       call,
+       {},
+       false},
       {"more than a block", {draw({7, 300})}, call, {}, false},
   };
   if (floating_only)
     samples.push_back(invalid("integers", {tensor({1, 2}, DType::i64)}, call,
                               std::string(op) + ": expected a floating-point tensor; got i64[2]"));
   else
-    samples.push_back(invalid("bool", {tensor({1, 0}, DType::boolean)}, call,
-                              std::string(op) + ": expected numbers; got bool[2]; convert it with to(x, DType)"));
+    samples.push_back(
+        invalid("bool", {tensor({1, 0}, DType::boolean)}, call,
+                std::string(op) + ": expected numbers; got bool[2]; convert it with to(x, DType)"));
   return samples;
 }
 
@@ -34,11 +42,14 @@ Tensor sample_input_off_zero(const Shape& shape, double gap, double high) {
 
 std::vector<Sample> unary_samples(std::string_view op, Tensor (*f)(const Tensor&), double low, double high,
                                   bool floating_only) {
-  return unary(op, f, [=](const Shape& s) { return sample_input(s, low, high); }, floating_only);
+  return unary(
+      op, f, [=](const Shape& s) { return sample_input(s, low, high); }, floating_only);
 }
 
-std::vector<Sample> unary_samples_off_zero(std::string_view op, Tensor (*f)(const Tensor&), bool floating_only) {
-  return unary(op, f, [](const Shape& s) { return sample_input_off_zero(s); }, floating_only);
+std::vector<Sample> unary_samples_off_zero(std::string_view op, Tensor (*f)(const Tensor&),
+                                           bool floating_only) {
+  return unary(
+      op, f, [](const Shape& s) { return sample_input_off_zero(s); }, floating_only);
 }
 
 std::vector<Sample> binary_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&), double low,
@@ -58,6 +69,25 @@ std::vector<Sample> binary_samples(std::string_view op, Tensor (*f)(const Tensor
       invalid("dtypes", {draw({2}), tensor({1, 2}, DType::f32)}, call,
               name + ": dtypes must agree; got f64[2] and f32[2]; convert one with to(x, DType)"),
   };
+}
+
+std::vector<Sample> extreme_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&)) {
+  auto samples = binary_samples(op, f);
+  // The first operands lie near whole numbers, the second near halves.
+  for (auto& s : samples) {
+    if (!s.throws.empty()) continue;
+    for (std::size_t i = 0; i < s.inputs.size(); ++i) {
+      const Shape shape = s.inputs[i].shape();
+      s.inputs[i] = to(randint(-2, 3, shape), DType::f64) + sample_input(shape, -0.15, 0.15) +
+                    0.5 * static_cast<double>(i);
+    }
+  }
+  samples.push_back({"ties",
+                     {tensor({1, 2, 3}, DType::f64), tensor({1, 5, 3}, DType::f64)},
+                     [f](Inputs x) { return f(x[0], x[1]); },
+                     {},
+                     false});
+  return samples;
 }
 
 }  // namespace bobbin

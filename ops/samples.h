@@ -2,6 +2,7 @@
 #pragma once
 #include <bobbin/op.h>
 #include <bobbin/random.h>
+
 #include <string>
 
 namespace bobbin {
@@ -17,10 +18,14 @@ Tensor sample_input_off_zero(const Shape& shape, double gap = 0.1, double high =
 std::vector<Sample> unary_samples(std::string_view op, Tensor (*f)(const Tensor&), double low, double high,
                                   bool floating_only = true);
 /// The same on values of either sign, away from 0.
-std::vector<Sample> unary_samples_off_zero(std::string_view op, Tensor (*f)(const Tensor&), bool floating_only = true);
+std::vector<Sample> unary_samples_off_zero(std::string_view op, Tensor (*f)(const Tensor&),
+                                           bool floating_only = true);
 /// f on equal and broadcasting shapes; shapes and dtypes that do not fit refused.
-std::vector<Sample> binary_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&), double low = -2,
-                                   double high = 2);
+std::vector<Sample> binary_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&),
+                                   double low = -2, double high = 2);
+/// The same for functions with a kink where the operands are equal: derivatives are compared well away from
+/// it.
+std::vector<Sample> extreme_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&));
 /// Sample of an invalid call.
 inline Sample invalid(std::string note, std::vector<Tensor> inputs, std::function<Tensor(Inputs)> call,
                       std::string message) {

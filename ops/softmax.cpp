@@ -26,8 +26,10 @@ void each_row(Inputs x, const Tensor& y, int axis, F&& f) {
   const std::int64_t n = y.rank() ? y.shape()[axis] : 1;
   auto run = [&]<class T>(Type<T>) {
     for_rows(x, y, axis, compute, [&](std::span<const void* const> in, void* out, std::int64_t) {
-      if constexpr (inputs == 1) f(static_cast<const T*>(in[0]), static_cast<T*>(out), n);
-      else f(static_cast<const T*>(in[0]), static_cast<const T*>(in[1]), static_cast<T*>(out), n);
+      if constexpr (inputs == 1)
+        f(static_cast<const T*>(in[0]), static_cast<T*>(out), n);
+      else
+        f(static_cast<const T*>(in[0]), static_cast<const T*>(in[1]), static_cast<T*>(out), n);
     });
   };
   compute == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
@@ -39,10 +41,18 @@ int axis_of(std::string_view op, const Tensor& x, int axis) {
 
 }  // namespace
 
-TensorSpec Softmax::infer(Inputs x) const { return infer_forward(name, x); }
-TensorSpec LogSoftmax::infer(Inputs x) const { return infer_forward(name, x); }
-TensorSpec SoftmaxBackward::infer(Inputs x) const { return infer_backward(name, x); }
-TensorSpec LogSoftmaxBackward::infer(Inputs x) const { return infer_backward(name, x); }
+TensorSpec Softmax::infer(Inputs x) const {
+  return infer_forward(name, x);
+}
+TensorSpec LogSoftmax::infer(Inputs x) const {
+  return infer_forward(name, x);
+}
+TensorSpec SoftmaxBackward::infer(Inputs x) const {
+  return infer_backward(name, x);
+}
+TensorSpec LogSoftmaxBackward::infer(Inputs x) const {
+  return infer_backward(name, x);
+}
 
 void Softmax::cpu(Inputs x, Tensor& y) const {
   each_row<1>(x, y, axis, []<class T>(const T* x, T* y, std::int64_t n) {
@@ -96,8 +106,12 @@ Grads LogSoftmaxBackward::vjp(const Vjp& v) const {
   return out;
 }
 
-Tensor softmax(const Tensor& x, int axis) { return record(Softmax{axis_of("softmax", x, axis)}, {x}); }
-Tensor log_softmax(const Tensor& x, int axis) { return record(LogSoftmax{axis_of("log_softmax", x, axis)}, {x}); }
+Tensor softmax(const Tensor& x, int axis) {
+  return record(Softmax{axis_of("softmax", x, axis)}, {x});
+}
+Tensor log_softmax(const Tensor& x, int axis) {
+  return record(LogSoftmax{axis_of("log_softmax", x, axis)}, {x});
+}
 Tensor softmax_backward(const Tensor& o, const Tensor& g, int axis) {
   return record(SoftmaxBackward{axis_of("softmax_backward", o, axis)}, {o, g});
 }
@@ -109,7 +123,8 @@ namespace {
 
 std::vector<Sample> forward_samples(std::string_view op, Tensor (*f)(const Tensor&, int)) {
   const auto along = [f](int axis) { return [f, axis](Inputs x) { return f(x[0], axis); }; };
-  constexpr double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  constexpr double inf = std::numeric_limits<double>::infinity(),
+                   nan = std::numeric_limits<double>::quiet_NaN();
   return {{"last axis", {sample_input({2, 5})}, along(-1)},
           {"first axis", {sample_input({4, 3})}, along(0)},
           {"middle axis", {sample_input({2, 3, 2})}, along(1)},
@@ -118,7 +133,11 @@ std::vector<Sample> forward_samples(std::string_view op, Tensor (*f)(const Tenso
           {"scalar", {sample_input({})}, along(0)},
           {"large logits", {sample_input({2, 4}, -300, 300)}, along(1), {}, false},
           {"masked", {tensor({{1, -inf, 2}, {-inf, -inf, 0}}, DType::f64)}, along(1), {}, false},
-          {"all masked, +inf, NaN", {tensor({{-inf, -inf}, {inf, 0}, {nan, 0}}, DType::f64)}, along(1), {}, false},
+          {"all masked, +inf, NaN",
+           {tensor({{-inf, -inf}, {inf, 0}, {nan, 0}}, DType::f64)},
+           along(1),
+           {},
+           false},
           {"wide", {sample_input({3, 1500}, -20, 20)}, along(1), {}, false},
           {"many columns", {sample_input({5, 300}, -20, 20)}, along(0), {}, false},
           {"empty slices", {sample_input({3, 0})}, along(1)},
@@ -144,9 +163,17 @@ std::vector<Sample> backward_samples(std::string_view op, Tensor (*forward)(cons
 
 }  // namespace
 
-std::vector<Sample> Softmax::samples() { return forward_samples(name, softmax); }
-std::vector<Sample> LogSoftmax::samples() { return forward_samples(name, log_softmax); }
-std::vector<Sample> SoftmaxBackward::samples() { return backward_samples(name, softmax, softmax_backward); }
-std::vector<Sample> LogSoftmaxBackward::samples() { return backward_samples(name, log_softmax, log_softmax_backward); }
+std::vector<Sample> Softmax::samples() {
+  return forward_samples(name, softmax);
+}
+std::vector<Sample> LogSoftmax::samples() {
+  return forward_samples(name, log_softmax);
+}
+std::vector<Sample> SoftmaxBackward::samples() {
+  return backward_samples(name, softmax, softmax_backward);
+}
+std::vector<Sample> LogSoftmaxBackward::samples() {
+  return backward_samples(name, log_softmax, log_softmax_backward);
+}
 
 }  // namespace bobbin

@@ -1,7 +1,8 @@
-// The softmax family: each forward keeps its output alone, each backward is one operation with a derivative of
-// its own.
+// The softmax family: each forward keeps its output alone, each backward is one operation with a derivative
+// of its own.
 #pragma once
 #include <bobbin/ops.h>
+
 #include "check.h"
 
 namespace bobbin {

@@ -1,9 +1,10 @@
-// What softmax, log_softmax and cross-entropy do to one row on the CPU. Sums go over fixed lanes and chunks, so
-// that the compiler vectorises them and two runs agree to the bit.
+// What softmax, log_softmax and cross-entropy do to one row on the CPU. Sums go over fixed lanes and chunks,
+// so that the compiler vectorises them and two runs agree to the bit.
 #pragma once
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+
 #include "math.h"
 
 namespace bobbin::rows {

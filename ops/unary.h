@@ -1,6 +1,7 @@
 // Functions of one number.
 #pragma once
 #include <bobbin/ops.h>
+
 #include "map.h"
 #include "samples.h"
 
@@ -124,9 +125,12 @@ struct PowScalar : Unary<PowScalar, fn::PowScalar> {
     return {v.grad * (pow(v.input(0), f.exponent - 1) * f.exponent)};
   }
   static std::vector<Sample> samples() {
-    auto v = unary_samples(name, [](const Tensor& x) { return pow(x, 2.5); }, 0.2, 2);
-    auto cube = unary_samples(name, [](const Tensor& x) { return pow(x, 3); }, -2, 2);
-    auto zero = unary_samples(name, [](const Tensor& x) { return pow(x, 0); }, -2, 2);
+    auto v = unary_samples(
+        name, [](const Tensor& x) { return pow(x, 2.5); }, 0.2, 2);
+    auto cube = unary_samples(
+        name, [](const Tensor& x) { return pow(x, 3); }, -2, 2);
+    auto zero = unary_samples(
+        name, [](const Tensor& x) { return pow(x, 0); }, -2, 2);
     v.insert(v.end(), cube.begin(), cube.begin() + 1);
     v.insert(v.end(), zero.begin(), zero.begin() + 1);
     return v;
@@ -146,10 +150,16 @@ struct Clamp : Unary<Clamp, fn::Clamp> {
     return {v.grad * inside};
   }
   static std::vector<Sample> samples() {
-    auto v = unary_samples_off_zero(name, [](const Tensor& x) { return clamp(x, 0, 5); }, false);
-    v.push_back({"at the ends", {tensor({-1, 0, 1, 5, 6}, DType::f64)}, [](Inputs x) { return clamp(x[0], 0, 5); }, {}, false});
-    v.push_back(invalid("low > high", {tensor({1}, DType::f64)}, [](Inputs x) { return clamp(x[0], 2, 1); },
-                        "clamp: expected low <= high; got 2 and 1"));
+    auto v = unary_samples_off_zero(
+        name, [](const Tensor& x) { return clamp(x, 0, 5); }, false);
+    v.push_back({"at the ends",
+                 {tensor({-1, 0, 1, 5, 6}, DType::f64)},
+                 [](Inputs x) { return clamp(x[0], 0, 5); },
+                 {},
+                 false});
+    v.push_back(invalid(
+        "low > high", {tensor({1}, DType::f64)}, [](Inputs x) { return clamp(x[0], 2, 1); },
+        "clamp: expected low <= high; got 2 and 1"));
     return v;
   }
 };

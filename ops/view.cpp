@@ -1,14 +1,15 @@
 #include "view.h"
 
 #include <algorithm>
+
 #include "binary.h"
 #include "join.h"
 
 namespace bobbin {
 namespace {
 
-// Strides under which x's elements have another shape, if there are any: each run of axes that lie in one piece
-// is split or merged by itself.
+// Strides under which x's elements have another shape, if there are any: each run of axes that lie in one
+// piece is split or merged by itself.
 std::optional<Strides> restride(const Tensor& x, const Shape& shape) {
   if (x.numel() == 0 || x.rank() == 0) return contiguous_strides(shape);
   Strides strides = Strides::filled(shape.size(), 0);
@@ -30,7 +31,9 @@ std::optional<Strides> restride(const Tensor& x, const Shape& shape) {
 
 }  // namespace
 
-Tensor Reshape::view(const Tensor& x) const { return x.alias(shape, *restride(x, shape), x.offset()); }
+Tensor Reshape::view(const Tensor& x) const {
+  return x.alias(shape, *restride(x, shape), x.offset());
+}
 
 Tensor Permute::view(const Tensor& x) const {
   Shape shape;
@@ -77,15 +80,19 @@ Tensor reshape(const Tensor& x, const Shape& wanted) {
   int open = -1;
   std::int64_t known = 1;
   for (int i = 0; i < shape.size(); ++i) {
-    if (shape[i] == -1 && open < 0) open = i;
-    else if (shape[i] < 0) fail<ShapeError>("reshape: shape ", wanted, " has more than one -1, or a negative size");
-    else known *= shape[i];
+    if (shape[i] == -1 && open < 0)
+      open = i;
+    else if (shape[i] < 0)
+      fail<ShapeError>("reshape: shape ", wanted, " has more than one -1, or a negative size");
+    else
+      known *= shape[i];
   }
   if (open >= 0 && known > 0) shape[open] = x.numel() / known;
   if (open >= 0 && known == 0)
     fail<ShapeError>("reshape: the -1 in ", wanted, " could be any size, as another is 0; give it");
   if (numel(shape) != x.numel())
-    fail<ShapeError>("reshape: ", x.spec(), " has ", x.numel(), " elements, which ", wanted, " does not hold");
+    fail<ShapeError>("reshape: ", x.spec(), " has ", x.numel(), " elements, which ", wanted,
+                     " does not hold");
   if (shape == x.shape()) return x;
   return record(Reshape{shape}, {restride(x, shape) ? x : clone(x)});
 }
@@ -97,8 +104,10 @@ Tensor flatten(const Tensor& x, int first, int last) {
   if (first > last) fail<ShapeError>("flatten: axis ", first, " comes after axis ", last);
   Shape shape;
   for (int i = 0; i < x.rank(); ++i) {
-    if (i > first && i <= last) shape[first] *= x.shape()[i];
-    else shape.push_back(x.shape()[i]);
+    if (i > first && i <= last)
+      shape[first] *= x.shape()[i];
+    else
+      shape.push_back(x.shape()[i]);
   }
   return reshape(x, shape);
 }
@@ -143,7 +152,8 @@ Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length
   axis = normalize_axis("narrow", axis, x.rank());
   const std::int64_t size = x.shape()[axis];
   if (start < 0 || length < 0 || start > size || length > size - start)
-    fail<IndexError>("narrow: ", length, " elements from ", start, " are not all in axis ", axis, " of ", x.spec());
+    fail<IndexError>("narrow: ", length, " elements from ", start, " are not all in axis ", axis, " of ",
+                     x.spec());
   return record(Slice{axis, start, length, 1}, {x});
 }
 
@@ -189,35 +199,54 @@ Tensor expand(const Tensor& x, const Shape& wanted) {
   return shape == x.shape() ? x : record(Expand{shape}, {x});
 }
 
-Tensor contiguous(const Tensor& x) { return x.is_contiguous() ? x : clone(x); }
-Tensor clone(const Tensor& x) { return record(ToDType{x.dtype()}, {x}); }
+Tensor contiguous(const Tensor& x) {
+  return x.is_contiguous() ? x : clone(x);
+}
+Tensor clone(const Tensor& x) {
+  return record(ToDType{x.dtype()}, {x});
+}
 
 std::vector<Sample> Reshape::samples() {
   const Tensor x = sample_input({2, 6});
   const auto to = [](Shape s) { return [s](Inputs x) { return reshape(x[0], s); }; };
   return {{"to [3,4]", {x}, to({3, 4})},
           {"with -1", {x}, to({2, -1, 2})},
-          {"of a transposed view", {x}, [](Inputs x) { return reshape(transpose(x[0]), {4, 3}); }},
+          {"of a transposed view",
+           {x},
+           [](Inputs x) {
+             return reshape(transpose(x[0]), {4, 3});
+           }},
           {"flatten", {sample_input({2, 3, 2})}, [](Inputs x) { return flatten(x[0], 1); }},
           {"squeeze", {sample_input({2, 1, 3, 1})}, [](Inputs x) { return squeeze(squeeze(x[0], 1)); }},
-          {"squeeze of a view", {sample_input({2, 1, 3})}, [](Inputs x) { return squeeze(transpose(x[0], 0, 2), 1); }},
+          {"squeeze of a view",
+           {sample_input({2, 1, 3})},
+           [](Inputs x) { return squeeze(transpose(x[0], 0, 2), 1); }},
           {"unsqueeze", {sample_input({2, 3})}, [](Inputs x) { return unsqueeze(unsqueeze(x[0], 0), -1); }},
           {"empty", {sample_input({0, 3})}, to({3, 0, 2})},
           invalid("count", {x}, to({5, 2}), "reshape: f64[2,6] has 12 elements, which [5,2] does not hold"),
           invalid("two open sizes", {x}, to({-1, -1}),
                   "reshape: shape [-1,-1] has more than one -1, or a negative size"),
-          invalid("squeeze", {x}, [](Inputs x) { return squeeze(x[0], 0); },
-                  "squeeze: axis 0 of f64[2,6] is not of size 1")};
+          invalid(
+              "squeeze", {x}, [](Inputs x) { return squeeze(x[0], 0); },
+              "squeeze: axis 0 of f64[2,6] is not of size 1")};
 }
 
 std::vector<Sample> Permute::samples() {
   const Tensor x = sample_input({2, 3, 4});
-  return {{"all axes", {x}, [](Inputs x) { return permute(x[0], {2, 0, 1}); }},
+  return {{"all axes",
+           {x},
+           [](Inputs x) {
+             return permute(x[0], {2, 0, 1});
+           }},
           {"transpose", {x}, [](Inputs x) { return transpose(x[0]); }},
           {"movedim", {x}, [](Inputs x) { return movedim(x[0], 0, -1); }},
           {"0 dimensions", {sample_input({})}, [](Inputs x) { return permute(x[0], {}); }},
-          invalid("an axis twice", {x}, [](Inputs x) { return permute(x[0], {0, 0, 1}); },
-                  "permute: [0,0,1] does not name each axis of f64[2,3,4] once")};
+          invalid(
+              "an axis twice", {x},
+              [](Inputs x) {
+                return permute(x[0], {0, 0, 1});
+              },
+              "permute: [0,0,1] does not name each axis of f64[2,3,4] once")};
 }
 
 std::vector<Sample> Slice::samples() {
@@ -228,20 +257,36 @@ std::vector<Sample> Slice::samples() {
           {"nothing", {x}, [](Inputs x) { return slice(x[0], 0, 3, 1); }},
           {"select", {x}, [](Inputs x) { return select(x[0], 1, -1); }},
           {"narrow", {x}, [](Inputs x) { return narrow(x[0], 0, 1, 2); }},
-          invalid("step", {x}, [](Inputs x) { return slice(x[0], 0, 0, 4, 0); },
-                  "slice: expected a step of at least 1; got 0"),
-          invalid("select", {x}, [](Inputs x) { return select(x[0], 0, 4); },
-                  "select: index 4 is outside axis 0 of f64[4,5]"),
-          invalid("narrow", {x}, [](Inputs x) { return narrow(x[0], 0, 3, 2); },
-                  "narrow: 2 elements from 3 are not all in axis 0 of f64[4,5]")};
+          invalid(
+              "step", {x}, [](Inputs x) { return slice(x[0], 0, 0, 4, 0); },
+              "slice: expected a step of at least 1; got 0"),
+          invalid(
+              "select", {x}, [](Inputs x) { return select(x[0], 0, 4); },
+              "select: index 4 is outside axis 0 of f64[4,5]"),
+          invalid(
+              "narrow", {x}, [](Inputs x) { return narrow(x[0], 0, 3, 2); },
+              "narrow: 2 elements from 3 are not all in axis 0 of f64[4,5]")};
 }
 
 std::vector<Sample> Expand::samples() {
-  return {{"an axis", {sample_input({3, 1})}, [](Inputs x) { return expand(x[0], {3, 4}); }},
-          {"new axes", {sample_input({3})}, [](Inputs x) { return expand(x[0], {2, 2, -1}); }},
-          {"scalar", {sample_input({})}, [](Inputs x) { return expand(x[0], {2, 3}); }},
-          invalid("shape", {sample_input({3})}, [](Inputs x) { return expand(x[0], {4}); },
-                  "expand: f64[3] does not broadcast to [4]")};
+  return {{"an axis",
+           {sample_input({3, 1})},
+           [](Inputs x) {
+             return expand(x[0], {3, 4});
+           }},
+          {"new axes",
+           {sample_input({3})},
+           [](Inputs x) {
+             return expand(x[0], {2, 2, -1});
+           }},
+          {"scalar",
+           {sample_input({})},
+           [](Inputs x) {
+             return expand(x[0], {2, 3});
+           }},
+          invalid(
+              "shape", {sample_input({3})}, [](Inputs x) { return expand(x[0], {4}); },
+              "expand: f64[3] does not broadcast to [4]")};
 }
 
 }  // namespace bobbin

@@ -2,9 +2,9 @@
 // takes the dtype of the tensor beside it. Transcendental functions take floating dtypes; 16-bit types are
 // computed in f32. All throw ShapeError, DTypeError or DeviceError, naming the operation and what it got.
 //
-// Derivatives at kinks: abs and sign have 0 at 0; relu, leaky_relu, elu and huber_loss take the left derivative at
-// 0 (relu: 0); maximum and minimum split the gradient in halves between equal operands; clamp passes the gradient
-// where low <= x <= high.
+// Derivatives at kinks: abs and sign have 0 at 0; relu, leaky_relu, elu and huber_loss take the left
+// derivative at 0 (relu: 0); maximum and minimum split the gradient in halves between equal operands; clamp
+// passes the gradient where low <= x <= high.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -68,13 +68,23 @@ Tensor to(const Tensor& x, DType);
 Tensor to(const Tensor& x, Device);
 
 /// A 0-dimensional tensor of the dtype and device of `like`.
-inline Tensor scalar(double value, const Tensor& like) { return full({}, value, like.dtype(), like.device()); }
+inline Tensor scalar(double value, const Tensor& like) {
+  return full({}, value, like.dtype(), like.device());
+}
 
-inline Tensor operator-(const Tensor& x) { return neg(x); }
-#define BOBBIN_OPERATOR(symbol, function)                                                                       \
-  inline Tensor operator symbol(const Tensor& a, const Tensor& b) { return function(a, b); }                    \
-  inline Tensor operator symbol(const Tensor& a, double b) { return function(a, scalar(b, a)); }                \
-  inline Tensor operator symbol(double a, const Tensor& b) { return function(scalar(a, b), b); }
+inline Tensor operator-(const Tensor& x) {
+  return neg(x);
+}
+#define BOBBIN_OPERATOR(symbol, function)                           \
+  inline Tensor operator symbol(const Tensor& a, const Tensor& b) { \
+    return function(a, b);                                          \
+  }                                                                 \
+  inline Tensor operator symbol(const Tensor& a, double b) {        \
+    return function(a, scalar(b, a));                               \
+  }                                                                 \
+  inline Tensor operator symbol(double a, const Tensor& b) {        \
+    return function(scalar(a, b), b);                               \
+  }
 BOBBIN_OPERATOR(+, add)
 BOBBIN_OPERATOR(-, sub)
 BOBBIN_OPERATOR(*, mul)

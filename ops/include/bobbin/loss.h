@@ -1,4 +1,5 @@
-// Loss functions. Predictions come first. `none` gives each element's (or row's) loss, `mean` and `sum` one number.
+// Loss functions. Predictions come first. `none` gives each element's (or row's) loss, `mean` and `sum` one
+// number.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -7,21 +8,22 @@ namespace bobbin {
 enum class Reduction { none, mean, sum };
 
 struct CrossEntropyOptions {
-  Tensor weight = {};              ///< [C], one a class; no gradient flows to it
+  Tensor weight = {};                ///< [C], one a class; no gradient flows to it
   std::int64_t ignore_index = -100;  ///< rows with this class index count for nothing
-  double label_smoothing = 0;      ///< in [0, 1]
+  double label_smoothing = 0;        ///< in [0, 1]
   Reduction reduction = Reduction::mean;
 };
 
 /// Softmax cross-entropy in one operation, its gradient in another; the tape keeps logits and targets alone.
-/// logits [C], [N,C] or [N,C,d...]: classes lie on axis 1 (0 for one dimension). Targets are i64 class indices of
-/// logits' shape without that axis, or probabilities of logits' shape and dtype. With weight w and smoothing e, a
-/// row of class y costs -(1-e) w[y] log p[y] - e/C sum_c w[c] log p[c]; `mean` divides by the sum of w[y] over
-/// rows not ignored, and is NaN where there is none; for probabilities it divides by the number of rows. (PyTorch.)
-/// Throws ShapeError, DTypeError, ValueError, and IndexError for a class outside [0, C).
+/// logits [C], [N,C] or [N,C,d...]: classes lie on axis 1 (0 for one dimension). Targets are i64 class
+/// indices of logits' shape without that axis, or probabilities of logits' shape and dtype. With weight w and
+/// smoothing e, a row of class y costs -(1-e) w[y] log p[y] - e/C sum_c w[c] log p[c]; `mean` divides by the
+/// sum of w[y] over rows not ignored, and is NaN where there is none; for probabilities it divides by the
+/// number of rows. (PyTorch.) Throws ShapeError, DTypeError, ValueError, and IndexError for a class outside
+/// [0, C).
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& = {});
-/// The same of log-probabilities: cross_entropy(x, t) is nll_loss(log_softmax(x, 1), t). Class indices only, no
-/// label smoothing (ValueError).
+/// The same of log-probabilities: cross_entropy(x, t) is nll_loss(log_softmax(x, 1), t). Class indices only,
+/// no label smoothing (ValueError).
 Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, const CrossEntropyOptions& = {});
 
 /// (x - y)^2
@@ -31,7 +33,8 @@ Tensor l1_loss(const Tensor& input, const Tensor& target, Reduction = Reduction:
 /// With d = |x - y|: d^2 / 2 up to delta, delta (d - delta / 2) beyond. Throws ValueError unless delta > 0.
 Tensor huber_loss(const Tensor& input, const Tensor& target, double delta = 1, Reduction = Reduction::mean);
 /// -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), computed without overflow.
-Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target, Reduction = Reduction::mean);
+Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target,
+                                        Reduction = Reduction::mean);
 /// t (log t - x), where x are log-probabilities and 0 log 0 = 0. `mean` divides by the number of elements.
 Tensor kl_div(const Tensor& input, const Tensor& target, Reduction = Reduction::mean);
 

@@ -4,9 +4,9 @@
 
 namespace bobbin {
 
-/// [..., n, k] x [..., k, m] -> [..., n, m]; leading axes broadcast; a 1-dimensional operand is a row on the left, a
-/// column on the right, and that axis is dropped from the result. Transposed views are read in place. Floating
-/// dtypes. f32 products are f32. Throws ShapeError, DTypeError.
+/// [..., n, k] x [..., k, m] -> [..., n, m]; leading axes broadcast; a 1-dimensional operand is a row on the
+/// left, a column on the right, and that axis is dropped from the result. Transposed views are read in place.
+/// Floating dtypes. f32 products are f32. Throws ShapeError, DTypeError.
 Tensor matmul(const Tensor& a, const Tensor& b);
 
 enum class Activation { none, relu, gelu, tanh, sigmoid, silu };

@@ -1,8 +1,9 @@
-// Reductions over a set of axes (default: all). `keepdim` leaves reduced axes with size 1. f32 and 16-bit sums
-// accumulate in f64 on the CPU, in a fixed order. Axes count from the end when negative; all throw ShapeError.
+// Reductions over a set of axes (default: all). `keepdim` leaves reduced axes with size 1. f32 and 16-bit
+// sums accumulate in f64 on the CPU, in a fixed order. Axes count from the end when negative; all throw
+// ShapeError.
 //
-// Ties: max and min send the whole gradient to the first extreme element in row-major order of the reduced axes;
-// amax and amin share it equally among all of them. A NaN is larger and smaller than everything.
+// Ties: max and min send the whole gradient to the first extreme element in row-major order of the reduced
+// axes; amax and amin share it equally among all of them. A NaN is larger and smaller than everything.
 #pragma once
 #include <bobbin/tensor.h>
 

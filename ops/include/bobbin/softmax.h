@@ -1,5 +1,5 @@
-// The softmax family. exp is taken of x - max, so nothing overflows; -inf entries are exact zeros; a slice of all
-// -inf, or with +inf or NaN, is NaN; empty slices give an empty result. Floating dtypes.
+// The softmax family. exp is taken of x - max, so nothing overflows; -inf entries are exact zeros; a slice of
+// all -inf, or with +inf or NaN, is NaN; empty slices give an empty result. Floating dtypes.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -10,8 +10,8 @@ Tensor softmax(const Tensor& x, int axis = -1);
 /// The product of softmax's Jacobian with dO, which is never formed: dX = O * (dO - sum(O * dO)).
 Tensor softmax_backward(const Tensor& output, const Tensor& grad, int axis = -1);
 
-/// x - logsumexp(x) along an axis. The largest entry is left out of the sum and log1p makes up for it, so that
-/// results near 0 keep their digits: for [17.5, 0] the first is -2.511e-8.
+/// x - logsumexp(x) along an axis. The largest entry is left out of the sum and log1p makes up for it, so
+/// that results near 0 keep their digits: for [17.5, 0] the first is -2.511e-8.
 Tensor log_softmax(const Tensor& x, int axis = -1);
 /// dX = dO - exp(O) * sum(dO).
 Tensor log_softmax_backward(const Tensor& output, const Tensor& grad, int axis = -1);

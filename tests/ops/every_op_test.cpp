@@ -1,0 +1,233 @@
+// Every operation of the catalogue, by its samples: what must hold for all of them is written once, here.
+#include <bobbin/bobbin.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+
+using namespace bobbin;
+
+namespace {
+
+// Samples are drawn anew for each test, from this seed.
+constexpr std::uint64_t seed = 20;
+
+struct Case {
+  OpInfo op;
+  std::size_t index;  // of the sample
+  std::string label;
+};
+
+std::vector<Sample> samples_of(const OpInfo& op) {
+  manual_seed(seed);
+  return op.samples ? op.samples() : std::vector<Sample>();
+}
+
+std::vector<Case> cases(bool (*wanted)(const OpInfo&, const Sample&)) {
+  std::vector<Case> out;
+  for (auto& op : all_ops()) {
+    const auto samples = samples_of(op);
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      if (!wanted(op, samples[i])) continue;
+      std::string label = std::string(op.name) + "_" + samples[i].note;
+      for (char& c : label)
+        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+      out.push_back({op, i, label + "_" + std::to_string(i)});
+    }
+  }
+  return out;
+}
+
+bool valid(const OpInfo&, const Sample& s) {
+  return s.throws.empty();
+}
+bool is_invalid(const OpInfo&, const Sample& s) {
+  return !s.throws.empty();
+}
+bool differentiable(const OpInfo& op, const Sample& s) {
+  return s.throws.empty() && op.differentiable && s.differentiable;
+}
+
+[[maybe_unused]] void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.label;
+}
+
+std::string label_of(const testing::TestParamInfo<Case>& info) {
+  return info.param.label;
+}
+
+Sample sample_of(const Case& c) {
+  return samples_of(c.op)[c.index];
+}
+
+// Within `relative` of each element of b, and `absolute` of the largest; NaN equals NaN.
+void expect_close(const Tensor& a, const Tensor& b, double relative, double absolute) {
+  ASSERT_EQ(a.shape(), b.shape());
+  const auto x = a.to_vector<double>(), y = b.to_vector<double>();
+  double largest = 0;
+  for (double v : y)
+    if (std::isfinite(v)) largest = std::max(largest, std::abs(v));
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    if (std::isnan(x[i]) && std::isnan(y[i])) continue;
+    if (x[i] == y[i]) continue;
+    EXPECT_LE(std::abs(x[i] - y[i]), absolute * largest + relative * std::abs(y[i]))
+        << "flat index " << i << ": " << x[i] << " and " << y[i];
+  }
+}
+
+void expect_same_bits(const Tensor& a, const Tensor& b) {
+  ASSERT_EQ(a.spec(), b.spec());
+  const auto x = a.to_vector<double>(), y = b.to_vector<double>();
+  for (std::size_t i = 0; i < x.size(); ++i)
+    EXPECT_TRUE(x[i] == y[i] || (std::isnan(x[i]) && std::isnan(y[i])))
+        << "flat index " << i << ": " << x[i] << " and " << y[i];
+}
+
+// The same elements with gaps between them and the axes in reverse order in memory.
+Tensor strided(const Tensor& x) {
+  if (!x) return x;
+  Shape shape;
+  for (int i = x.rank() - 1; i >= 0; --i) shape.push_back(x.shape()[i] * 2 + 1);
+  Axes order;
+  for (int i = x.rank() - 1; i >= 0; --i) order.push_back(i);
+  Tensor y = permute(full(shape, 77, x.dtype()), order);
+  for (int i = 0; i < x.rank(); ++i) y = slice(y, i, 1, y.shape()[i], 2);
+  y.copy_(x);
+  return y;
+}
+
+Tensor as(DType d, const Tensor& x) {
+  return x && is_floating(x.dtype()) ? to(x, d) : x;
+}
+
+template<class F>
+std::vector<Tensor> mapped(std::span<const Tensor> xs, F&& f) {
+  std::vector<Tensor> out;
+  for (auto& x : xs) out.push_back(f(x));
+  return out;
+}
+
+class ValidSample : public testing::TestWithParam<Case> {};
+class InvalidSample : public testing::TestWithParam<Case> {};
+class DifferentiableSample : public testing::TestWithParam<Case> {};
+
+TEST_P(ValidSample, WritesEveryElement) {
+  const Sample s = sample_of(GetParam());
+  const Tensor expected = s.call(s.inputs);
+  allocator().release_cached();
+  poison_allocations(true);
+  const Tensor poisoned = s.call(s.inputs);
+  poison_allocations(false);
+  expect_same_bits(poisoned, expected);
+}
+
+TEST_P(ValidSample, LeavesItsInputsAlone) {
+  const Sample s = sample_of(GetParam()), again = sample_of(GetParam());
+  s.call(s.inputs);
+  for (std::size_t i = 0; i < s.inputs.size(); ++i)
+    if (s.inputs[i]) expect_same_bits(s.inputs[i], again.inputs[i]);
+}
+
+// Sums may run in another order over other strides; everything else must agree to the bit.
+TEST_P(ValidSample, StridedInputsGiveWhatContiguousOnesGive) {
+  const Sample s = sample_of(GetParam());
+  expect_close(s.call(mapped(s.inputs, strided)), s.call(s.inputs), 1e-13, 1e-13);
+}
+
+TEST_P(ValidSample, ThreadsDoNotChangeTheResult) {
+  const Sample s = sample_of(GetParam());
+  const int before = num_threads();
+  set_num_threads(1);
+  const Tensor one = s.call(s.inputs);
+  set_num_threads(3);
+  const Tensor three = s.call(s.inputs);
+  set_num_threads(before);
+  expect_same_bits(one, three);
+}
+
+TEST_P(ValidSample, NarrowerTypesAgreeWithF64) {
+  const Sample s = sample_of(GetParam());
+  for (const auto& [dtype, unit] :
+       {std::pair{DType::f32, 0x1p-23}, {DType::bf16, 0x1p-8}, {DType::f16, 0x1p-11}}) {
+    const auto narrow = mapped(s.inputs, [&](const Tensor& x) { return as(dtype, x); });
+    const auto wide = mapped(narrow, [](const Tensor& x) { return as(DType::f64, x); });
+    Tensor got;
+    try {
+      got = s.call(narrow);
+    } catch (const DTypeError&) {
+      continue;  // the sample holds f64 constants of its own
+    } catch (const ShapeError&) {
+      continue;
+    }
+    if (!is_floating(got.dtype()) || got.dtype() != dtype) continue;
+    SCOPED_TRACE(name(dtype));
+    const Tensor rounded = to(to(s.call(wide), dtype), DType::f64);
+    expect_close(to(got, DType::f64), rounded, 8 * unit, 4 * unit);
+  }
+}
+
+TEST_P(InvalidSample, ThrowsItsMessageAndLeavesItsInputsAlone) {
+  const Sample s = sample_of(GetParam()), again = sample_of(GetParam());
+  try {
+    s.call(s.inputs);
+    ADD_FAILURE() << "did not throw: " << s.throws;
+  } catch (const Error& e) {
+    EXPECT_EQ(e.what(), s.throws);
+  }
+  for (std::size_t i = 0; i < s.inputs.size(); ++i)
+    if (s.inputs[i]) expect_same_bits(s.inputs[i], again.inputs[i]);
+}
+
+TEST_P(DifferentiableSample, GradientMatchesDifferences) {
+  const Sample s = sample_of(GetParam());
+  const auto report = gradcheck(s.call, s.inputs);
+  EXPECT_TRUE(report.ok) << report.failure;
+}
+
+TEST_P(DifferentiableSample, SecondGradientMatchesDifferences) {
+  const Sample s = sample_of(GetParam());
+  const auto report = gradcheck(s.call, s.inputs, {.order = 2});
+  EXPECT_TRUE(report.ok) << report.failure;
+}
+
+TEST_P(DifferentiableSample, ZeroCotangentGivesZeroGradient) {
+  const Sample s = sample_of(GetParam());
+  const auto xs = mapped(s.inputs, [](const Tensor& x) {
+    return x && is_floating(x.dtype()) ? x.detach().set_requires_grad() : x;
+  });
+  const Tensor y = s.call(xs);
+  ASSERT_TRUE(y.requires_grad());
+  backward(y, zeros_like(y.detach()));
+  for (auto& x : xs) {
+    if (!x || !x.grad()) continue;
+    for (double g : x.grad().to_vector<double>()) EXPECT_EQ(g, 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Catalog, ValidSample, testing::ValuesIn(cases(valid)), label_of);
+INSTANTIATE_TEST_SUITE_P(Catalog, InvalidSample, testing::ValuesIn(cases(is_invalid)), label_of);
+INSTANTIATE_TEST_SUITE_P(Catalog, DifferentiableSample, testing::ValuesIn(cases(differentiable)), label_of);
+
+TEST(Catalog, EveryOpHasValidAndInvalidSamples) {
+  for (auto& op : all_ops()) {
+    const auto samples = samples_of(op);
+    int good = 0, bad = 0, checked = 0;
+    for (auto& s : samples) {
+      good += s.throws.empty();
+      bad += !s.throws.empty();
+      checked += differentiable(op, s);
+    }
+    EXPECT_GT(good, 0) << op.name;
+    EXPECT_GT(bad, 0) << op.name;
+    if (op.differentiable) {
+      EXPECT_GT(checked, 0) << op.name;
+    }
+  }
+}
+
+TEST(Catalog, NamesAreUnique) {
+  std::set<std::string_view> names;
+  for (auto& op : all_ops()) EXPECT_TRUE(names.insert(op.name).second) << op.name;
+}
+
+}  // namespace

@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Bobbin and PyTorch train the same MLP in turns, and the ratio of each pair is printed.
+
+usage: compare_mlp.py PATH_OF_MLP_EPOCH [--python PYTHON] [--threads N] [--rounds N]
+
+PYTHON is an interpreter that has torch (on Debian: apt-get install python3-torch, then /usr/bin/python3)."""
+import argparse
+import pathlib
+import statistics
+import subprocess
+import sys
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("program")
+parser.add_argument("--python", default="/usr/bin/python3")
+parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--rounds", type=int, default=3)
+options = parser.parse_args()
+peer = [options.python, str(pathlib.Path(__file__).with_name("mlp_epoch.py"))]
+
+
+def best(command, optimizer):
+    """The fastest of two epochs, the first of which warms up."""
+    run = subprocess.run(command + [optimizer, str(options.threads), "2"], capture_output=True, text=True)
+    if run.returncode != 0:
+        sys.exit(f"{command[0]} failed: {run.stderr.strip().splitlines()[-1:]}")
+    return max(float(line) for line in run.stdout.split())
+
+
+print(f"MLP 784-256-128-10, batch 128, {options.threads} threads: images a second, median of {options.rounds} rounds in turns")
+print("| optimizer | bobbin | pytorch | ratio |")
+print("|---|---|---|---|")
+for optimizer in ("sgd", "adam"):
+    pairs = [(best([options.program], optimizer), best(peer, optimizer)) for _ in range(options.rounds)]
+    ours, theirs = (statistics.median(side) for side in zip(*pairs))
+    ratio = statistics.median(a / b for a, b in pairs)
+    print(f"| {optimizer} | {ours:.0f} | {theirs:.0f} | {ratio:.2f} |", flush=True)
