@@ -1,5 +1,6 @@
 #include <bobbin/checkpoint.h>
 #include <bobbin/random.h>
+
 #include <utility>
 
 namespace bobbin {

@@ -1,6 +1,7 @@
-// The walk down the tape, from the newest node to the oldest: when a node's turn comes, all that was computed from
-// it has had its own, so its cotangent is complete.
+// The walk down the tape, from the newest node to the oldest: when a node's turn comes, all that was computed
+// from it has had its own, so its cotangent is complete.
 #include <bobbin/autograd.h>
+
 #include <algorithm>
 #include <queue>
 #include <unordered_map>
@@ -13,8 +14,8 @@ using NodePtr = std::shared_ptr<Node>;
 
 class Walk {
  public:
-  explicit Walk(Retain retain, CreateGraph create) : keep_(retain == Retain::yes || create == CreateGraph::yes),
-                                                     record_(create == CreateGraph::yes) {}
+  explicit Walk(Retain retain, CreateGraph create)
+      : keep_(retain == Retain::yes || create == CreateGraph::yes), record_(create == CreateGraph::yes) {}
 
   /// Calls visit(node, gradient) for every node reached whose sequence is at least `oldest`.
   template<class Visit>
@@ -45,8 +46,9 @@ class Walk {
       return;
     }
     const Grads grads = derivative(node, v);
-    for (std::size_t i = 0; i < grads.size() && i < node.edges.size(); ++i)
-      if (grads[i] && node.edges[i]) add(node.edges[i], checked(grads[i], *node.edges[i], node.op->name()));
+    for (std::size_t i = 0; i < grads.size() && i < node.inputs.size(); ++i)
+      if (const NodePtr& producer = node.inputs[i].producer; grads[i] && producer)
+        add(producer, checked(grads[i], *producer, node.op->name()));
   }
 
   static Grads derivative(const Node& node, const Vjp& v) {
@@ -71,8 +73,10 @@ class Walk {
 
   void add(const NodePtr& node, const Tensor& g) {
     const auto [it, fresh] = cotangents_.try_emplace(node.get(), g);
-    if (fresh) todo_.push(node);
-    else it->second = bobbin::add(it->second, g);
+    if (fresh)
+      todo_.push(node);
+    else
+      it->second = bobbin::add(it->second, g);
   }
 
   struct Older {
@@ -85,7 +89,8 @@ class Walk {
 
 Tensor starting_cotangent(std::string_view what, const Tensor& y, const Tensor& given) {
   if (!y.requires_grad())
-    fail<GradError>(what, ": ", y.spec(), " needs no gradient: it was computed from tensors that require none, or under NoGrad");
+    fail<GradError>(what, ": ", y.spec(),
+                    " needs no gradient: it was computed from tensors that require none, or under NoGrad");
   if (!given && y.numel() != 1)
     fail<ShapeError>(what, ": ", y.spec(), " is not a single number; sum it, or give a cotangent");
   if (given && given.spec() != y.spec())
@@ -104,9 +109,10 @@ Tensor owned(const Tensor& g) {
 void backward(const Tensor& y, const Tensor& cotangent, Retain retain) {
   std::vector<std::pair<NodePtr, Tensor>> found;
   Walk(retain, CreateGraph::no)
-      .run(y.node(), starting_cotangent("backward", y, cotangent), 0, [&](const NodePtr& node, const Tensor& g) {
-        if (node->is_leaf() || node->keeps_grad) found.emplace_back(node, g);
-      });
+      .run(y.node(), starting_cotangent("backward", y, cotangent), 0,
+           [&](const NodePtr& node, const Tensor& g) {
+             if (node->is_leaf() || node->keeps_grad) found.emplace_back(node, g);
+           });
   const NoGrad quiet;
   for (auto& [node, g] : found) {
     Tensor total = node->grad ? add(node->grad, g) : Tensor();
@@ -117,8 +123,8 @@ void backward(const Tensor& y, const Tensor& cotangent, Retain retain) {
 
 void backward(const Tensor& loss, Retain retain) { backward(loss, Tensor(), retain); }
 
-std::vector<Tensor> grad(const Tensor& y, std::span<const Tensor> xs, const Tensor& cotangent, CreateGraph create,
-                         Retain retain) {
+std::vector<Tensor> grad(const Tensor& y, std::span<const Tensor> xs, const Tensor& cotangent,
+                         CreateGraph create, Retain retain) {
   std::unordered_map<const Node*, Tensor> wanted;
   std::uint64_t oldest = ~std::uint64_t{0};
   for (const Tensor& x : xs) {
@@ -127,9 +133,10 @@ std::vector<Tensor> grad(const Tensor& y, std::span<const Tensor> xs, const Tens
     oldest = std::min(oldest, x.node()->sequence);
   }
   Walk(retain, create)
-      .run(y.node(), starting_cotangent("grad", y, cotangent), oldest, [&](const NodePtr& node, const Tensor& g) {
-        if (const auto it = wanted.find(node.get()); it != wanted.end()) it->second = g;
-      });
+      .run(y.node(), starting_cotangent("grad", y, cotangent), oldest,
+           [&](const NodePtr& node, const Tensor& g) {
+             if (const auto it = wanted.find(node.get()); it != wanted.end()) it->second = g;
+           });
   std::vector<Tensor> grads;
   for (const Tensor& x : xs) {
     const Tensor& g = wanted[x.node().get()];

@@ -1,6 +1,7 @@
 #include <bobbin/graphviz.h>
 #include <bobbin/op.h>
 #include <fmt/format.h>
+
 #include <unordered_map>
 #include <vector>
 
@@ -12,7 +13,7 @@ std::int64_t saved_bytes(const Node& n) {
   const auto count = [&](const Saved& s) {
     if (s.tensor) bytes += s.tensor.numel() * size_of(s.tensor.dtype());
   };
-  for (auto& s : n.inputs) count(s);
+  for (auto& e : n.inputs) count(e.saved);
   for (auto& s : n.aux) count(s);
   count(n.output);
   return bytes;
@@ -40,11 +41,13 @@ std::string to_dot(const Tensor& y) {
     todo.pop_back();
     const std::size_t id = number[n];
     if (n->is_leaf())
-      out += fmt::format("  n{} [shape=box, style=filled, fillcolor=\"#dcebf7\", label=\"leaf\\n{}\"];\n", id, text(n->spec));
+      out += fmt::format("  n{} [shape=box, style=filled, fillcolor=\"#dcebf7\", label=\"leaf\\n{}\"];\n", id,
+                         text(n->spec));
     else
-      out += fmt::format("  n{} [label=\"{}\\n{}\\nsaves {} bytes\"];\n", id, n->op->name(), text(n->spec), saved_bytes(*n));
-    for (auto& edge : n->edges)
-      if (edge) out += fmt::format("  n{} -> n{};\n", visit(edge.get()), id);
+      out += fmt::format("  n{} [label=\"{}\\n{}\\nsaves {} bytes\"];\n", id, n->op->name(), text(n->spec),
+                         saved_bytes(*n));
+    for (auto& edge : n->inputs)
+      if (edge.producer) out += fmt::format("  n{} -> n{};\n", visit(edge.producer.get()), id);
   }
   return out + "}\n";
 }

@@ -1,12 +1,13 @@
 #include <bobbin/allocator.h>
 #include <bobbin/error.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
-#include <unordered_map>
 #include <vector>
 
 namespace bobbin {
@@ -16,41 +17,46 @@ std::atomic<bool> poison = false;
 
 // Sizes are rounded up to one of eight steps a power of two, so that a cached block fits many requests and at
 // most an eighth is wasted.
-std::size_t rounded(std::size_t bytes) {
-  if (bytes <= 512) return (bytes + 63) / 64 * 64;
-  const std::size_t step = std::bit_floor(bytes - 1) / 8;
-  return (bytes + step - 1) / step * step;
-}
+struct SizeClass {
+  std::size_t index, bytes;
+  explicit SizeClass(std::size_t wanted) {
+    const std::size_t power = std::bit_floor(std::max<std::size_t>(wanted - 1, 256));
+    const std::size_t step = std::max<std::size_t>(power / 8, 64), steps = (wanted + step - 1) / step;
+    bytes = steps * step;
+    index = static_cast<std::size_t>(std::countr_zero(power)) * 8 + steps;
+  }
+  static constexpr std::size_t count = 64 * 8 + 17;
+};
 
 class CpuAllocator final : public Allocator {
  public:
   void* allocate(std::size_t bytes) override {
     if (bytes == 0) return nullptr;
     if (bytes > (std::size_t{1} << 62)) out_of_memory(bytes);
-    const std::size_t block = rounded(bytes);
+    const SizeClass block(bytes);
     std::lock_guard lock(mutex_);
     void* p = nullptr;
-    if (auto it = cache_.find(block); it != cache_.end() && !it->second.empty()) {
-      p = it->second.back();
-      it->second.pop_back();
-      stats_.bytes_cached -= static_cast<std::int64_t>(block);
+    if (auto& list = cache_[block.index]; !list.empty()) {
+      p = list.back();
+      list.pop_back();
+      stats_.bytes_cached -= static_cast<std::int64_t>(block.bytes);
     } else {
-      p = from_system(block);
+      p = from_system(block.bytes);
     }
-    stats_.bytes_live += static_cast<std::int64_t>(block);
+    stats_.bytes_live += static_cast<std::int64_t>(block.bytes);
     stats_.bytes_peak = std::max(stats_.bytes_peak, stats_.bytes_live);
     return p;
   }
 
   void deallocate(void* p, std::size_t bytes) noexcept override {
     if (!p) return;
-    const std::size_t block = rounded(bytes);
+    const SizeClass block(bytes);
     std::lock_guard lock(mutex_);
-    stats_.bytes_live -= static_cast<std::int64_t>(block);
+    stats_.bytes_live -= static_cast<std::int64_t>(block.bytes);
     if (caching_) {
       try {
-        cache_[block].push_back(p);
-        stats_.bytes_cached += static_cast<std::int64_t>(block);
+        cache_[block.index].push_back(p);
+        stats_.bytes_cached += static_cast<std::int64_t>(block.bytes);
         return;
       } catch (const std::bad_alloc&) {  // no room to remember it: give it back
       }
@@ -82,12 +88,11 @@ class CpuAllocator final : public Allocator {
     out_of_memory(block);
   }
   void release() {
-    for (auto& [block, list] : cache_)
-      for (void* p : list) {
-        std::free(p);
-        ++stats_.system_calls;
-      }
-    cache_.clear();
+    for (auto& list : cache_) {
+      for (void* p : list) std::free(p);
+      stats_.system_calls += static_cast<std::int64_t>(list.size());
+      list.clear();
+    }
     stats_.bytes_cached = 0;
   }
   [[noreturn]] void out_of_memory(std::size_t bytes) const {
@@ -96,7 +101,7 @@ class CpuAllocator final : public Allocator {
   }
 
   mutable std::mutex mutex_;
-  std::unordered_map<std::size_t, std::vector<void*>> cache_;
+  std::array<std::vector<void*>, SizeClass::count> cache_;
   AllocatorStats stats_;
   // BOBBIN_CACHE=0 lets memory checkers see every block.
   const bool caching_ = [] {
@@ -113,16 +118,12 @@ Allocator& allocator(Device d) {
   return cpu;
 }
 
-void poison_allocations(bool on) {
-  poison = on;
-}
+void poison_allocations(bool on) { poison = on; }
 
 Storage::Storage(std::size_t bytes, Device device)
     : data(allocator(device).allocate(bytes)), bytes(bytes), device(device) {
   if (poison && data) std::memset(data, 0xFF, bytes);
 }
-Storage::~Storage() {
-  allocator(device).deallocate(data, bytes);
-}
+Storage::~Storage() { allocator(device).deallocate(data, bytes); }
 
 }  // namespace bobbin

@@ -28,9 +28,9 @@ bool cuda_available(std::string* why) {
 }
 #endif
 
-void require(Device d) {
+void detail::require_cuda(Device d) {
   std::string why;
-  if (d.is_cuda() && !cuda_available(&why)) fail<DeviceError>("device ", d, " cannot be used: ", why);
+  if (!cuda_available(&why)) fail<DeviceError>("device ", d, " cannot be used: ", why);
 }
 
 }  // namespace bobbin

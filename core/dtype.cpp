@@ -26,8 +26,6 @@ std::string_view name(DType d) {
   return "bool";
 }
 
-std::ostream& operator<<(std::ostream& out, DType d) {
-  return out << name(d);
-}
+std::ostream& operator<<(std::ostream& out, DType d) { return out << name(d); }
 
 }  // namespace bobbin

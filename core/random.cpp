@@ -48,13 +48,9 @@ Generator& default_generator() {
   return generator;
 }
 
-void manual_seed(std::uint64_t seed) {
-  default_generator() = {seed, 0};
-}
+void manual_seed(std::uint64_t seed) { default_generator() = {seed, 0}; }
 
-Tensor rand(const Shape& shape, DType dtype, Device device) {
-  return uniform(shape, 0, 1, dtype, device);
-}
+Tensor rand(const Shape& shape, DType dtype, Device device) { return uniform(shape, 0, 1, dtype, device); }
 
 Tensor uniform(const Shape& shape, double low, double high, DType dtype, Device device) {
   require_floating("uniform", dtype);

@@ -44,9 +44,7 @@ Tensor compute(const OpBase& op, Inputs inputs, bool keep_aux, std::vector<Tenso
   return out;
 }
 
-Saved keep(const Tensor& x) {
-  return {x, x.version()};
-}
+Saved keep(const Tensor& x) { return {x, x.version()}; }
 
 void check_anomaly(const OpBase& op, Inputs inputs, const Tensor& out) {
   const std::string name(op.name());
@@ -63,12 +61,11 @@ void detail::attach(const OpBase& op, Inputs inputs, Tensor& out, std::span<cons
     if (inputs[i] && inputs[i].requires_grad()) needs.add(static_cast<int>(i));
   auto node = op.make_node(out.spec());
   const Saves saves = op.saves(needs);
-  node->edges.resize(inputs.size());
   node->inputs.resize(inputs.size());
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     if (!inputs[i]) continue;
-    node->edges[i] = inputs[i].node();
-    if (saves.has(Saves::input(static_cast<int>(i)))) node->inputs[i] = keep(inputs[i]);
+    node->inputs[i].producer = inputs[i].node();
+    if (saves.has(Saves::input(static_cast<int>(i)))) node->inputs[i].saved = keep(inputs[i]);
   }
   if (saves.has(Saves::output)) node->output = keep(out.detach());
   for (const Tensor& t : aux) node->aux.push_back(keep(t));

@@ -6,9 +6,7 @@
 
 namespace bobbin {
 
-void Dims::too_long() {
-  fail<ShapeError>("a tensor has at most ", max_rank, " dimensions");
-}
+void Dims::too_long() { fail<ShapeError>("a tensor has at most ", max_rank, " dimensions"); }
 
 std::ostream& operator<<(std::ostream& out, const Dims& dims) {
   out << '[';

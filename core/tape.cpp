@@ -23,50 +23,31 @@ Node::Node(TensorSpec s)
 
 void Node::release() {
   released = true;
-  // A saved tensor holds its own node, so both ways down are taken off before anything is freed.
-  std::vector<std::shared_ptr<Node>> below = std::move(edges);
-  for (auto* list : {&inputs, &aux})
-    for (auto& s : *list)
-      if (s.tensor && s.tensor.node()) below.push_back(s.tensor.node());
-  if (dropped) {
-    for (auto& n : below) dropped->push_back(std::move(n));
-    inputs.clear();
-    aux.clear();
-    output = {};
-    return;
-  }
-  std::vector<std::shared_ptr<Node>> pending = std::move(below);
-  dropped = &pending;
+  std::vector<std::shared_ptr<Node>> below;
+  const bool outermost = dropped == nullptr;
+  if (outermost) dropped = &below;
+  for (Edge& e : inputs)  // a leaf has nothing below it
+    if (e.producer && !e.producer->is_leaf()) dropped->push_back(std::move(e.producer));
   inputs.clear();
   aux.clear();
   output = {};
-  while (!pending.empty()) {
-    auto n = std::move(pending.back());
-    pending.pop_back();
-    n.reset();  // may push what it held
+  if (!outermost) return;
+  while (!below.empty()) {
+    const auto node = std::move(below.back());
+    below.pop_back();  // the node may go now, and push what it held
   }
   dropped = nullptr;
 }
 
-Node::~Node() {
-  release();
-}
+Node::~Node() { release(); }
 
-bool grad_enabled() {
-  return recording;
-}
+bool grad_enabled() { return recording; }
 GradMode::GradMode(bool on) : before_(std::exchange(recording, on)) {}
-GradMode::~GradMode() {
-  recording = before_;
-}
+GradMode::~GradMode() { recording = before_; }
 
-bool AnomalyMode::enabled() {
-  return anomaly;
-}
+bool AnomalyMode::enabled() { return anomaly; }
 AnomalyMode::AnomalyMode() : before_(std::exchange(anomaly, true)) {}
-AnomalyMode::~AnomalyMode() {
-  anomaly = before_;
-}
+AnomalyMode::~AnomalyMode() { anomaly = before_; }
 
 void check_finite(std::string_view what, const Tensor& x) {
   if (!x || !is_floating(x.dtype())) return;
@@ -89,7 +70,7 @@ const Tensor& unpack(const Saved& saved, const Node& node, std::string_view what
 }  // namespace
 
 const Tensor& Vjp::input(int i) const {
-  return unpack(node_.inputs[static_cast<std::size_t>(i)], node_, "an input");
+  return unpack(node_.inputs[static_cast<std::size_t>(i)].saved, node_, "an input");
 }
 const Tensor& Vjp::aux(int i) const {
   return unpack(node_.aux[static_cast<std::size_t>(i)], node_, "a tensor");
@@ -102,8 +83,8 @@ Tensor Vjp::output() const {
 }
 
 const TensorSpec& Vjp::spec(int i) const {
-  const auto& edge = node_.edges[static_cast<std::size_t>(i)];
-  return edge ? edge->spec : input(i).spec();
+  const auto& producer = node_.inputs[static_cast<std::size_t>(i)].producer;
+  return producer ? producer->spec : input(i).spec();
 }
 
 }  // namespace bobbin

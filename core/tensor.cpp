@@ -23,9 +23,7 @@ void fill_elements(const Tensor& t, double value) {
 
 }  // namespace
 
-void Tensor::undefined() {
-  fail<Error>("an undefined tensor has no shape, dtype or elements");
-}
+void Tensor::undefined() { fail<Error>("an undefined tensor has no shape, dtype or elements"); }
 
 bool Tensor::is_contiguous() const {
   std::int64_t expected = 1;
@@ -107,13 +105,9 @@ Tensor& Tensor::set_requires_grad(bool on) {
   return *this;
 }
 
-bool Tensor::is_leaf() const {
-  return !impl().node || impl_->node->is_leaf();
-}
+bool Tensor::is_leaf() const { return !impl().node || impl_->node->is_leaf(); }
 
-Tensor Tensor::grad() const {
-  return impl().node ? impl_->node->grad : Tensor();
-}
+Tensor Tensor::grad() const { return impl().node ? impl_->node->grad : Tensor(); }
 
 void Tensor::set_grad(Tensor g) {
   if (!requires_grad()) fail<GradError>("set_grad: ", spec(), " does not require a gradient");
@@ -139,9 +133,7 @@ void Tensor::remove_hook(int id) {
   if (requires_grad()) std::erase_if(impl_->node->hooks, [&](auto& h) { return h.first == id; });
 }
 
-Tensor Tensor::detach() const {
-  return alias(shape(), strides(), offset());
-}
+Tensor Tensor::detach() const { return alias(shape(), strides(), offset()); }
 
 Tensor Tensor::alias(const Shape& shape, const Strides& strides, std::int64_t offset) const {
   Tensor t;

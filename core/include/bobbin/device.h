@@ -29,7 +29,13 @@ std::ostream& operator<<(std::ostream&, Device);
 /// Whether a CUDA device can be used now; if not, `why` (when given) says why not.
 bool cuda_available(std::string* why = nullptr);
 
+namespace detail {
+void require_cuda(Device);
+}
+
 /// Throws DeviceError, saying why, unless tensors can be made on d.
-void require(Device d);
+inline void require(Device d) {
+  if (!d.is_cpu()) detail::require_cuda(d);
+}
 
 }  // namespace bobbin

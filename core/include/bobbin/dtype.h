@@ -38,9 +38,7 @@ constexpr std::int64_t size_of(DType d) {
   }
 }
 
-constexpr bool is_floating(DType d) {
-  return d <= DType::f16;
-}
+constexpr bool is_floating(DType d) { return d <= DType::f16; }
 
 /// bfloat16: the upper half of a float. Conversion rounds to nearest even; NaN stays NaN.
 struct BFloat16 {

@@ -63,10 +63,10 @@ class Vjp {
   Tensor output() const;
   const Tensor& aux(int i) const;
   /// Whether input i was kept (and was not left out).
-  bool has_input(int i) const { return bool(node_.inputs[static_cast<std::size_t>(i)].tensor); }
-  int count() const { return static_cast<int>(node_.edges.size()); }  ///< of inputs
+  bool has_input(int i) const { return bool(node_.inputs[static_cast<std::size_t>(i)].saved.tensor); }
+  int count() const { return static_cast<int>(node_.inputs.size()); }  ///< of inputs
   /// Whether input i needs a gradient; if it does, its spec is known.
-  bool needs(int i) const { return node_.edges[static_cast<std::size_t>(i)] != nullptr; }
+  bool needs(int i) const { return node_.inputs[static_cast<std::size_t>(i)].producer != nullptr; }
   const TensorSpec& spec(int i) const;
 
  private:
@@ -110,9 +110,7 @@ template<class T>
 concept HasCuda = requires(const T& op, Inputs x, Tensor& y) {
   op.cuda(x, y);
 }
-|| requires(const T& op, Inputs x, Tensor& y, std::span<Tensor> aux) {
-  op.cuda(x, y, aux);
-};
+|| requires(const T& op, Inputs x, Tensor& y, std::span<Tensor> aux) { op.cuda(x, y, aux); };
 template<class T>
 concept DeclaredConstant = requires {
   requires !T::differentiable;

@@ -18,6 +18,13 @@ struct Saved {
   std::uint64_t version = 0;
 };
 
+/// What a node knows of an input: the node it came from (null: no gradient goes there), and the input itself
+/// where the derivative reads it.
+struct Edge {
+  std::shared_ptr<Node> producer;
+  Saved saved;
+};
+
 /// One step on the tape: a recorded operation, or a leaf (no op).
 struct Node : std::enable_shared_from_this<Node> {
   explicit Node(TensorSpec);
@@ -29,13 +36,13 @@ struct Node : std::enable_shared_from_this<Node> {
   /// Drops the saved tensors and the way to the producers.
   void release();
 
-  const OpBase* op = nullptr;                ///< owned by the node itself; null for a leaf
-  std::vector<std::shared_ptr<Node>> edges;  ///< a producer for each input; null where no gradient is needed
-  std::vector<Saved> inputs, aux;            ///< undefined where the derivative does not read it
-  Saved output;                              ///< without its node, which would be a cycle
-  TensorSpec spec;                           ///< of the output
-  std::uint64_t sequence;                    ///< process-wide order of creation; the walk goes down it
-  Tensor grad;                               ///< leaves, and retain_grad
+  const OpBase* op = nullptr;  ///< owned by the node itself; null for a leaf
+  std::vector<Edge> inputs;
+  Saved output;            ///< without its node, which would be a cycle; undefined where it is not read
+  std::vector<Saved> aux;  ///< what the operation made for its derivative alone
+  TensorSpec spec;         ///< of the output
+  std::uint64_t sequence;  ///< process-wide order of creation; the walk goes down it
+  Tensor grad;             ///< leaves, and retain_grad
   std::vector<std::pair<int, Hook>> hooks;
   bool keeps_grad = false;
   bool released = false;

@@ -139,29 +139,15 @@ inline Tensor empty(const Shape& s, DType t = DType::f32, Device d = {}) {
   return empty(TensorSpec{s, t, d});
 }
 Tensor full(const Shape&, double value, DType = DType::f32, Device = {});
-inline Tensor zeros(const Shape& s, DType t = DType::f32, Device d = {}) {
-  return full(s, 0, t, d);
-}
-inline Tensor ones(const Shape& s, DType t = DType::f32, Device d = {}) {
-  return full(s, 1, t, d);
-}
-inline Tensor empty_like(const Tensor& x) {
-  return empty(x.spec());
-}
-inline Tensor full_like(const Tensor& x, double v) {
-  return full(x.shape(), v, x.dtype(), x.device());
-}
-inline Tensor zeros_like(const Tensor& x) {
-  return full_like(x, 0);
-}
-inline Tensor ones_like(const Tensor& x) {
-  return full_like(x, 1);
-}
+inline Tensor zeros(const Shape& s, DType t = DType::f32, Device d = {}) { return full(s, 0, t, d); }
+inline Tensor ones(const Shape& s, DType t = DType::f32, Device d = {}) { return full(s, 1, t, d); }
+inline Tensor empty_like(const Tensor& x) { return empty(x.spec()); }
+inline Tensor full_like(const Tensor& x, double v) { return full(x.shape(), v, x.dtype(), x.device()); }
+inline Tensor zeros_like(const Tensor& x) { return full_like(x, 0); }
+inline Tensor ones_like(const Tensor& x) { return full_like(x, 1); }
 /// start, start + step, ... up to but not including stop.
 Tensor arange(double start, double stop, double step = 1, DType = DType::i64, Device = {});
-inline Tensor arange(std::int64_t n, DType t = DType::i64) {
-  return arange(0, static_cast<double>(n), 1, t);
-}
+inline Tensor arange(std::int64_t n, DType t = DType::i64) { return arange(0, static_cast<double>(n), 1, t); }
 /// n evenly spaced values from first to last, both included.
 Tensor linspace(double first, double last, std::int64_t n, DType = DType::f32, Device = {});
 /// The n x n identity matrix.
