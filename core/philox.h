@@ -38,11 +38,7 @@ struct Philox {
 };
 
 /// Uniform on [0, 1), a multiple of 2^-24, and of 2^-53.
-BOBBIN_HD inline float to_unit(std::uint32_t w) {
-  return static_cast<float>(w >> 8) * 0x1p-24f;
-}
-BOBBIN_HD inline double to_unit(std::uint64_t w) {
-  return static_cast<double>(w >> 11) * 0x1p-53;
-}
+BOBBIN_HD inline float to_unit(std::uint32_t w) { return static_cast<float>(w >> 8) * 0x1p-24f; }
+BOBBIN_HD inline double to_unit(std::uint64_t w) { return static_cast<double>(w >> 11) * 0x1p-53; }
 
 }  // namespace bobbin

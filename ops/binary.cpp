@@ -31,9 +31,7 @@ std::vector<Sample> Where::samples() {
                   "where: dtypes must agree; got f64[4] and f32[4]; convert one with to(x, DType)")};
 }
 
-void ToDType::cpu(Inputs x, Tensor& y) const {
-  copy_elements(x[0], y);
-}
+void ToDType::cpu(Inputs x, Tensor& y) const { copy_elements(x[0], y); }
 
 std::vector<Sample> ToDType::samples() {
   const auto call = [](DType d) { return [d](Inputs x) { return to(to(x[0], d), DType::f64); }; };
@@ -50,51 +48,21 @@ std::vector<Sample> ToDType::samples() {
               "to_dtype: its tensors are undefined")};
 }
 
-Tensor add(const Tensor& a, const Tensor& b) {
-  return record(Add{}, {a, b});
-}
-Tensor sub(const Tensor& a, const Tensor& b) {
-  return record(Sub{}, {a, b});
-}
-Tensor mul(const Tensor& a, const Tensor& b) {
-  return record(Mul{}, {a, b});
-}
-Tensor div(const Tensor& a, const Tensor& b) {
-  return record(Div{}, {a, b});
-}
-Tensor pow(const Tensor& a, const Tensor& b) {
-  return record(Pow{}, {a, b});
-}
-Tensor maximum(const Tensor& a, const Tensor& b) {
-  return record(Maximum{}, {a, b});
-}
-Tensor minimum(const Tensor& a, const Tensor& b) {
-  return record(Minimum{}, {a, b});
-}
-Tensor eq(const Tensor& a, const Tensor& b) {
-  return record(Eq{}, {a, b});
-}
-Tensor ne(const Tensor& a, const Tensor& b) {
-  return record(Ne{}, {a, b});
-}
-Tensor lt(const Tensor& a, const Tensor& b) {
-  return record(Lt{}, {a, b});
-}
-Tensor le(const Tensor& a, const Tensor& b) {
-  return record(Le{}, {a, b});
-}
-Tensor gt(const Tensor& a, const Tensor& b) {
-  return record(Gt{}, {a, b});
-}
-Tensor ge(const Tensor& a, const Tensor& b) {
-  return record(Ge{}, {a, b});
-}
-Tensor where(const Tensor& c, const Tensor& a, const Tensor& b) {
-  return record(Where{}, {c, a, b});
-}
-Tensor to(const Tensor& x, DType d) {
-  return x.dtype() == d ? x : record(ToDType{d}, {x});
-}
+Tensor add(const Tensor& a, const Tensor& b) { return record(Add{}, {a, b}); }
+Tensor sub(const Tensor& a, const Tensor& b) { return record(Sub{}, {a, b}); }
+Tensor mul(const Tensor& a, const Tensor& b) { return record(Mul{}, {a, b}); }
+Tensor div(const Tensor& a, const Tensor& b) { return record(Div{}, {a, b}); }
+Tensor pow(const Tensor& a, const Tensor& b) { return record(Pow{}, {a, b}); }
+Tensor maximum(const Tensor& a, const Tensor& b) { return record(Maximum{}, {a, b}); }
+Tensor minimum(const Tensor& a, const Tensor& b) { return record(Minimum{}, {a, b}); }
+Tensor eq(const Tensor& a, const Tensor& b) { return record(Eq{}, {a, b}); }
+Tensor ne(const Tensor& a, const Tensor& b) { return record(Ne{}, {a, b}); }
+Tensor lt(const Tensor& a, const Tensor& b) { return record(Lt{}, {a, b}); }
+Tensor le(const Tensor& a, const Tensor& b) { return record(Le{}, {a, b}); }
+Tensor gt(const Tensor& a, const Tensor& b) { return record(Gt{}, {a, b}); }
+Tensor ge(const Tensor& a, const Tensor& b) { return record(Ge{}, {a, b}); }
+Tensor where(const Tensor& c, const Tensor& a, const Tensor& b) { return record(Where{}, {c, a, b}); }
+Tensor to(const Tensor& x, DType d) { return x.dtype() == d ? x : record(ToDType{d}, {x}); }
 
 // Until there is a second kind of device, the only move is none.
 Tensor to(const Tensor& x, Device d) {

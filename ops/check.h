@@ -25,8 +25,6 @@ inline void require_index(std::string_view op, const Tensor& index) {
 }
 
 /// The type kernels compute in: f32 for the 16-bit types.
-constexpr DType compute_type(DType d) {
-  return d == DType::bf16 || d == DType::f16 ? DType::f32 : d;
-}
+constexpr DType compute_type(DType d) { return d == DType::bf16 || d == DType::f16 ? DType::f32 : d; }
 
 }  // namespace bobbin

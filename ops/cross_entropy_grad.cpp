@@ -53,9 +53,7 @@ Tensor backward_of(const CrossEntropyTerms& terms, const Tensor& x, const Tensor
   return record(CrossEntropyBackward{terms}, {x, t, w, g});
 }
 
-Tensor optional_weight(const Vjp& v) {
-  return v.has_input(2) ? v.input(2) : Tensor();
-}
+Tensor optional_weight(const Vjp& v) { return v.has_input(2) ? v.input(2) : Tensor(); }
 
 }  // namespace
 

@@ -34,15 +34,9 @@ std::vector<Sample> loss_samples(std::string_view op, Loss f, Tensor (*predictio
 Tensor far_prediction() {
   return tensor({{-2.5, 0.2, 3}, {2.4, -0.3, 0.7}}, DType::f64) + sample_input({2, 3}, -0.1, 0.1);
 }
-Tensor near_zero() {
-  return sample_input({2, 3}, -0.1, 0.1);
-}
-Tensor any() {
-  return sample_input({2, 3});
-}
-Tensor probability() {
-  return sample_input({2, 3}, 0.1, 0.9);
-}
+Tensor near_zero() { return sample_input({2, 3}, -0.1, 0.1); }
+Tensor any() { return sample_input({2, 3}); }
+Tensor probability() { return sample_input({2, 3}, 0.1, 0.9); }
 
 }  // namespace
 
@@ -58,13 +52,9 @@ Tensor huber_loss(const Tensor& x, const Tensor& t, double delta, Reduction r) {
 Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& t, Reduction r) {
   return reduced(record(BceWithLogits{}, {x, t}), r);
 }
-Tensor kl_div(const Tensor& x, const Tensor& t, Reduction r) {
-  return reduced(record(KlDiv{}, {x, t}), r);
-}
+Tensor kl_div(const Tensor& x, const Tensor& t, Reduction r) { return reduced(record(KlDiv{}, {x, t}), r); }
 
-std::vector<Sample> SquaredError::samples() {
-  return loss_samples(name, mse_loss, any, any);
-}
+std::vector<Sample> SquaredError::samples() { return loss_samples(name, mse_loss, any, any); }
 std::vector<Sample> AbsoluteError::samples() {
   auto v = loss_samples(name, l1_loss, far_prediction, near_zero);
   v.push_back({"equal",

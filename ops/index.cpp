@@ -33,9 +33,7 @@ void require_inside(std::string_view op, const Tensor& x, const Tensor& index, i
 }
 
 // Zeros like input 0 to add to; they take no memory.
-Tensor nothing_yet(const Vjp& v) {
-  return expand(scalar(0, v.grad), v.spec(0).shape);
-}
+Tensor nothing_yet(const Vjp& v) { return expand(scalar(0, v.grad), v.spec(0).shape); }
 
 }  // namespace
 
@@ -146,9 +144,7 @@ void Gather::cpu(Inputs in, Tensor& y) const {
   });
 }
 
-Grads Gather::vjp(const Vjp& v) const {
-  return {scatter_add(nothing_yet(v), axis, v.input(1), v.grad), {}};
-}
+Grads Gather::vjp(const Vjp& v) const { return {scatter_add(nothing_yet(v), axis, v.input(1), v.grad), {}}; }
 
 TensorSpec ScatterAdd::infer(Inputs x) const {
   require_inside(name, x[0], x[1], axis);

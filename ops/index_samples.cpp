@@ -4,13 +4,9 @@
 namespace bobbin {
 namespace {
 
-Tensor indices(const Nested& values) {
-  return tensor(values, DType::i64);
-}
+Tensor indices(const Nested& values) { return tensor(values, DType::i64); }
 // Of one sign: where terms cancel, narrow dtypes do not agree with f64.
-Tensor addends(const Shape& shape) {
-  return sample_input(shape, 0.5, 2);
-}
+Tensor addends(const Shape& shape) { return sample_input(shape, 0.5, 2); }
 
 }  // namespace
 

@@ -78,42 +78,28 @@ Tensor deviation(const Over& over, const Tensor& x, double correction) {
 TensorSpec Sum::infer(Inputs x) const {
   return over.infer(name, x[0], is_floating(x[0].dtype()) ? x[0].dtype() : DType::i64);
 }
-void Sum::cpu(Inputs x, Tensor& y) const {
-  run_sum(false, over, x[0], y);
-}
+void Sum::cpu(Inputs x, Tensor& y) const { run_sum(false, over, x[0], y); }
 Grads Sum::vjp(const Vjp& v) const {
   const Shape& shape = v.spec(0).shape;
   return {expand(over.keep(v.grad, shape), shape)};
 }
 
-TensorSpec Mean::infer(Inputs x) const {
-  return infer_floating(name, over, x[0]);
-}
-void Mean::cpu(Inputs x, Tensor& y) const {
-  run_sum(true, over, x[0], y);
-}
+TensorSpec Mean::infer(Inputs x) const { return infer_floating(name, over, x[0]); }
+void Mean::cpu(Inputs x, Tensor& y) const { run_sum(true, over, x[0], y); }
 Grads Mean::vjp(const Vjp& v) const {
   const Shape& shape = v.spec(0).shape;
   return {expand(over.keep(v.grad / static_cast<double>(over.count(shape)), shape), shape)};
 }
 
-TensorSpec Var::infer(Inputs x) const {
-  return infer_floating(name, over, x[0]);
-}
-void Var::cpu(Inputs x, Tensor& y) const {
-  run(fold::Variance{correction, false}, over, x[0], &y);
-}
+TensorSpec Var::infer(Inputs x) const { return infer_floating(name, over, x[0]); }
+void Var::cpu(Inputs x, Tensor& y) const { run(fold::Variance{correction, false}, over, x[0], &y); }
 Grads Var::vjp(const Vjp& v) const {
   const Tensor& x = v.input(0);
   return {over.keep(v.grad * 2, x.shape()) * deviation(over, x, correction)};
 }
 
-TensorSpec Std::infer(Inputs x) const {
-  return infer_floating(name, over, x[0]);
-}
-void Std::cpu(Inputs x, Tensor& y) const {
-  run(fold::Variance{correction, true}, over, x[0], &y);
-}
+TensorSpec Std::infer(Inputs x) const { return infer_floating(name, over, x[0]); }
+void Std::cpu(Inputs x, Tensor& y) const { run(fold::Variance{correction, true}, over, x[0], &y); }
 Grads Std::vjp(const Vjp& v) const {
   const Tensor& x = v.input(0);
   return {over.keep(v.grad / v.output(), x.shape()) * deviation(over, x, correction)};
@@ -176,9 +162,7 @@ void ArgExtreme<largest>::cpu(Inputs x, Tensor& y) const {
   run_extreme<largest>(over, x[0], nullptr, &y);
 }
 
-TensorSpec LogSumExp::infer(Inputs x) const {
-  return infer_floating(name, over, x[0]);
-}
+TensorSpec LogSumExp::infer(Inputs x) const { return infer_floating(name, over, x[0]); }
 void LogSumExp::cpu(Inputs x, Tensor& y) const {
   if (x[0].dtype() == DType::f64)
     run(fold::LogSumExp<double>{}, over, x[0], &y);
@@ -230,42 +214,22 @@ template struct SharedExtreme<false>;
 template struct ArgExtreme<true>;
 template struct ArgExtreme<false>;
 
-Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
-  return record(Sum{{axes, keepdim}}, {x});
-}
-Tensor mean(const Tensor& x, const Axes& axes, bool keepdim) {
-  return record(Mean{{axes, keepdim}}, {x});
-}
+Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) { return record(Sum{{axes, keepdim}}, {x}); }
+Tensor mean(const Tensor& x, const Axes& axes, bool keepdim) { return record(Mean{{axes, keepdim}}, {x}); }
 Tensor var(const Tensor& x, const Axes& axes, double correction, bool keepdim) {
   return record(Var{{axes, keepdim}, correction}, {x});
 }
 Tensor std(const Tensor& x, const Axes& axes, double correction, bool keepdim) {
   return record(Std{{axes, keepdim}, correction}, {x});
 }
-Tensor max(const Tensor& x, const Axes& axes, bool keepdim) {
-  return record(Max{{axes, keepdim}}, {x});
-}
-Tensor min(const Tensor& x, const Axes& axes, bool keepdim) {
-  return record(Min{{axes, keepdim}}, {x});
-}
-Tensor amax(const Tensor& x, const Axes& axes, bool keepdim) {
-  return record(AMax{{axes, keepdim}}, {x});
-}
-Tensor amin(const Tensor& x, const Axes& axes, bool keepdim) {
-  return record(AMin{{axes, keepdim}}, {x});
-}
-Tensor argmax(const Tensor& x, int axis, bool keepdim) {
-  return record(ArgMax{{{axis}, keepdim}}, {x});
-}
-Tensor argmax(const Tensor& x) {
-  return record(ArgMax{}, {x});
-}
-Tensor argmin(const Tensor& x, int axis, bool keepdim) {
-  return record(ArgMin{{{axis}, keepdim}}, {x});
-}
-Tensor argmin(const Tensor& x) {
-  return record(ArgMin{}, {x});
-}
+Tensor max(const Tensor& x, const Axes& axes, bool keepdim) { return record(Max{{axes, keepdim}}, {x}); }
+Tensor min(const Tensor& x, const Axes& axes, bool keepdim) { return record(Min{{axes, keepdim}}, {x}); }
+Tensor amax(const Tensor& x, const Axes& axes, bool keepdim) { return record(AMax{{axes, keepdim}}, {x}); }
+Tensor amin(const Tensor& x, const Axes& axes, bool keepdim) { return record(AMin{{axes, keepdim}}, {x}); }
+Tensor argmax(const Tensor& x, int axis, bool keepdim) { return record(ArgMax{{{axis}, keepdim}}, {x}); }
+Tensor argmax(const Tensor& x) { return record(ArgMax{}, {x}); }
+Tensor argmin(const Tensor& x, int axis, bool keepdim) { return record(ArgMin{{{axis}, keepdim}}, {x}); }
+Tensor argmin(const Tensor& x) { return record(ArgMin{}, {x}); }
 Tensor logsumexp(const Tensor& x, const Axes& axes, bool keepdim) {
   return record(LogSumExp{{axes, keepdim}}, {x});
 }

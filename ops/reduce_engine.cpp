@@ -15,9 +15,7 @@ constexpr std::int64_t tile_elements = 16 * block_size;  // enough work to wake 
 constexpr std::int64_t short_row = 32;
 constexpr std::int64_t enough_tiles = 32;  // fewer, and long reductions are cut for more threads
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Adds an axis to a shape, merged with the one before where strides allow.
 void append(Shape& shape, Strides& strides, std::int64_t size, std::int64_t stride) {

@@ -14,9 +14,7 @@ constexpr double inf = std::numeric_limits<double>::infinity(),
 using Call = std::function<Tensor(const Tensor&, const Axes&, bool keepdim)>;
 using Draw = std::function<Tensor(const Shape&)>;
 
-Tensor draw(const Shape& shape) {
-  return sample_input(shape);
-}
+Tensor draw(const Shape& shape) { return sample_input(shape); }
 
 // Distinct in every dtype, and further apart than finite differences step: an extreme stays where it is.
 Tensor distinct(const Shape& shape) {

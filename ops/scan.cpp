@@ -94,8 +94,6 @@ void CumSum::cpu(Inputs x, Tensor& y) const {
     Scan<std::int64_t>(x[0], y, along, reverse).run();
 }
 
-Tensor cumsum(const Tensor& x, int axis, bool reverse) {
-  return record(CumSum{axis, reverse}, {x});
-}
+Tensor cumsum(const Tensor& x, int axis, bool reverse) { return record(CumSum{axis, reverse}, {x}); }
 
 }  // namespace bobbin

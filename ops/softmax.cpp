@@ -41,18 +41,10 @@ int axis_of(std::string_view op, const Tensor& x, int axis) {
 
 }  // namespace
 
-TensorSpec Softmax::infer(Inputs x) const {
-  return infer_forward(name, x);
-}
-TensorSpec LogSoftmax::infer(Inputs x) const {
-  return infer_forward(name, x);
-}
-TensorSpec SoftmaxBackward::infer(Inputs x) const {
-  return infer_backward(name, x);
-}
-TensorSpec LogSoftmaxBackward::infer(Inputs x) const {
-  return infer_backward(name, x);
-}
+TensorSpec Softmax::infer(Inputs x) const { return infer_forward(name, x); }
+TensorSpec LogSoftmax::infer(Inputs x) const { return infer_forward(name, x); }
+TensorSpec SoftmaxBackward::infer(Inputs x) const { return infer_backward(name, x); }
+TensorSpec LogSoftmaxBackward::infer(Inputs x) const { return infer_backward(name, x); }
 
 void Softmax::cpu(Inputs x, Tensor& y) const {
   each_row<1>(x, y, axis, []<class T>(const T* x, T* y, std::int64_t n) {
@@ -106,9 +98,7 @@ Grads LogSoftmaxBackward::vjp(const Vjp& v) const {
   return out;
 }
 
-Tensor softmax(const Tensor& x, int axis) {
-  return record(Softmax{axis_of("softmax", x, axis)}, {x});
-}
+Tensor softmax(const Tensor& x, int axis) { return record(Softmax{axis_of("softmax", x, axis)}, {x}); }
 Tensor log_softmax(const Tensor& x, int axis) {
   return record(LogSoftmax{axis_of("log_softmax", x, axis)}, {x});
 }
@@ -163,15 +153,9 @@ std::vector<Sample> backward_samples(std::string_view op, Tensor (*forward)(cons
 
 }  // namespace
 
-std::vector<Sample> Softmax::samples() {
-  return forward_samples(name, softmax);
-}
-std::vector<Sample> LogSoftmax::samples() {
-  return forward_samples(name, log_softmax);
-}
-std::vector<Sample> SoftmaxBackward::samples() {
-  return backward_samples(name, softmax, softmax_backward);
-}
+std::vector<Sample> Softmax::samples() { return forward_samples(name, softmax); }
+std::vector<Sample> LogSoftmax::samples() { return forward_samples(name, log_softmax); }
+std::vector<Sample> SoftmaxBackward::samples() { return backward_samples(name, softmax, softmax_backward); }
 std::vector<Sample> LogSoftmaxBackward::samples() {
   return backward_samples(name, log_softmax, log_softmax_backward);
 }

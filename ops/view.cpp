@@ -31,9 +31,7 @@ std::optional<Strides> restride(const Tensor& x, const Shape& shape) {
 
 }  // namespace
 
-Tensor Reshape::view(const Tensor& x) const {
-  return x.alias(shape, *restride(x, shape), x.offset());
-}
+Tensor Reshape::view(const Tensor& x) const { return x.alias(shape, *restride(x, shape), x.offset()); }
 
 Tensor Permute::view(const Tensor& x) const {
   Shape shape;
@@ -199,12 +197,8 @@ Tensor expand(const Tensor& x, const Shape& wanted) {
   return shape == x.shape() ? x : record(Expand{shape}, {x});
 }
 
-Tensor contiguous(const Tensor& x) {
-  return x.is_contiguous() ? x : clone(x);
-}
-Tensor clone(const Tensor& x) {
-  return record(ToDType{x.dtype()}, {x});
-}
+Tensor contiguous(const Tensor& x) { return x.is_contiguous() ? x : clone(x); }
+Tensor clone(const Tensor& x) { return record(ToDType{x.dtype()}, {x}); }
 
 std::vector<Sample> Reshape::samples() {
   const Tensor x = sample_input({2, 6});

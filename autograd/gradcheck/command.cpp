@@ -2,6 +2,7 @@
 #include <bobbin/random.h>
 #include <fmt/format.h>
 #include <fnmatch.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <vector>
@@ -41,7 +42,8 @@ void list(const std::vector<OpInfo>& ops) {
   for (auto& op : ops) {
     manual_seed(1);
     const auto samples = op.samples ? op.samples() : std::vector<Sample>();
-    const auto invalid = std::count_if(samples.begin(), samples.end(), [](auto& s) { return !s.throws.empty(); });
+    const auto invalid =
+        std::count_if(samples.begin(), samples.end(), [](auto& s) { return !s.throws.empty(); });
     fmt::print("{:<28} {:>3} samples, {:>2} of them invalid{}\n", op.name, samples.size(), invalid,
                op.differentiable ? "" : "; no derivative");
   }
@@ -61,14 +63,16 @@ void check(const OpInfo& op, const Arguments& args, Tally& total) {
         tally.elements += report.elements;
         tally.failures += !report.ok;
         if (!(report.worst <= tally.worst)) tally.worst = report.worst;
-        if (!report.ok) fmt::print("FAIL {} ({}): {}\n", op.name, sample.note, report.failure);
-        else if (args.verbose) fmt::print("  ok {} ({}), order {}: {:.1e}\n", op.name, sample.note, order, report.worst);
+        if (!report.ok)
+          fmt::print("FAIL {} ({}): {}\n", op.name, sample.note, report.failure);
+        else if (args.verbose)
+          fmt::print("  ok {} ({}), order {}: {:.1e}\n", op.name, sample.note, order, report.worst);
       }
     }
   }
   if (tally.checks > 0)
-    fmt::print("{:<4} {:<28} {:>3} checks {:>6} derivatives  worst {:.1e}\n", tally.failures ? "FAIL" : "ok", op.name,
-               tally.checks, tally.elements, tally.worst);
+    fmt::print("{:<4} {:<28} {:>3} checks {:>6} derivatives  worst {:.1e}\n", tally.failures ? "FAIL" : "ok",
+               op.name, tally.checks, tally.elements, tally.worst);
   total.samples += tally.samples;
   total.checks += tally.checks;
   total.failures += tally.failures;
@@ -103,8 +107,8 @@ int gradcheck_main(int argc, char** argv) {
   }
   Tally total;
   for (auto& op : ops) check(op, args, total);
-  fmt::print("{} operations, {} samples, {} checks, {} derivatives compared, {} failed\n", ops.size(), total.samples,
-             total.checks, total.elements, total.failures);
+  fmt::print("{} operations, {} samples, {} checks, {} derivatives compared, {} failed\n", ops.size(),
+             total.samples, total.checks, total.elements, total.failures);
   if (total.failures > 0) return failed;
   return total.checks > 0 ? passed : nothing_ran;
 }

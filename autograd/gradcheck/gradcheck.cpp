@@ -2,6 +2,7 @@
 #include <bobbin/gradcheck.h>
 #include <bobbin/random.h>
 #include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -23,7 +24,8 @@ std::vector<Tensor> leaves(Inputs x) {
 
 std::vector<Tensor> floating(Inputs x) {
   std::vector<Tensor> out;
-  std::copy_if(x.begin(), x.end(), std::back_inserter(out), [](const Tensor& t) { return is_floating(t.dtype()); });
+  std::copy_if(x.begin(), x.end(), std::back_inserter(out),
+               [](const Tensor& t) { return is_floating(t.dtype()); });
   return out;
 }
 
@@ -37,7 +39,8 @@ std::vector<Tensor> cotangents(std::span<const Tensor> ys) {
 }
 
 // The gradients of sum_k <y_k, v_k>; zeros where it depends on no input.
-std::vector<Tensor> weighted_gradients(std::span<const Tensor> ys, std::span<const Tensor> vs, Inputs xs, CreateGraph create) {
+std::vector<Tensor> weighted_gradients(std::span<const Tensor> ys, std::span<const Tensor> vs, Inputs xs,
+                                       CreateGraph create) {
   Tensor total;
   for (std::size_t k = 0; k < ys.size(); ++k) {
     const Tensor term = sum(ys[k] * vs[k]);
@@ -66,7 +69,8 @@ double weighted_sum(std::span<const Tensor> ys, std::span<const Tensor> vs) {
 }
 
 // df/dx[i] by central differences at h, h/2 and h/4, extrapolated: the error is of order h^6.
-double numeric(const Function& f, std::vector<Tensor> inputs, std::size_t k, std::int64_t i, std::span<const Tensor> v) {
+double numeric(const Function& f, std::vector<Tensor> inputs, std::size_t k, std::int64_t i,
+               std::span<const Tensor> v) {
   const double x = inputs[k].data<double>()[static_cast<std::size_t>(i)];
   const auto at = [&](double value) {
     std::vector<Tensor> moved = leaves(inputs);
@@ -104,8 +108,8 @@ void compare(const Function& f, Inputs inputs, const GradcheckOptions& options, 
       if (!(error <= report.worst)) report.worst = error;
       if (!(error <= options.tolerance) && report.ok) {
         report.ok = false;
-        report.failure = fmt::format("order {}, input {}, flat index {}: analytic {:.12g}, numeric {:.12g}", options.order,
-                                     k, i, a[i], n);
+        report.failure = fmt::format("order {}, input {}, flat index {}: analytic {:.12g}, numeric {:.12g}",
+                                     options.order, k, i, a[i], n);
       }
     }
   }

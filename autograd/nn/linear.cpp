@@ -1,5 +1,6 @@
 #include <bobbin/layers.h>
 #include <bobbin/random.h>
+
 #include <cmath>
 
 namespace bobbin::nn {

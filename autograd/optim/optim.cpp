@@ -1,6 +1,7 @@
 #include <bobbin/optim.h>
 #include <bobbin/parallel.h>
 #include <bobbin/tape.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -27,7 +28,8 @@ std::vector<Tensor> zeros_of(const std::vector<Tensor>& parameters) {
 
 }  // namespace
 
-Optimizer::Optimizer(std::vector<Tensor> parameters, double rate) : lr(rate), parameters_(std::move(parameters)) {
+Optimizer::Optimizer(std::vector<Tensor> parameters, double rate)
+    : lr(rate), parameters_(std::move(parameters)) {
   for (auto& p : parameters_) {
     if (!p.requires_grad() || !p.is_leaf())
       fail<GradError>("optimizer: a parameter ", p.spec(), " is no leaf that requires a gradient");
@@ -59,7 +61,8 @@ Sgd::Sgd(std::vector<Tensor> params, const SgdOptions& o) : Optimizer(std::move(
 
 void Sgd::update(std::size_t i, Tensor& parameter, const Tensor& grad) {
   visit_floating(parameter.dtype(), [&]<class T>(Type<T>) {
-    const T rate = static_cast<T>(lr), mu = static_cast<T>(options_.momentum), decay = static_cast<T>(options_.weight_decay);
+    const T rate = static_cast<T>(lr), mu = static_cast<T>(options_.momentum),
+            decay = static_cast<T>(options_.weight_decay);
     T* __restrict p = parameter.mutable_data<T>().data();
     const T* __restrict g = grad.data<T>().data();
     T* __restrict m = mu != 0 ? momentum_[i].mutable_data<T>().data() : nullptr;
@@ -79,12 +82,16 @@ void Sgd::update(std::size_t i, Tensor& parameter, const Tensor& grad) {
 }
 
 Adam::Adam(std::vector<Tensor> params, const AdamOptions& o)
-    : Optimizer(std::move(params), o.lr), options_(o), mean_(zeros_of(parameters())), square_(zeros_of(parameters())) {}
+    : Optimizer(std::move(params), o.lr),
+      options_(o),
+      mean_(zeros_of(parameters())),
+      square_(zeros_of(parameters())) {}
 
 void Adam::update(std::size_t i, Tensor& parameter, const Tensor& grad) {
   visit_floating(parameter.dtype(), [&]<class T>(Type<T>) {
     const double t = static_cast<double>(steps_);
-    const T b1 = static_cast<T>(options_.beta1), b2 = static_cast<T>(options_.beta2), eps = static_cast<T>(options_.eps);
+    const T b1 = static_cast<T>(options_.beta1), b2 = static_cast<T>(options_.beta2),
+            eps = static_cast<T>(options_.eps);
     const T keep = static_cast<T>(1 - lr * options_.weight_decay);
     const T rate = static_cast<T>(lr / (1 - std::pow(options_.beta1, t)));
     const T unbias = static_cast<T>(1 / std::sqrt(1 - std::pow(options_.beta2, t)));

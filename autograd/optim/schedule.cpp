@@ -1,4 +1,5 @@
 #include <bobbin/schedule.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -10,7 +11,8 @@ double OneCycle::operator()(std::int64_t step) const {
   const auto cosine = [](double from, double to, double t) {
     return to + (from - to) * (1 + std::cos(std::numbers::pi * std::clamp(t, 0.0, 1.0))) / 2;
   };
-  return at < warm_up ? cosine(peak / 25, peak, at / warm_up) : cosine(peak, 0, (at - warm_up) / (1 - warm_up));
+  return at < warm_up ? cosine(peak / 25, peak, at / warm_up)
+                      : cosine(peak, 0, (at - warm_up) / (1 - warm_up));
 }
 
 }  // namespace bobbin::optim

@@ -8,12 +8,8 @@ using namespace bobbin;
 
 namespace {
 
-Tensor leaf(const Nested& v, DType d = DType::f64) {
-  return tensor(v, d).set_requires_grad();
-}
-std::vector<double> values(const Tensor& t) {
-  return t.to_vector<double>();
-}
+Tensor leaf(const Nested& v, DType d = DType::f64) { return tensor(v, d).set_requires_grad(); }
+std::vector<double> values(const Tensor& t) { return t.to_vector<double>(); }
 using V = std::vector<double>;
 
 template<class E, class F>

@@ -6,15 +6,11 @@ using namespace bobbin;
 
 namespace {
 
-std::int64_t live() {
-  return allocator().stats().bytes_live;
-}
+std::int64_t live() { return allocator().stats().bytes_live; }
 
 constexpr std::int64_t n = 256, block = n * n * 4;
 
-Tensor leaf(const Shape& s) {
-  return randn(s).set_requires_grad();
-}
+Tensor leaf(const Shape& s) { return randn(s).set_requires_grad(); }
 
 // Bytes the tape keeps of y = f(x) beyond x and y themselves, and once y is gone, beyond x.
 struct Held {

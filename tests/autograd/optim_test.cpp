@@ -7,9 +7,7 @@ using namespace bobbin;
 
 namespace {
 
-Tensor parameter(double v) {
-  return tensor({v}, DType::f64).set_requires_grad();
-}
+Tensor parameter(double v) { return tensor({v}, DType::f64).set_requires_grad(); }
 
 TEST(Sgd, FollowsItsFormulaWithMomentum) {
   for (const bool nesterov : {false, true}) {

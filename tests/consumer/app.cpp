@@ -1,5 +1,6 @@
 // An operation of the user's own, in the catalogue and under the gradient checker, beside a model.
 #include <bobbin/bobbin.h>
+
 #include <iostream>
 
 using namespace bobbin;

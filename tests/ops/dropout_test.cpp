@@ -14,9 +14,7 @@
 namespace bobbin {
 namespace {
 
-Tensor drop(const Tensor& x, double p) {
-  return record(Dropout{p, {11, 5}}, {x});
-}
+Tensor drop(const Tensor& x, double p) { return record(Dropout{p, {11, 5}}, {x}); }
 
 // Five standard deviations of a binomial count: a correct build fails once in 10^6 seeds, and the seed is
 // fixed.

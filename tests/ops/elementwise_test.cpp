@@ -10,9 +10,7 @@ namespace {
 
 constexpr double inf = std::numeric_limits<double>::infinity(),
                  nan = std::numeric_limits<double>::quiet_NaN();
-std::vector<double> values(const Tensor& t) {
-  return t.to_vector<double>();
-}
+std::vector<double> values(const Tensor& t) { return t.to_vector<double>(); }
 using V = std::vector<double>;
 
 double slope(Tensor (*f)(const Tensor&), double at) {

@@ -38,27 +38,17 @@ std::vector<Case> cases(bool (*wanted)(const OpInfo&, const Sample&)) {
   return out;
 }
 
-bool valid(const OpInfo&, const Sample& s) {
-  return s.throws.empty();
-}
-bool is_invalid(const OpInfo&, const Sample& s) {
-  return !s.throws.empty();
-}
+bool valid(const OpInfo&, const Sample& s) { return s.throws.empty(); }
+bool is_invalid(const OpInfo&, const Sample& s) { return !s.throws.empty(); }
 bool differentiable(const OpInfo& op, const Sample& s) {
   return s.throws.empty() && op.differentiable && s.differentiable;
 }
 
-[[maybe_unused]] void PrintTo(const Case& c, std::ostream* out) {
-  *out << c.label;
-}
+[[maybe_unused]] void PrintTo(const Case& c, std::ostream* out) { *out << c.label; }
 
-std::string label_of(const testing::TestParamInfo<Case>& info) {
-  return info.param.label;
-}
+std::string label_of(const testing::TestParamInfo<Case>& info) { return info.param.label; }
 
-Sample sample_of(const Case& c) {
-  return samples_of(c.op)[c.index];
-}
+Sample sample_of(const Case& c) { return samples_of(c.op)[c.index]; }
 
 // Within `relative` of each element of b, and `absolute` of the largest; NaN equals NaN.
 void expect_close(const Tensor& a, const Tensor& b, double relative, double absolute) {
@@ -96,9 +86,7 @@ Tensor strided(const Tensor& x) {
   return y;
 }
 
-Tensor as(DType d, const Tensor& x) {
-  return x && is_floating(x.dtype()) ? to(x, d) : x;
-}
+Tensor as(DType d, const Tensor& x) { return x && is_floating(x.dtype()) ? to(x, d) : x; }
 
 template<class F>
 std::vector<Tensor> mapped(std::span<const Tensor> xs, F&& f) {

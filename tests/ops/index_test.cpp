@@ -14,9 +14,7 @@ constexpr DType all_dtypes[] = {DType::f64, DType::f32, DType::bf16, DType::f16,
                                 DType::i64, DType::i32, DType::u8,   DType::boolean};
 
 // Small whole numbers: every dtype but bool holds them and their sums exactly.
-Tensor whole_numbers(const Shape& shape, DType dtype) {
-  return to(randint(0, 5, shape), dtype);
-}
+Tensor whole_numbers(const Shape& shape, DType dtype) { return to(randint(0, 5, shape), dtype); }
 
 // Calls f(place) for every index of `shape` in row-major order.
 void for_each_place(const Shape& shape, const std::function<void(const Dims&)>& f) {

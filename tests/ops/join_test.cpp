@@ -14,9 +14,7 @@ using Values = std::vector<double>;
 constexpr DType all_dtypes[] = {DType::f64, DType::f32, DType::bf16, DType::f16,
                                 DType::i64, DType::i32, DType::u8,   DType::boolean};
 
-Tensor whole_numbers(const Shape& shape, DType dtype = DType::f64) {
-  return to(randint(0, 9, shape), dtype);
-}
+Tensor whole_numbers(const Shape& shape, DType dtype = DType::f64) { return to(randint(0, 9, shape), dtype); }
 
 // concat along axis 1 of 3, element by element.
 Values concat_by_loop(const std::vector<Tensor>& parts) {

@@ -84,12 +84,8 @@ double exact_norm(const Values& v, double p) {
                       : s + std::pow(std::abs(static_cast<long double>(x)), p);
   return static_cast<double>(std::isinf(p) ? s : std::pow(s, 1 / static_cast<long double>(p)));
 }
-double largest(const Values& v) {
-  return *std::max_element(v.begin(), v.end());
-}
-double smallest(const Values& v) {
-  return *std::min_element(v.begin(), v.end());
-}
+double largest(const Values& v) { return *std::max_element(v.begin(), v.end()); }
+double smallest(const Values& v) { return *std::min_element(v.begin(), v.end()); }
 
 struct Reference {
   std::string name;

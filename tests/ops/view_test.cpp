@@ -5,12 +5,8 @@ using namespace bobbin;
 
 namespace {
 
-bool shares(const Tensor& a, const Tensor& b) {
-  return a.storage() == b.storage();
-}
-std::vector<double> values(const Tensor& t) {
-  return t.to_vector<double>();
-}
+bool shares(const Tensor& a, const Tensor& b) { return a.storage() == b.storage(); }
+std::vector<double> values(const Tensor& t) { return t.to_vector<double>(); }
 using V = std::vector<double>;
 
 TEST(Views, CopyNothing) {

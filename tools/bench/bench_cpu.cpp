@@ -29,7 +29,9 @@ void one_element_backward(benchmark::State& state) {
 }
 BENCHMARK(one_element_backward);
 
-void bytes(benchmark::State& state, std::int64_t per_call) { state.SetBytesProcessed(state.iterations() * per_call); }
+void bytes(benchmark::State& state, std::int64_t per_call) {
+  state.SetBytesProcessed(state.iterations() * per_call);
+}
 
 void copy(benchmark::State& state) {
   const std::int64_t n = state.range(0);

@@ -1,6 +1,7 @@
-// Images a second of training an MLP 784-256-128-10 on MNIST-shaped random data, batch 128: what mlp_epoch.py does with
-// PyTorch. usage: mlp_epoch OPTIMIZER(sgd|adam) THREADS EPOCHS; prints one number a line.
+// Images a second of training an MLP 784-256-128-10 on MNIST-shaped random data, batch 128: what mlp_epoch.py
+// does with PyTorch. usage: mlp_epoch OPTIMIZER(sgd|adam) THREADS EPOCHS; prints one number a line.
 #include <bobbin/bobbin.h>
+
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -19,8 +20,10 @@ int main(int argc, char** argv) {
   const nn::Linear a(784, 256), b(256, 128), c(128, 10);
   const std::vector<Tensor> parameters{a.weight, a.bias, b.weight, b.bias, c.weight, c.bias};
   std::unique_ptr<optim::Optimizer> optimizer;
-  if (std::string(argv[1]) == "sgd") optimizer = std::make_unique<optim::Sgd>(parameters, optim::SgdOptions{.lr = .01});
-  else optimizer = std::make_unique<optim::Adam>(parameters);
+  if (std::string(argv[1]) == "sgd")
+    optimizer = std::make_unique<optim::Sgd>(parameters, optim::SgdOptions{.lr = .01});
+  else
+    optimizer = std::make_unique<optim::Adam>(parameters);
   for (int epoch = 0; epoch < std::atoi(argv[3]); ++epoch) {
     const auto start = std::chrono::steady_clock::now();
     for (std::int64_t i = 0; i + batch <= images; i += batch) {

@@ -1,6 +1,7 @@
 // Walking the tape.
 #pragma once
 #include <bobbin/ops.h>
+
 #include <span>
 #include <vector>
 
@@ -13,17 +14,19 @@ enum class CreateGraph : bool { no, yes };
 
 /// Adds to .grad() of every leaf, and of every tensor that retains its gradient, the derivative of `loss`.
 /// `loss` has one element, or `cotangent` of its spec says what it is multiplied with. When an operation's
-/// derivative throws, no .grad() has changed. Throws GradError if loss needs no gradient or its tape was used up.
+/// derivative throws, no .grad() has changed. Throws GradError if loss needs no gradient or its tape was used
+/// up.
 void backward(const Tensor& loss, Retain = Retain::no);
 void backward(const Tensor& y, const Tensor& cotangent, Retain = Retain::no);
 
-/// The gradients of y, weighted with `cotangent` (ones for a single element), for each of xs; zeros for one that
-/// y does not depend on. Touches no .grad(); hooks on the way run. Throws GradError as backward does, or if one
-/// of xs needs no gradient.
+/// The gradients of y, weighted with `cotangent` (ones for a single element), for each of xs; zeros for one
+/// that y does not depend on. Touches no .grad(); hooks on the way run. Throws GradError as backward does, or
+/// if one of xs needs no gradient.
 std::vector<Tensor> grad(const Tensor& y, std::span<const Tensor> xs, const Tensor& cotangent = {},
                          CreateGraph = CreateGraph::no, Retain = Retain::no);
-inline std::vector<Tensor> grad(const Tensor& y, std::initializer_list<Tensor> xs, const Tensor& cotangent = {},
-                                CreateGraph c = CreateGraph::no, Retain r = Retain::no) {
+inline std::vector<Tensor> grad(const Tensor& y, std::initializer_list<Tensor> xs,
+                                const Tensor& cotangent = {}, CreateGraph c = CreateGraph::no,
+                                Retain r = Retain::no) {
   return grad(y, std::span(xs.begin(), xs.size()), cotangent, c, r);
 }
 

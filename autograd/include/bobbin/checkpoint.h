@@ -1,13 +1,14 @@
 // Gradient checkpointing (Chen et al., arXiv:1604.06174): memory for time.
 #pragma once
 #include <bobbin/autograd.h>
+
 #include <functional>
 
 namespace bobbin {
 
-/// f(inputs), keeping nothing of what f computes on the way: the walk runs f again, with the random numbers of the
-/// first time, and goes on through what that records. Gradients reach the inputs and any other tensor f uses.
-/// f must compute the same both times.
+/// f(inputs), keeping nothing of what f computes on the way: the walk runs f again, with the random numbers
+/// of the first time, and goes on through what that records. Gradients reach the inputs and any other tensor
+/// f uses. f must compute the same both times.
 Tensor checkpoint(std::function<Tensor(Inputs)> f, std::span<const Tensor> inputs);
 inline Tensor checkpoint(std::function<Tensor(Inputs)> f, std::initializer_list<Tensor> inputs) {
   return checkpoint(std::move(f), {inputs.begin(), inputs.size()});

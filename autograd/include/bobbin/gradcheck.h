@@ -1,6 +1,7 @@
 // Derivatives compared with finite differences.
 #pragma once
 #include <bobbin/ops.h>
+
 #include <functional>
 #include <string>
 
@@ -20,9 +21,9 @@ struct GradcheckReport {
 };
 
 /// Compares the derivatives of f at f64 inputs (others are held fixed) with central differences in f64,
-/// extrapolated twice (Richardson). Outputs are weighted with random cotangents of either sign and magnitude 0.5
-/// to 1.5, never all alike, so that a wrong Jacobian cannot hide in a sum. NaN fails. f must be smooth within
-/// 1/16 of each input. Throws what f throws; DTypeError when a floating input is not f64.
+/// extrapolated twice (Richardson). Outputs are weighted with random cotangents of either sign and magnitude
+/// 0.5 to 1.5, never all alike, so that a wrong Jacobian cannot hide in a sum. NaN fails. f must be smooth
+/// within 1/16 of each input. Throws what f throws; DTypeError when a floating input is not f64.
 GradcheckReport gradcheck(const std::function<Tensor(Inputs)>& f, std::span<const Tensor> inputs,
                           const GradcheckOptions& = {});
 

@@ -1,6 +1,7 @@
 // The tape as a picture.
 #pragma once
 #include <bobbin/tensor.h>
+
 #include <string>
 
 namespace bobbin {

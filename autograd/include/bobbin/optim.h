@@ -1,7 +1,8 @@
-// Optimizers. A step reads each parameter's .grad() and edits the parameter in place, outside the tape. Parameters
-// are f32 or f64; one without a gradient is left alone. A step that throws has changed nothing.
+// Optimizers. A step reads each parameter's .grad() and edits the parameter in place, outside the tape.
+// Parameters are f32 or f64; one without a gradient is left alone. A step that throws has changed nothing.
 #pragma once
 #include <bobbin/tensor.h>
+
 #include <vector>
 
 namespace bobbin::optim {
@@ -47,7 +48,8 @@ struct AdamOptions {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
 };
 
-/// Adam (Kingma and Ba, arXiv:1412.6980) with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101).
+/// Adam (Kingma and Ba, arXiv:1412.6980) with decoupled weight decay (Loshchilov and Hutter,
+/// arXiv:1711.05101).
 class Adam final : public Optimizer {
  public:
   Adam(std::vector<Tensor> parameters, const AdamOptions& = {});

@@ -4,8 +4,8 @@
 
 namespace bobbin::optim {
 
-/// Smith and Topin's one cycle (arXiv:1708.07120): from peak / 25 up to peak over the first `warm_up` of the steps,
-/// then down towards 0, both along a cosine.
+/// Smith and Topin's one cycle (arXiv:1708.07120): from peak / 25 up to peak over the first `warm_up` of the
+/// steps, then down towards 0, both along a cosine.
 struct OneCycle {
   double peak;
   std::int64_t steps;

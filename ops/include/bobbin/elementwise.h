@@ -72,19 +72,11 @@ inline Tensor scalar(double value, const Tensor& like) {
   return full({}, value, like.dtype(), like.device());
 }
 
-inline Tensor operator-(const Tensor& x) {
-  return neg(x);
-}
-#define BOBBIN_OPERATOR(symbol, function)                           \
-  inline Tensor operator symbol(const Tensor& a, const Tensor& b) { \
-    return function(a, b);                                          \
-  }                                                                 \
-  inline Tensor operator symbol(const Tensor& a, double b) {        \
-    return function(a, scalar(b, a));                               \
-  }                                                                 \
-  inline Tensor operator symbol(double a, const Tensor& b) {        \
-    return function(scalar(a, b), b);                               \
-  }
+inline Tensor operator-(const Tensor& x) { return neg(x); }
+#define BOBBIN_OPERATOR(symbol, function)                                                        \
+  inline Tensor operator symbol(const Tensor& a, const Tensor& b) { return function(a, b); }     \
+  inline Tensor operator symbol(const Tensor& a, double b) { return function(a, scalar(b, a)); } \
+  inline Tensor operator symbol(double a, const Tensor& b) { return function(scalar(a, b), b); }
 BOBBIN_OPERATOR(+, add)
 BOBBIN_OPERATOR(-, sub)
 BOBBIN_OPERATOR(*, mul)

@@ -1,0 +1,257 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <system_error>
+#include <utility>
+
+#include "bobbin/data.h"
+#include "bobbin/error.h"
+
+namespace bobbin {
+namespace {
+
+[[noreturn]] void refuse(const std::filesystem::path& path, int error) {
+  fail<IoError>("read_idx: cannot read '", path.string(), "': ", std::generic_category().message(error));
+}
+
+void require_regular(const std::filesystem::path& path, const struct stat& status) {
+  if (S_ISREG(status.st_mode)) return;
+  fail<IoError>("read_idx: cannot read '", path.string(), "': it is ",
+                S_ISDIR(status.st_mode) ? "a directory" : "not a regular file");
+}
+
+/// The state of zlib. 16 selects gzip, so that a bare zlib stream is refused.
+struct Inflater {
+  z_stream stream{};
+  bool between_members = false;
+
+  explicit Inflater(const std::filesystem::path& path) {
+    if (inflateInit2(&stream, 16 + MAX_WBITS) != Z_OK) refuse(path, ENOMEM);
+  }
+  ~Inflater() { inflateEnd(&stream); }
+  Inflater(const Inflater&) = delete;
+  Inflater& operator=(const Inflater&) = delete;
+};
+
+/// The bytes of a file in order, gunzipped where it is gzip.
+class ByteSource {
+ public:
+  /// Opens a regular file without ever blocking on another kind. Throws IoError.
+  explicit ByteSource(std::filesystem::path path);
+  ~ByteSource();
+  ByteSource(const ByteSource&) = delete;
+  ByteSource& operator=(const ByteSource&) = delete;
+
+  /// Fills `out` as far as the contents go and returns how many bytes that were; fewer than asked means the
+  /// end, which for gzip comes only after the checksum of the last member held.
+  /// Throws IoError when reading fails and FormatError for a damaged gzip stream.
+  std::size_t read(std::span<std::uint8_t> out);
+
+  /// Bytes of the whole contents where the file tells before it is read: for plain files.
+  std::optional<std::uint64_t> size() const;
+
+ private:
+  bool refill();
+  std::size_t read_plain(std::span<std::uint8_t> out);
+  std::size_t read_gzip(std::span<std::uint8_t> out);
+
+  std::filesystem::path path_;
+  int file_ = -1;
+  std::uint64_t file_size_ = 0;
+  std::array<std::uint8_t, 1 << 16> buffer_;
+  std::span<const std::uint8_t> pending_;  // read from the file, not used yet
+  std::unique_ptr<Inflater> inflater_;     // null for a plain file
+};
+
+ByteSource::ByteSource(std::filesystem::path path) : path_(std::move(path)) {
+  // Looked at before it is opened, because opening a device can have effects; and once more afterwards, on
+  // the file itself, because the name may have come to mean another one.
+  struct stat status {};
+  if (::stat(path_.c_str(), &status) != 0) refuse(path_, errno);
+  require_regular(path_, status);
+  file_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file_ < 0) refuse(path_, errno);
+  try {
+    if (::fstat(file_, &status) != 0) refuse(path_, errno);
+    require_regular(path_, status);
+    file_size_ = static_cast<std::uint64_t>(status.st_size);
+    refill();
+    if (pending_.size() >= 2 && pending_[0] == 0x1F && pending_[1] == 0x8B) {
+      inflater_ = std::make_unique<Inflater>(path_);
+    }
+  } catch (...) {
+    ::close(file_);
+    throw;
+  }
+}
+
+ByteSource::~ByteSource() { ::close(file_); }
+
+std::optional<std::uint64_t> ByteSource::size() const {
+  return inflater_ ? std::nullopt : std::optional(file_size_);
+}
+
+std::size_t ByteSource::read(std::span<std::uint8_t> out) {
+  return inflater_ ? read_gzip(out) : read_plain(out);
+}
+
+/// Reads the next piece of the file when all of the last one is used; false at the end.
+bool ByteSource::refill() {
+  if (!pending_.empty()) return true;
+  ssize_t got = 0;
+  do {
+    got = ::read(file_, buffer_.data(), buffer_.size());
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) refuse(path_, errno);
+  pending_ = std::span(buffer_).first(static_cast<std::size_t>(got));
+  return got > 0;
+}
+
+std::size_t ByteSource::read_plain(std::span<std::uint8_t> out) {
+  std::size_t done = 0;
+  while (done < out.size() && refill()) {
+    const std::size_t count = std::min(out.size() - done, pending_.size());
+    std::copy_n(pending_.begin(), count, out.begin() + static_cast<std::ptrdiff_t>(done));
+    pending_ = pending_.subspan(count);
+    done += count;
+  }
+  return done;
+}
+
+std::size_t ByteSource::read_gzip(std::span<std::uint8_t> out) {
+  z_stream& stream = inflater_->stream;
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const bool more = refill();
+    if (inflater_->between_members) {
+      if (!more) break;
+      inflateReset(&stream);  // what follows a member must be another one
+      inflater_->between_members = false;
+    }
+    const std::size_t room = std::min<std::size_t>(out.size() - done, 1u << 30);
+    stream.next_in = const_cast<Bytef*>(pending_.data());  // zlib only reads it
+    stream.avail_in = static_cast<uInt>(pending_.size());
+    stream.next_out = out.data() + done;
+    stream.avail_out = static_cast<uInt>(room);
+    const int result = inflate(&stream, Z_NO_FLUSH);
+    pending_ = pending_.last(stream.avail_in);
+    done += room - stream.avail_out;
+    if (result == Z_STREAM_END) {
+      inflater_->between_members = true;
+    } else if (result == Z_BUF_ERROR && !more) {
+      fail<FormatError>("read_idx: '", path_.string(), "': the gzip stream ends too early");
+    } else if (result == Z_MEM_ERROR) {
+      refuse(path_, ENOMEM);
+    } else if (result != Z_OK && result != Z_BUF_ERROR) {
+      fail<FormatError>("read_idx: '", path_.string(), "': damaged gzip stream: ",
+                        stream.msg != nullptr ? stream.msg : "zlib cannot decode it");
+    }
+  }
+  return done;
+}
+
+/// The name of an element type that IDX knows besides unsigned bytes; null for a code it does not know.
+const char* element_name(std::uint8_t code) {
+  switch (code) {
+    case 0x09:
+      return "signed bytes (0x09)";
+    case 0x0B:
+      return "16-bit integers (0x0b)";
+    case 0x0C:
+      return "32-bit integers (0x0c)";
+    case 0x0D:
+      return "32-bit floats (0x0d)";
+    case 0x0E:
+      return "64-bit floats (0x0e)";
+    default:
+      return nullptr;
+  }
+}
+
+std::vector<std::int64_t> read_dims(ByteSource& source, const std::string& file, int expected_rank) {
+  std::array<std::uint8_t, 4> magic{};
+  if (source.read(magic) < magic.size()) fail<FormatError>(file, "the file ends within the IDX header");
+  const int code = magic[2], rank = magic[3];
+  if (magic[0] != 0 || magic[1] != 0)
+    fail<FormatError>(file, "not an IDX file: it does not begin with 00 00");
+  if (const char* name = element_name(magic[2])) {
+    fail<FormatError>(file, "holds ", name, "; only unsigned bytes (0x08) can be read");
+  }
+  if (code != 0x08) fail<FormatError>(file, "not an IDX file: its element type ", code, " does not exist");
+  if (rank == 0) fail<FormatError>(file, "has no dimensions");
+  if (expected_rank != 0 && rank != expected_rank) {
+    fail<FormatError>(file, "has ", rank, " dimensions; expected ", expected_rank);
+  }
+  std::vector<std::int64_t> dims;
+  for (int i = 0; i < rank; ++i) {
+    std::array<std::uint8_t, 4> big_endian{};
+    if (source.read(big_endian) < big_endian.size()) {
+      fail<FormatError>(file, "the file ends within the IDX header");
+    }
+    std::int64_t dim = 0;
+    for (const std::uint8_t byte : big_endian) dim = dim << 8 | byte;
+    dims.push_back(dim);
+  }
+  return dims;
+}
+
+/// The number of elements. A zero among the dimensions does not excuse an overflow by the others, which
+/// would meet whoever computes strides.
+std::uint64_t count_elements(const std::vector<std::int64_t>& dims, const std::string& file) {
+  std::int64_t product = 1;
+  bool empty = false;
+  for (const std::int64_t dim : dims) {
+    empty = empty || dim == 0;
+    if (dim != 0 && product > std::numeric_limits<std::int64_t>::max() / dim) {
+      fail<FormatError>(file, "the dimensions of its header overflow");
+    }
+    if (dim != 0) product *= dim;
+  }
+  return empty ? 0 : static_cast<std::uint64_t>(product);
+}
+
+}  // namespace
+
+IdxArray read_idx(const std::filesystem::path& path, int expected_rank) {
+  if (expected_rank < 0 || expected_rank > 255) {
+    fail<ValueError>("read_idx: expected_rank must be in [0, 255]; got ", expected_rank);
+  }
+  const std::string file = "read_idx: '" + path.string() + "': ";
+  ByteSource source(path);
+  IdxArray array;
+  array.dims = read_dims(source, file, expected_rank);
+  const std::uint64_t count = count_elements(array.dims, file);
+  const auto too_short = [&](std::uint64_t held) {
+    fail<FormatError>(file, "the header promises ", count, " bytes and the file holds ", held);
+  };
+  if (const auto size = source.size()) {
+    const std::uint64_t header = 4 + 4 * array.dims.size(), held = *size < header ? 0 : *size - header;
+    if (held < count) too_short(held);
+  }
+
+  // The header may lie, so room is made piece by piece, as far as bytes really come.
+  constexpr std::uint64_t kPiece = 1 << 20;
+  while (array.bytes.size() < count) {
+    const std::size_t done = array.bytes.size(), piece = std::min<std::uint64_t>(kPiece, count - done);
+    array.bytes.resize(done + piece);
+    const std::size_t got = source.read(std::span(array.bytes).subspan(done));
+    if (got < piece) too_short(done + got);
+  }
+  // Reading past the end also makes gzip check its sums.
+  std::uint8_t extra = 0;
+  if (source.read({&extra, 1}) != 0) {
+    fail<FormatError>(file, "more bytes follow the ", count, " that the header promises");
+  }
+  return array;
+}
+
+}  // namespace bobbin
