@@ -66,6 +66,7 @@ void convert(DType from, const void* source, std::int64_t step, DType to, void* 
 
 BlockView::BlockView(const Tensor& x, const Shape& shape)
     : base_(static_cast<char*>(x.raw())), dtype_(x.dtype()), numel_(bobbin::numel(shape)) {
+  if (numel_ == 0) return;  // the other sizes may overflow
   const int lead = shape.size() - x.rank();
   for (int i = 0; i < shape.size(); ++i) {
     const std::int64_t size = shape[i];

@@ -8,7 +8,7 @@ namespace bobbin {
 Device Device::parse(std::string_view text) {
   if (text == "cpu") return cpu();
   if (text == "cuda") return cuda();
-  if (text.starts_with("cuda:")) {
+  if (text.starts_with("cuda:") && !text.starts_with("cuda:-")) {
     int index = -1;
     const auto [end, error] = std::from_chars(text.data() + 5, text.data() + text.size(), index);
     if (error == std::errc() && end == text.data() + text.size() && index >= 0 && index < 1024)

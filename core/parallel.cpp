@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -49,17 +50,14 @@ thread_local bool inside_tile = false;
 class Team {
  public:
   explicit Team(int threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
-  }
-  ~Team() {
-    {
-      std::lock_guard lock(mutex_);
-      stop_ = true;
-      epoch_.fetch_add(1);
+    try {
+      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    } catch (const std::system_error& e) {
+      stop();
+      fail<Error>("parallel_for: ", threads, " threads cannot be started: ", e.what());
     }
-    wake_.notify_all();
-    for (auto& w : workers_) w.join();
   }
+  ~Team() { stop(); }
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
   void run(Job& job) {
@@ -78,6 +76,16 @@ class Team {
   }
 
  private:
+  void stop() {
+    {
+      std::lock_guard lock(mutex_);
+      stop_ = true;
+      epoch_.fetch_add(1);
+    }
+    wake_.notify_all();
+    for (auto& w : workers_) w.join();
+    workers_.clear();
+  }
   void work() {
     inside_tile = true;
     std::uint64_t seen = 0;

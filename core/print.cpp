@@ -13,11 +13,10 @@ namespace {
 constexpr std::int64_t elide_above = 1000;  // elements
 constexpr std::int64_t edge = 3;            // what is shown at either end of an elided axis
 
-// One format for all shown values, so that columns line up.
+// One format for all shown floating-point values, so that columns line up.
 class Format {
  public:
-  explicit Format(DType dtype, const std::vector<double>& values) : dtype_(dtype) {
-    if (!is_floating(dtype)) return;
+  explicit Format(const std::vector<double>& values) {
     double small = INFINITY, large = 0;
     for (double v : values)
       if (std::isfinite(v) && v != 0) {
@@ -28,15 +27,12 @@ class Format {
     scientific_ = large >= 1e8 || (large != 0 && (large < 1e-4 || large / small > 1e6));
   }
   std::string operator()(double v) const {
-    if (dtype_ == DType::boolean) return v != 0 ? "true" : "false";
-    if (!is_floating(dtype_)) return fmt::format("{:.0f}", v);
     if (!std::isfinite(v)) return std::isnan(v) ? "nan" : v > 0 ? "inf" : "-inf";
     if (scientific_) return fmt::format("{:.4e}", v);
     return whole_ ? fmt::format("{:.0f}.", v) : fmt::format("{:.4f}", v);
   }
 
  private:
-  DType dtype_;
   bool scientific_ = false, whole_ = true;
 };
 
@@ -55,9 +51,9 @@ std::vector<std::int64_t> shown(std::int64_t size, bool elide) {
 
 class Printer {
  public:
-  explicit Printer(const Tensor& x) : x_(x), elide_(x.numel() > elide_above) {
+  explicit Printer(const Tensor& x) : x_(x), elide_(x.numel() > elide_above || x.numel() == 0) {
     collect(0, x.offset());
-    const Format format(x.dtype(), values_);
+    const Format format(values_);
     for (double v : values_) texts_.push_back(format(v));
     for (auto& t : texts_) width_ = std::max(width_, t.size());
   }
@@ -81,7 +77,16 @@ class Printer {
 
  private:
   void collect(int axis, std::int64_t place) {
-    if (axis == x_.rank()) return values_.push_back(x_.alias({}, {}, place).item());
+    if (axis == x_.rank()) {
+      const Tensor element = x_.alias({}, {}, place);
+      if (is_floating(x_.dtype()))
+        values_.push_back(element.item());
+      else if (x_.dtype() == DType::boolean)
+        texts_.push_back(element.item<bool>() ? "true" : "false");
+      else
+        texts_.push_back(std::to_string(element.item<std::int64_t>()));  // a double would round it
+      return;
+    }
     for (auto i : shown(x_.shape()[axis], elide_))
       if (i >= 0) collect(axis + 1, place + i * x_.strides()[axis]);
   }

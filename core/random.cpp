@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <numeric>
 
@@ -35,6 +36,30 @@ void require_floating(std::string_view what, DType dtype) {
   if (!is_floating(dtype)) fail<DTypeError>(what, ": expected a floating-point dtype; got ", dtype);
 }
 
+// The largest number of a dtype below x.
+template<class T>
+double below(double x) {
+  T t = static_cast<T>(x);
+  if constexpr (is_16bit_float<T>) {
+    if (t >= x)
+      t.bits = static_cast<std::uint16_t>(t.bits & 0x8000 ? t.bits + 1 : t.bits ? t.bits - 1 : 0x8001);
+    return static_cast<double>(static_cast<float>(t));
+  } else {
+    return static_cast<double>(t) < x ? t : std::nextafter(t, -std::numeric_limits<T>::infinity());
+  }
+}
+
+// What numbers of [low, high) are cut to: rounding would take some of them to `high`.
+double largest(double low, double high, DType dtype) {
+  if (!(low < high)) return std::numeric_limits<double>::infinity();
+  return std::max(low, visit(dtype, [&]<class T>(Type<T>) {
+                    if constexpr (std::is_integral_v<T>)
+                      return 0.0;
+                    else
+                      return below<T>(high);
+                  }));
+}
+
 // Elements 2k and 2k+1 are the two normals of the uniforms 2k and 2k+1. 1 - u is never 0.
 double box_muller(double u, double v, bool second) {
   const double radius = std::sqrt(-2 * std::log(1 - u)), angle = 2 * std::numbers::pi * v;
@@ -55,12 +80,16 @@ Tensor rand(const Shape& shape, DType dtype, Device device) { return uniform(sha
 Tensor uniform(const Shape& shape, double low, double high, DType dtype, Device device) {
   require_floating("uniform", dtype);
   const Philox philox = next_draw();
+  const double top = largest(low, high, dtype);
   if (dtype == DType::f64)
-    return generate<double>(shape, dtype, device,
-                            [=](std::uint64_t i) { return low + (high - low) * to_unit(philox.word64(i)); });
-  const auto start = static_cast<float>(low), width = static_cast<float>(high - low);
-  return generate<float>(shape, dtype, device,
-                         [=](std::uint64_t i) { return start + width * to_unit(philox.word(i)); });
+    return generate<double>(shape, dtype, device, [=](std::uint64_t i) {
+      return std::min(top, low + (high - low) * to_unit(philox.word64(i)));
+    });
+  const auto start = static_cast<float>(low), width = static_cast<float>(high - low),
+             end = static_cast<float>(top);
+  return generate<float>(shape, dtype, device, [=](std::uint64_t i) {
+    return std::min(end, start + width * to_unit(philox.word(i)));
+  });
 }
 
 Tensor randn(const Shape& shape, DType dtype, Device device) {
@@ -97,12 +126,13 @@ Tensor bernoulli(const Shape& shape, double p, DType dtype, Device device) {
 
 Tensor randperm(std::int64_t n, Device device) {
   if (n < 0) fail<ValueError>("randperm: expected a count of at least 0; got ", n);
+  Tensor t = empty({n}, DType::i64);
   const Philox philox = next_draw();
   std::vector<std::pair<std::uint64_t, std::int64_t>> keys(static_cast<std::size_t>(n));
   for (std::int64_t i = 0; i < n; ++i)
     keys[static_cast<std::size_t>(i)] = {philox.word64(static_cast<std::uint64_t>(i)), i};
   std::sort(keys.begin(), keys.end());
-  Tensor t = from_range(keys | std::views::values);
+  std::ranges::copy(keys | std::views::values, t.mutable_data<std::int64_t>().begin());
   return device.is_cpu() ? t : empty(t.shape(), t.dtype(), device).copy_(t);
 }
 

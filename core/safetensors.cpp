@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -81,9 +82,18 @@ class NewFile {
   bool kept_ = false;
 };
 
+// An array of whole numbers of at least 0. `get` alone would take a number for an array, and 1.5 for 1.
+std::vector<std::uint64_t> read_numbers(const json& entry, const char* key) {
+  const json& list = entry.at(key);
+  if (!list.is_array() ||
+      !std::all_of(list.begin(), list.end(), [](auto& x) { return x.is_number_unsigned(); }))
+    fail<ShapeError>(key, " must be a list of whole numbers");
+  return list.get<std::vector<std::uint64_t>>();
+}
+
 Shape read_shape(const json& entry) {
   Shape shape;
-  for (auto& size : entry.at("shape")) shape.push_back(size.get<std::int64_t>());
+  for (auto size : read_numbers(entry, "shape")) shape.push_back(static_cast<std::int64_t>(size));
   return shape;
 }
 
@@ -94,13 +104,21 @@ void save_safetensors(const std::filesystem::path& path, const TensorFile& file)
   if (!file.metadata.empty()) header["__metadata__"] = file.metadata;
   std::int64_t end = 0;
   for (auto& [name, t] : file.tensors) {
+    if (name == "__metadata__")
+      fail<ValueError>("save_safetensors: no tensor can have the name __metadata__");
     const std::int64_t begin = end;
     end += t.numel() * size_of(t.dtype());
     header[name] = {{"dtype", format_name(t.dtype())},
                     {"shape", std::vector<std::int64_t>(t.shape().begin(), t.shape().end())},
                     {"data_offsets", {begin, end}}};
   }
-  std::string text = header.dump();
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const json::exception& e) {
+    fail<ValueError>("save_safetensors: ", path.string(),
+                     ": a name or the metadata is not UTF-8: ", e.what());
+  }
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the elements start aligned
   NewFile out(path);
   const std::uint64_t length =
@@ -117,7 +135,8 @@ void save_safetensors(const std::filesystem::path& path, const TensorFile& file)
 
 TensorFile load_safetensors(const std::filesystem::path& path) {
   const std::string name = path.string();
-  if (std::error_code e; !std::filesystem::is_regular_file(path, e))
+  if (!std::filesystem::exists(path)) fail<IoError>("load_safetensors: ", name, " does not exist");
+  if (!std::filesystem::is_regular_file(path))
     fail<IoError>("load_safetensors: ", name, " is not a regular file");
   std::ifstream in(path, std::ios::binary);
   if (!in) fail<IoError>("load_safetensors: ", name, " cannot be opened");
@@ -131,9 +150,15 @@ TensorFile load_safetensors(const std::filesystem::path& path) {
   const std::uint64_t body = size - 8 - length;
 
   TensorFile file;
+  struct Entry {
+    std::uint64_t begin, end;
+    std::string key;
+    TensorSpec spec;
+  };
+  std::vector<Entry> entries;
   try {
     const json header = json::parse(text);
-    std::map<std::uint64_t, std::uint64_t> taken;
+    if (!header.is_object()) bad("its header is not a JSON object");
     for (auto& [key, entry] : header.items()) {
       if (key == "__metadata__") {
         file.metadata = entry.get<std::map<std::string, std::string>>();
@@ -145,33 +170,39 @@ TensorFile load_safetensors(const std::filesystem::path& path) {
       if (known == dtype_names.end())
         bad("tensor '", key, "' has dtype ", dtype, ", which bobbin does not hold");
       const TensorSpec spec{read_shape(entry), known->first, {}};
-      const auto begin = entry.at("data_offsets").at(0).get<std::uint64_t>();
-      const auto end = entry.at("data_offsets").at(1).get<std::uint64_t>();
-      const auto n = static_cast<std::uint64_t>(numel(spec.shape));
+      const auto offsets = read_numbers(entry, "data_offsets");
+      if (offsets.size() != 2) bad("tensor '", key, "': data_offsets must be two numbers");
+      const auto begin = offsets[0], end = offsets[1], n = static_cast<std::uint64_t>(numel(spec.shape));
       if (begin > end || end > body || n > body ||
           end - begin != n * static_cast<std::uint64_t>(size_of(spec.dtype)))
         bad("tensor '", key, "': bytes ", begin, " to ", end, " of ", body, " do not hold ", spec);
-      taken[begin] = std::max(taken[begin], end);
-      Tensor t = empty(spec);
-      in.seekg(static_cast<std::streamoff>(8 + length + begin));
-      if (n > 0 && !in.read(static_cast<char*>(t.raw()), static_cast<std::streamsize>(end - begin)))
-        bad("truncated");
-      if (spec.dtype == DType::boolean &&
-          std::any_of(static_cast<char*>(t.raw()), static_cast<char*>(t.raw()) + n,
-                      [](char b) { return b & ~1; }))
-        bad("tensor '", key, "' holds a bool that is neither 0 nor 1");
-      file.tensors[key] = std::move(t);
+      entries.push_back({begin, end, key, spec});
     }
-    std::uint64_t at = 0;
-    for (auto& [begin, end] : taken) {
-      if (begin != at) bad("tensors overlap or leave a gap at byte ", at);
-      at = end;
-    }
-    if (at != body) bad(body - at, " bytes belong to no tensor");
   } catch (const json::exception& e) {
     bad("its header is not what the format asks for: ", e.what());
   } catch (const ShapeError& e) {
     bad(e.what());
+  }
+
+  // Every byte belongs to one tensor, or a small file could ask for much memory.
+  std::sort(entries.begin(), entries.end(),
+            [](auto& a, auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+  std::uint64_t at = 0;
+  for (auto& entry : entries) {
+    if (entry.begin != at) bad("tensors overlap or leave a gap at byte ", at);
+    at = entry.end;
+  }
+  if (at != body) bad(body - at, " bytes belong to no tensor");
+
+  for (auto& entry : entries) {
+    Tensor t = empty(entry.spec);
+    auto* bytes = static_cast<char*>(t.raw());
+    const auto size = static_cast<std::streamsize>(entry.end - entry.begin);
+    if (size > 0 && !in.read(bytes, size)) bad("truncated");
+    if (entry.spec.dtype == DType::boolean &&
+        std::any_of(bytes, bytes + size, [](char b) { return (b & ~1) != 0; }))
+      bad("tensor '", entry.key, "' holds a bool that is neither 0 nor 1");
+    file.tensors[entry.key] = std::move(t);
   }
   return file;
 }

@@ -3,6 +3,7 @@
 #include <bobbin/tensor.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -26,9 +27,9 @@ void fill_elements(const Tensor& t, double value) {
 void Tensor::undefined() { fail<Error>("an undefined tensor has no shape, dtype or elements"); }
 
 bool Tensor::is_contiguous() const {
+  if (shape().contains(0)) return true;
   std::int64_t expected = 1;
   for (int i = rank() - 1; i >= 0; --i) {
-    if (shape()[i] == 0) return true;
     if (shape()[i] != 1 && strides()[i] != expected) return false;
     expected *= shape()[i];
   }
@@ -80,6 +81,10 @@ Tensor& Tensor::fill_(double value) {
 }
 
 Tensor& Tensor::copy_(const Tensor& source) {
+  for (int i = 0; i < rank(); ++i)
+    if (strides()[i] == 0 && shape()[i] > 1)
+      fail<ShapeError>("copy_: ", spec(),
+                       " is expanded: several of its elements are one; use its contiguous(x)");
   if (broadcast("copy_", shape(), source.shape()) != shape())
     fail<ShapeError>("copy_: ", source.spec(), " does not broadcast to ", spec());
   if (grad_enabled() && source.requires_grad())
@@ -124,7 +129,8 @@ void Tensor::retain_grad() {
 int Tensor::register_hook(Hook hook) {
   if (!requires_grad()) fail<GradError>("register_hook: ", spec(), " does not require a gradient");
   auto& hooks = impl_->node->hooks;
-  const int id = hooks.empty() ? 0 : hooks.back().first + 1;
+  static std::atomic<int> next = 0;
+  const int id = next++;
   hooks.emplace_back(id, std::move(hook));
   return id;
 }
@@ -148,7 +154,7 @@ Tensor Tensor::alias(const Shape& shape, const Strides& strides, std::int64_t of
 Tensor empty(const TensorSpec& spec) {
   require(spec.device);
   const std::int64_t n = numel(spec.shape);
-  if (n > (std::int64_t{1} << 60)) fail<OutOfMemory>("empty: ", spec, " is more than any memory holds");
+  if (n >= (std::int64_t{1} << 60)) fail<OutOfMemory>("empty: ", spec, " is more than any memory holds");
   Tensor t;
   t.impl_ = std::make_shared<detail::TensorImpl>();
   t.impl_->spec = spec;
@@ -165,22 +171,27 @@ Tensor full(const Shape& shape, double value, DType dtype, Device device) {
 }
 
 Tensor arange(double start, double stop, double step, DType dtype, Device device) {
-  const double n = std::ceil((stop - start) / step);
+  double n = std::ceil((stop - start) / step);
   if (!std::isfinite(n) || step == 0)
     fail<ValueError>("arange: no finite range from ", start, " to ", stop, " by ", step);
-  std::vector<double> v(static_cast<std::size_t>(std::max(0.0, n)));
-  for (std::size_t i = 0; i < v.size(); ++i) v[i] = start + static_cast<double>(i) * step;
-  return empty({static_cast<std::int64_t>(v.size())}, dtype, device).copy_(from_range(v));
+  if (n >= 0x1p60) fail<OutOfMemory>("arange: ", n, " elements are more than any memory holds");
+  if (const double last = start + (n - 1) * step; n > 0 && (step > 0 ? last >= stop : last <= stop))
+    --n;  // the division rounded up
+  Tensor v = empty({static_cast<std::int64_t>(std::max(0.0, n))}, DType::f64);
+  double i = 0;
+  for (double& x : v.mutable_data<double>()) x = start + i++ * step;
+  return empty(v.shape(), dtype, device).copy_(v);
 }
 
 Tensor linspace(double first, double last, std::int64_t n, DType dtype, Device device) {
   if (n < 0) fail<ValueError>("linspace: expected a count of at least 0; got ", n);
-  std::vector<double> v(static_cast<std::size_t>(n));
+  Tensor t = empty({n}, DType::f64);
+  const auto v = t.mutable_data<double>();
   for (std::int64_t i = 0; i < n; ++i)
     v[static_cast<std::size_t>(i)] =
         i == n - 1 ? last : first + (last - first) * static_cast<double>(i) / static_cast<double>(n - 1);
   if (n == 1) v[0] = first;
-  return empty({n}, dtype, device).copy_(from_range(v));
+  return empty({n}, dtype, device).copy_(t);
 }
 
 Tensor eye(std::int64_t n, DType dtype, Device device) {

@@ -80,7 +80,7 @@ TEST(Dropout, LeavesNoTensorOnTheTape) {
   x.set_requires_grad();
   const Tensor y = dropout(x, 0.5);
   ASSERT_TRUE(y.node());
-  for (const Saved& saved : y.node()->inputs) EXPECT_FALSE(saved.tensor);
+  for (const Edge& edge : y.node()->inputs) EXPECT_FALSE(edge.saved.tensor);
   EXPECT_FALSE(y.node()->output.tensor);
   EXPECT_TRUE(y.node()->aux.empty());
 }

@@ -13,7 +13,7 @@ struct Generator {
   std::uint64_t draws = 0;
 };
 
-/// The generator of this thread that draws use.
+/// The generator of this thread that draws use; each thread's begins with seed 0.
 Generator& default_generator();
 /// Restarts this thread's generator.
 void manual_seed(std::uint64_t seed);

@@ -58,12 +58,14 @@ class Tensor {
   /// The same for writing, on the CPU; counts as an in-place edit.
   template<Element T>
   std::span<T> mutable_data() {
+    T* elements = static_cast<T*>(checked_data(dtype_of<T>()));
     guard_edit("mutable_data");
-    return {static_cast<T*>(checked_data(dtype_of<T>())), static_cast<std::size_t>(numel())};
+    return {elements, static_cast<std::size_t>(numel())};
   }
   /// Address of the first element, on whichever device. No check, no edit counted: for kernels.
   void* raw() const {
-    return static_cast<char*>(impl_->storage->data) + impl_->offset * size_of(impl_->spec.dtype);
+    char* data = static_cast<char*>(impl_->storage->data);  // null where there are no elements
+    return data ? data + impl_->offset * size_of(impl_->spec.dtype) : nullptr;
   }
 
   /// All elements in row-major order, converted to T. Copies from the device and waits for it.
@@ -171,9 +173,9 @@ Tensor tensor(const Nested&, DType = DType::f32, Device = {});
 /// Copies a span or any range of elements; the dtype is that of the element type, and the shape, when given,
 /// must hold as many (default: one dimension).
 template<std::ranges::input_range R>
-requires Element<std::remove_cvref_t<std::ranges::range_reference_t<R>>> Tensor
-from_range(R&& range, std::optional<Shape> shape = {}) {
-  using T = std::remove_cvref_t<std::ranges::range_reference_t<R>>;
+requires Element<std::ranges::range_value_t<R>> Tensor from_range(R&& range,
+                                                                  std::optional<Shape> shape = {}) {
+  using T = std::ranges::range_value_t<R>;
   std::vector<T> copy;
   for (auto&& x : range) copy.push_back(x);
   const auto n = static_cast<std::int64_t>(copy.size());
