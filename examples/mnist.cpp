@@ -1,0 +1,344 @@
+// Trains a classifier of handwritten digits (MNIST) or of clothes (Fashion-MNIST), tests it and draws
+// pictures.
+//   tools/mnist              fetches the data and runs this
+//   mnist --data DIR         mnist --help lists the options
+#include <bobbin/bobbin.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <csignal>
+#include <cstring>
+
+#include "mnist_data.h"
+#include "mnist_pictures.h"
+#include "progress.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using namespace bobbin;
+
+struct Options {
+  std::string dataset = "mnist", model = "mlp", device = "auto";
+  fs::path data, save, load, out = "out";
+  std::vector<std::int64_t> hidden;  // empty: as in the file that is loaded, else 256
+  std::int64_t epochs = 8, batch = 128, seed = 1;
+  double lr = 3e-3;
+  int threads = num_threads();
+  bool augment = true;
+};
+
+// --- the model ---
+
+/// A multi-layer perceptron: linear layers with ReLU between them; the last gives logits.
+struct Mlp {
+  std::vector<nn::Linear> layers;
+
+  Mlp(const std::vector<std::int64_t>& hidden, Device device) {
+    std::int64_t in = pixels;
+    for (const std::int64_t out : hidden) layers.emplace_back(std::exchange(in, out), out);
+    layers.emplace_back(in, classes);
+    for (auto& layer : layers)
+      for (Tensor* p : {&layer.weight, &layer.bias}) *p = to(p->detach(), device).set_requires_grad();
+  }
+  Tensor operator()(Tensor x) const {
+    for (std::size_t i = 0; i + 1 < layers.size(); ++i) x = layers[i](x, Activation::relu);
+    return layers.back()(x);
+  }
+  std::map<std::string, Tensor> parameters() const {
+    std::map<std::string, Tensor> all;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      all[fmt::format("layers.{}.weight", i)] = layers[i].weight;
+      all[fmt::format("layers.{}.bias", i)] = layers[i].bias;
+    }
+    return all;
+  }
+};
+
+/// The sizes of the hidden layers: those asked for, else those of the loaded file, else one of 256.
+std::vector<std::int64_t> hidden_sizes(const Options& o, const TensorFile& file) {
+  const auto found = file.metadata.find("hidden");
+  if (!o.hidden.empty()) return o.hidden;
+  if (found == file.metadata.end()) return {256};
+  std::vector<std::int64_t> sizes;
+  std::istringstream in(found->second);
+  for (std::string part; std::getline(in, part, ',');) sizes.push_back(std::atoll(part.c_str()));
+  if (sizes.empty() || std::ranges::any_of(sizes, [](auto n) { return n < 1 || n > 65536; }))
+    fail<FormatError>(o.load.string(), ": bad sizes of hidden layers: '", found->second, "'");
+  return sizes;
+}
+
+/// Fills the parameters from a file that must hold just them, or changes nothing.
+void load_parameters(const Mlp& model, const TensorFile& file, const fs::path& path) {
+  auto parameters = model.parameters();
+  std::vector<std::string> wrong;
+  for (auto& [name, p] : parameters)
+    if (const auto found = file.tensors.find(name); found == file.tensors.end()) {
+      wrong.push_back(name + " is missing");
+    } else if (const Tensor& t = found->second; t.shape() != p.shape() || t.dtype() != p.dtype()) {
+      std::ostringstream differs;
+      differs << name << " is " << t.spec() << ", not " << p.dtype() << p.shape();
+      wrong.push_back(differs.str());
+    }
+  for (auto& [name, t] : file.tensors)
+    if (!parameters.contains(name)) wrong.push_back(name + " is not in the model");
+  if (!wrong.empty())
+    fail<FormatError>(path.string(), " does not fit: ", fmt::format("{}", fmt::join(wrong, "; ")));
+  const NoGrad quiet;
+  for (auto& [name, p] : parameters) p.copy_(file.tensors.at(name));
+}
+
+// --- training and testing ---
+
+volatile std::sig_atomic_t stopped = 0;
+
+void on_signal(int signal) {
+  stopped = 1;
+  std::signal(signal, SIG_DFL);  // the second one ends the program at once
+}
+
+/// Loss and right answers, summed over batches.
+struct Tally {
+  double loss = 0;
+  std::int64_t correct = 0, seen = 0;
+
+  void add(double mean_loss, std::int64_t right, std::int64_t n) {
+    loss += mean_loss * static_cast<double>(n), correct += right, seen += n;
+  }
+  Score score(double epoch = 0) const {
+    const auto n = static_cast<double>(seen);
+    return {epoch, loss / n, 100 * static_cast<double>(correct) / n};
+  }
+};
+
+std::int64_t count_equal(const Tensor& a, const Tensor& b) {
+  return sum(eq(a, b)).item<std::int64_t>();
+}
+
+/// Scores a model; `predicted`, where given, gets the class of each image.
+Tally evaluate(const Mlp& model, const Examples& set, std::vector<std::int64_t>* predicted = nullptr) {
+  const NoGrad quiet;
+  Tally tally;
+  for (std::int64_t start = 0; start < set.size(); start += 1000) {
+    const Tensor labels = slice(set.labels, 0, start, start + 1000);
+    const Tensor logits = model(slice(set.images, 0, start, start + 1000)), best = argmax(logits, 1);
+    tally.add(cross_entropy(logits, labels).item(), count_equal(best, labels), labels.numel());
+    if (predicted) std::ranges::copy(best.to_vector<std::int64_t>(), std::back_inserter(*predicted));
+  }
+  return tally;
+}
+
+struct History {
+  std::vector<Score> training, validation;
+};
+
+/// Trains until all epochs are done or a signal comes.
+History train(const Mlp& model, const Examples& set, const Options& o) {
+  // A twelfth is held out for validation: the same one for every seed, so that training that goes on from a
+  // file is not validated on images it has seen.
+  const Device device = set.labels.device();
+  const std::int64_t held = std::max<std::int64_t>(1, set.size() / 12), n = set.size() - held;
+  const Generator ours = std::exchange(default_generator(), {12, 0});
+  const Tensor split = randperm(set.size(), device);
+  default_generator() = ours;
+  const Tensor rows = slice(split, 0, held, set.size()), held_rows = slice(split, 0, 0, held);
+  const Examples validation{index_select(set.images, 0, held_rows), index_select(set.labels, 0, held_rows)};
+
+  std::vector<Tensor> parameters;
+  for (auto& [name, p] : model.parameters()) parameters.push_back(p);
+  optim::Adam adam(parameters);
+  const std::int64_t steps = (n + o.batch - 1) / o.batch, every = std::max<std::int64_t>(1, steps / 10);
+  const optim::OneCycle rate{o.lr, o.epochs * steps};
+  const float background = dataset(o.dataset).background();
+
+  History history;
+  Progress progress(n * o.epochs);
+  for (std::int64_t epoch = 0; epoch < o.epochs; ++epoch) {
+    const Tensor order = index_select(rows, 0, randperm(n, device));
+    const double began = progress.seconds();
+    Tally all, recent;  // over the epoch, and since the last point of the curve
+    for (std::int64_t step = 0; step < steps && !stopped; ++step) {
+      const Tensor batch = slice(order, 0, step * o.batch, (step + 1) * o.batch);
+      const Tensor labels = index_select(set.labels, 0, batch);
+      Tensor images = index_select(set.images, 0, batch);
+      if (o.augment) images = shifted(images, background);
+
+      const Tensor logits = model(images);
+      const Tensor loss = cross_entropy(logits, labels);
+      adam.zero_grad();
+      backward(loss);
+      adam.lr = rate(epoch * steps + step);
+      adam.step();
+
+      const double value = loss.item();
+      if (!std::isfinite(value))
+        fail<Error>("the loss is ", value, " in epoch ", epoch + 1, ", batch ", step + 1,
+                    ": try a lower --lr");
+      const std::int64_t correct = count_equal(argmax(logits.detach(), 1), labels);
+      for (Tally* tally : {&all, &recent}) tally->add(value, correct, labels.numel());
+      if ((step + 1) % every == 0) {
+        const double at = static_cast<double>(epoch) + static_cast<double>(all.seen) / static_cast<double>(n);
+        history.training.push_back(std::exchange(recent, {}).score(at));
+      }
+      progress.update(epoch * n + all.seen, [&] {
+        const Score s = all.score();
+        return fmt::format("epoch {}/{}  loss {:.4f}  {:.2f} %", epoch + 1, o.epochs, s.loss, s.accuracy);
+      });
+    }
+    if (stopped) {
+      progress.line(fmt::format("stopped in epoch {} of {}", epoch + 1, o.epochs));
+      break;
+    }
+    const double seconds = progress.seconds() - began;
+    const Score trained = all.score(),
+                held_out = evaluate(model, validation).score(static_cast<double>(epoch + 1));
+    history.validation.push_back(held_out);
+    progress.line(fmt::format(
+        "epoch {}/{}  training: loss {:.4f}, {:.2f} %  validation: loss {:.4f}, {:.2f} %  ({:.0f} images/s)",
+        epoch + 1, o.epochs, trained.loss, trained.accuracy, held_out.loss, held_out.accuracy,
+        static_cast<double>(n) / seconds));
+  }
+  return history;
+}
+
+/// Tests the model, and says and draws how it did.
+void report(const Mlp& model, const Examples& test, const Options& o) {
+  std::vector<std::int64_t> predicted;
+  const Tally tally = evaluate(model, test, &predicted);
+  const Score score = tally.score();
+  fmt::print("test accuracy {:.2f} % ({} of {}), loss {:.4f}\n", score.accuracy, tally.correct, tally.seen,
+             score.loss);
+
+  const auto& names = dataset(o.dataset).names;
+  const auto labels = test.labels.to_vector<std::int64_t>();
+  std::vector<std::int64_t> counts(classes * classes);
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    ++counts[static_cast<std::size_t>(labels[i] * classes + predicted[i])];
+  fmt::print("\nconfusion matrix: true classes in rows, predicted ones in columns\n{:12}", "");
+  for (int c = 0; c < classes; ++c) fmt::print("{:6}", c);
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (i % classes == 0)
+      fmt::print("\n{:>2} {:9}", i / classes, o.dataset == "mnist" ? "" : names[i / classes]);
+    fmt::print("{:>6}", counts[i] == 0 ? "." : fmt::to_string(counts[i]));
+  }
+  fmt::print("\n\n");
+  draw_digits(test.images, labels, predicted, names, o.out / "digits.png");
+  draw_confusion(counts, names, o.out / "confusion.png");
+}
+
+// --- the program ---
+
+Device choose_device(const std::string& name) {
+  const Device device =
+      name == "cpu" || (name == "auto" && !cuda_available()) ? Device::cpu() : Device::cuda();
+  require(device);
+  return device;
+}
+
+/// Makes the directory for pictures, and throws IoError now rather than after training.
+void check_outputs(const Options& o) {
+  std::error_code e;
+  fs::create_directories(o.out, e);
+  const auto check = [](const char* option, const fs::path& path, const fs::path& dir) {
+    if (access(dir.c_str(), W_OK | X_OK) != 0 || !fs::is_directory(dir))
+      fail<IoError>(option, " ", path.string(),
+                    " cannot be written: ", std::strerror(errno ? errno : ENOTDIR));
+  };
+  check("--out", o.out, o.out);
+  if (o.save.empty()) return;
+  check("--save", o.save, o.save.has_parent_path() ? o.save.parent_path() : ".");
+  if (fs::exists(o.save) && !fs::is_regular_file(o.save))
+    fail<IoError>("--save ", o.save.string(), " is there and is no file");
+}
+
+int run(const Options& o) {
+  const Device device = choose_device(o.device);
+  if (o.threads > 0) set_num_threads(o.threads);
+  manual_seed(static_cast<std::uint64_t>(o.seed));
+
+  const Dataset& set = dataset(o.dataset);
+  const Examples training = read_examples(o.data, "train", set, device);
+  const Examples test = read_examples(o.data, "t10k", set, device);
+  const TensorFile loaded = o.load.empty() ? TensorFile{} : load_safetensors(o.load);
+  const auto hidden = hidden_sizes(o, loaded);
+  const Mlp model(hidden, device);
+  if (!o.load.empty()) load_parameters(model, loaded, o.load);
+  check_outputs(o);
+
+  std::int64_t count = 0;
+  for (auto& [name, p] : model.parameters()) count += p.numel();
+  fmt::print("{}: {} images for training and validation, {} for testing\n", set.title, training.size(),
+             test.size());
+  fmt::print("MLP {}-{}-{} with {} parameters, {} threads, seed {}\n", pixels, fmt::join(hidden, "-"),
+             classes, count, num_threads(), o.seed);
+
+  const History history = train(model, training, o);
+  if (!o.save.empty()) {
+    const auto sizes = fmt::format("{}", fmt::join(hidden, ","));
+    save_safetensors(o.save,
+                     {model.parameters(), {{"model", o.model}, {"hidden", sizes}, {"dataset", o.dataset}}});
+    fmt::print("saved {}\n", o.save.string());
+  }
+  draw_curves(history.training, history.validation, o.out / "curves.png");
+  draw_filters(model.layers.front().weight, o.out / "filters.png");
+  if (!stopped) report(model, test, o);
+  fmt::print("pictures are in {}\n", o.out.string());
+  return stopped ? 130 : 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options o;
+  CLI::App app(
+      "Trains a classifier on MNIST or Fashion-MNIST, tests it and draws pictures of what it learned.");
+  app.option_defaults()->always_capture_default();
+  app.add_option("--dataset", o.dataset, "what the data is")->check(CLI::IsMember({"mnist", "fashion"}));
+  app.add_option("--data", o.data, "directory of the four IDX files")
+      ->default_str("$BOBBIN_DATA/DATASET, data/DATASET");
+  app.add_option("--model", o.model, "kind of model")->check(CLI::IsMember({"mlp"}));
+  app.add_option("--hidden", o.hidden, "sizes of the hidden layers")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 65536))
+      ->default_str("256, or those of the loaded file");
+  auto* epochs =
+      app.add_option("--epochs", o.epochs, "times through the training images")->check(CLI::Range(0, 100000));
+  app.add_flag_callback(
+         "--quick", [&] { o.epochs = 3; }, "3 epochs")
+      ->excludes(epochs);
+  app.add_option("--batch", o.batch, "images a step")->check(CLI::Range(1, 1000000));
+  app.add_option("--lr", o.lr, "peak learning rate");
+  app.add_option("--seed", o.seed, "of all random choices")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 53));
+  app.add_option("--device", o.device, "where to compute")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  app.add_option("--threads", o.threads, "CPU threads")
+      ->check(CLI::Range(1, 1024))
+      ->default_str("all processors");
+  app.add_flag("--augment,!--no-augment", o.augment, "shift training images by up to a pixel (default: on)");
+  app.add_option("--save", o.save, "write the trained model to a safetensors file");
+  app.add_option("--load", o.load, "start from a model saved before");
+  app.add_option("--out", o.out, "directory for the pictures");
+  try {
+    app.parse(argc, argv);
+    if (!(o.lr > 0 && o.lr <= 10)) throw CLI::ValidationError("--lr", "expected more than 0 and at most 10");
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help
+    fmt::print(stderr, "mnist: {} (--help lists the options)\n", e.what());
+    return 2;
+  }
+  if (o.data.empty()) {
+    const char* root = std::getenv("BOBBIN_DATA");
+    o.data = fs::path(root ? root : "data") / o.dataset;
+  }
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
+  try {
+    return run(o);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "mnist: {}\n", e.what());
+    const bool file = dynamic_cast<const IoError*>(&e) || dynamic_cast<const FormatError*>(&e);
+    return file ? 4 : dynamic_cast<const DeviceError*>(&e) ? 5 : 1;
+  }
+}

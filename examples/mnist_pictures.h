@@ -1,0 +1,29 @@
+// The pictures of the MNIST example.
+#pragma once
+#include <bobbin/tensor.h>
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+/// How well the model did: in training up to a (fractional) epoch, or on a set.
+struct Score {
+  double epoch = 0, loss = 0, accuracy = 0;  ///< accuracy in percent
+};
+
+/// Loss and accuracy over the epochs.
+void draw_curves(const std::vector<Score>& training, const std::vector<Score>& validation,
+                 const std::filesystem::path&);
+
+/// The first test images and the first mistakes among all, each with what it was taken for.
+void draw_digits(const bobbin::Tensor& images, std::span<const std::int64_t> labels,
+                 std::span<const std::int64_t> predicted, const std::vector<std::string>& names,
+                 const std::filesystem::path&);
+
+/// What the first layer looks for: its rows [units, 784] with the largest weights.
+void draw_filters(const bobbin::Tensor& weight, const std::filesystem::path&);
+
+/// Counts, true classes in rows and predicted ones in columns.
+void draw_confusion(std::span<const std::int64_t> counts, const std::vector<std::string>& names,
+                    const std::filesystem::path&);
