@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "mnist_data.h"
+#include "mnist_file.h"
 #include "mnist_pictures.h"
 #include "progress.h"
 
@@ -47,8 +48,8 @@ struct Mlp {
     for (std::size_t i = 0; i + 1 < layers.size(); ++i) x = layers[i](x, Activation::relu);
     return layers.back()(x);
   }
-  std::map<std::string, Tensor> parameters() const {
-    std::map<std::string, Tensor> all;
+  Parameters parameters() const {
+    Parameters all;
     for (std::size_t i = 0; i < layers.size(); ++i) {
       all[fmt::format("layers.{}.weight", i)] = layers[i].weight;
       all[fmt::format("layers.{}.bias", i)] = layers[i].bias;
@@ -56,39 +57,6 @@ struct Mlp {
     return all;
   }
 };
-
-/// The sizes of the hidden layers: those asked for, else those of the loaded file, else one of 256.
-std::vector<std::int64_t> hidden_sizes(const Options& o, const TensorFile& file) {
-  const auto found = file.metadata.find("hidden");
-  if (!o.hidden.empty()) return o.hidden;
-  if (found == file.metadata.end()) return {256};
-  std::vector<std::int64_t> sizes;
-  std::istringstream in(found->second);
-  for (std::string part; std::getline(in, part, ',');) sizes.push_back(std::atoll(part.c_str()));
-  if (sizes.empty() || std::ranges::any_of(sizes, [](auto n) { return n < 1 || n > 65536; }))
-    fail<FormatError>(o.load.string(), ": bad sizes of hidden layers: '", found->second, "'");
-  return sizes;
-}
-
-/// Fills the parameters from a file that must hold just them, or changes nothing.
-void load_parameters(const Mlp& model, const TensorFile& file, const fs::path& path) {
-  auto parameters = model.parameters();
-  std::vector<std::string> wrong;
-  for (auto& [name, p] : parameters)
-    if (const auto found = file.tensors.find(name); found == file.tensors.end()) {
-      wrong.push_back(name + " is missing");
-    } else if (const Tensor& t = found->second; t.shape() != p.shape() || t.dtype() != p.dtype()) {
-      std::ostringstream differs;
-      differs << name << " is " << t.spec() << ", not " << p.dtype() << p.shape();
-      wrong.push_back(differs.str());
-    }
-  for (auto& [name, t] : file.tensors)
-    if (!parameters.contains(name)) wrong.push_back(name + " is not in the model");
-  if (!wrong.empty())
-    fail<FormatError>(path.string(), " does not fit: ", fmt::format("{}", fmt::join(wrong, "; ")));
-  const NoGrad quiet;
-  for (auto& [name, p] : parameters) p.copy_(file.tensors.at(name));
-}
 
 // --- training and testing ---
 
@@ -113,9 +81,7 @@ struct Tally {
   }
 };
 
-std::int64_t count_equal(const Tensor& a, const Tensor& b) {
-  return sum(eq(a, b)).item<std::int64_t>();
-}
+std::int64_t count_equal(const Tensor& a, const Tensor& b) { return sum(eq(a, b)).item<std::int64_t>(); }
 
 /// Scores a model; `predicted`, where given, gets the class of each image.
 Tally evaluate(const Mlp& model, const Examples& set, std::vector<std::int64_t>* predicted = nullptr) {
@@ -129,10 +95,6 @@ Tally evaluate(const Mlp& model, const Examples& set, std::vector<std::int64_t>*
   }
   return tally;
 }
-
-struct History {
-  std::vector<Score> training, validation;
-};
 
 /// Trains until all epochs are done or a signal comes.
 History train(const Mlp& model, const Examples& set, const Options& o) {
@@ -216,14 +178,7 @@ void report(const Mlp& model, const Examples& test, const Options& o) {
   std::vector<std::int64_t> counts(classes * classes);
   for (std::size_t i = 0; i < labels.size(); ++i)
     ++counts[static_cast<std::size_t>(labels[i] * classes + predicted[i])];
-  fmt::print("\nconfusion matrix: true classes in rows, predicted ones in columns\n{:12}", "");
-  for (int c = 0; c < classes; ++c) fmt::print("{:6}", c);
-  for (std::size_t i = 0; i < counts.size(); ++i) {
-    if (i % classes == 0)
-      fmt::print("\n{:>2} {:9}", i / classes, o.dataset == "mnist" ? "" : names[i / classes]);
-    fmt::print("{:>6}", counts[i] == 0 ? "." : fmt::to_string(counts[i]));
-  }
-  fmt::print("\n\n");
+  print_confusion(counts, names);
   draw_digits(test.images, labels, predicted, names, o.out / "digits.png");
   draw_confusion(counts, names, o.out / "confusion.png");
 }
@@ -241,30 +196,31 @@ Device choose_device(const std::string& name) {
 void check_outputs(const Options& o) {
   std::error_code e;
   fs::create_directories(o.out, e);
-  const auto check = [](const char* option, const fs::path& path, const fs::path& dir) {
-    if (access(dir.c_str(), W_OK | X_OK) != 0 || !fs::is_directory(dir))
-      fail<IoError>(option, " ", path.string(),
-                    " cannot be written: ", std::strerror(errno ? errno : ENOTDIR));
+  const auto check = [&](const char* option, const fs::path& path, const fs::path& dir) {
+    if (!fs::is_directory(dir, e))
+      fail<IoError>(option, " ", path.string(), " cannot be written: ", dir.string(), " is no directory");
+    if (access(dir.c_str(), W_OK | X_OK) != 0)
+      fail<IoError>(option, " ", path.string(), " cannot be written: ", std::strerror(errno));
   };
   check("--out", o.out, o.out);
   if (o.save.empty()) return;
   check("--save", o.save, o.save.has_parent_path() ? o.save.parent_path() : ".");
-  if (fs::exists(o.save) && !fs::is_regular_file(o.save))
+  if (fs::exists(o.save, e) && !fs::is_regular_file(o.save, e))
     fail<IoError>("--save ", o.save.string(), " is there and is no file");
 }
 
 int run(const Options& o) {
   const Device device = choose_device(o.device);
-  if (o.threads > 0) set_num_threads(o.threads);
+  set_num_threads(o.threads);
   manual_seed(static_cast<std::uint64_t>(o.seed));
 
   const Dataset& set = dataset(o.dataset);
   const Examples training = read_examples(o.data, "train", set, device);
   const Examples test = read_examples(o.data, "t10k", set, device);
   const TensorFile loaded = o.load.empty() ? TensorFile{} : load_safetensors(o.load);
-  const auto hidden = hidden_sizes(o, loaded);
+  const auto hidden = !o.hidden.empty() ? o.hidden : hidden_sizes(loaded, {256});
   const Mlp model(hidden, device);
-  if (!o.load.empty()) load_parameters(model, loaded, o.load);
+  if (!o.load.empty()) load_parameters(model.parameters(), loaded, o.load);
   check_outputs(o);
 
   std::int64_t count = 0;
@@ -281,7 +237,7 @@ int run(const Options& o) {
                      {model.parameters(), {{"model", o.model}, {"hidden", sizes}, {"dataset", o.dataset}}});
     fmt::print("saved {}\n", o.save.string());
   }
-  draw_curves(history.training, history.validation, o.out / "curves.png");
+  draw_curves(history, o.out / "curves.png");
   draw_filters(model.layers.front().weight, o.out / "filters.png");
   if (!stopped) report(model, test, o);
   fmt::print("pictures are in {}\n", o.out.string());

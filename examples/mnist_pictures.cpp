@@ -36,16 +36,17 @@ plot::Tile tile(const bobbin::Tensor& pixels) {
 
 }  // namespace
 
-void draw_curves(const std::vector<Score>& training, const std::vector<Score>& validation,
-                 const std::filesystem::path& path) {
+void draw_curves(const History& history, const std::filesystem::path& path) {
+  const auto &training = history.training, &validation = history.validation;
   if (training.empty()) return;
   plot::Axes loss{.title = "Loss", .x_label = "epoch", .y_label = "cross-entropy", .y_min = 0, .y_max = {}};
   plot::Axes accuracy{
       .title = "Accuracy", .x_label = "epoch", .y_label = "percent correct", .y_min = {}, .y_max = 100};
   // The first steps are far off what follows: the axes show what comes after them.
-  if (training.size() > 2) {
-    loss.y_max = 1.1 * training[1].loss;
-    accuracy.y_min = std::max(0.0, std::floor(training[1].accuracy - 2));
+  const auto early = std::ranges::find_if(training, [](const Score& s) { return s.epoch > 0.45; });
+  if (early != training.end() && training.back().loss < early->loss) {
+    loss.y_max = 1.2 * early->loss;
+    accuracy.y_min = std::max(0.0, std::floor(early->accuracy - 2));
   }
   const auto chart = [&](const plot::Axes& axes, double Score::*value) {
     const std::vector series{curve("training", training, value), curve("validation", validation, value)};
@@ -100,7 +101,7 @@ void draw_confusion(std::span<const std::int64_t> counts, const std::vector<std:
                     const std::filesystem::path& path) {
   const std::vector<double> values(counts.begin(), counts.end());
   const int n = static_cast<int>(names.size());
-  // Right answers are many times the mistakes: the colours end at the most frequent mistake.
+  // Right answers are many times the mistakes: the colours end a little above the most frequent mistake.
   double most = 1;
   for (std::size_t i = 0; i < values.size(); ++i)
     if (i / names.size() != i % names.size()) most = std::max(most, values[i]);
@@ -112,7 +113,19 @@ void draw_confusion(std::span<const std::int64_t> counts, const std::vector<std:
                           .numbers = true,
                           .decimals = 0,
                           .low = 0,
-                          .high = most,
+                          .high = 1.3 * most,
                           .color_bar = false};
   save_png(plot::heat_map(values, n, n, map), path);
+}
+
+void print_confusion(std::span<const std::int64_t> counts, const std::vector<std::string>& names) {
+  fmt::print("\nconfusion matrix: true classes in rows, predicted ones in columns\n{:12}", "");
+  for (std::size_t c = 0; c < names.size(); ++c) fmt::print("{:6}", c);
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const std::size_t row = i / names.size();
+    if (i % names.size() == 0)
+      fmt::print("\n{:>2} {:9}", row, names[row] == fmt::to_string(row) ? "" : names[row]);
+    fmt::print("{:>6}", counts[i] == 0 ? "." : fmt::to_string(counts[i]));
+  }
+  fmt::print("\n\n");
 }

@@ -1,4 +1,4 @@
-// The pictures of the MNIST example.
+// What the MNIST example shows of its results.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -12,9 +12,12 @@ struct Score {
   double epoch = 0, loss = 0, accuracy = 0;  ///< accuracy in percent
 };
 
-/// Loss and accuracy over the epochs.
-void draw_curves(const std::vector<Score>& training, const std::vector<Score>& validation,
-                 const std::filesystem::path&);
+struct History {
+  std::vector<Score> training, validation;
+};
+
+/// Loss and accuracy over the epochs; nothing for a history without training.
+void draw_curves(const History&, const std::filesystem::path&);
 
 /// The first test images and the first mistakes among all, each with what it was taken for.
 void draw_digits(const bobbin::Tensor& images, std::span<const std::int64_t> labels,
@@ -27,3 +30,6 @@ void draw_filters(const bobbin::Tensor& weight, const std::filesystem::path&);
 /// Counts, true classes in rows and predicted ones in columns.
 void draw_confusion(std::span<const std::int64_t> counts, const std::vector<std::string>& names,
                     const std::filesystem::path&);
+
+/// The same as text.
+void print_confusion(std::span<const std::int64_t> counts, const std::vector<std::string>& names);

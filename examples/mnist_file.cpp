@@ -1,0 +1,40 @@
+#include "mnist_file.h"
+
+#include <bobbin/tape.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <sstream>
+
+using namespace bobbin;
+
+std::vector<std::int64_t> hidden_sizes(const TensorFile& file, const std::vector<std::int64_t>& otherwise) {
+  const auto found = file.metadata.find("hidden");
+  if (found == file.metadata.end()) return otherwise;
+  std::vector<std::int64_t> sizes;
+  std::istringstream in(found->second);
+  for (std::string part; std::getline(in, part, ',');) sizes.push_back(std::atoll(part.c_str()));
+  if (sizes.empty() || std::ranges::any_of(sizes, [](auto n) { return n < 1 || n > 65536; }))
+    fail<FormatError>("the loaded file names bad sizes of hidden layers: '", found->second, "'");
+  return sizes;
+}
+
+void load_parameters(const Parameters& parameters, const TensorFile& file,
+                     const std::filesystem::path& path) {
+  std::vector<std::string> wrong;
+  for (auto& [name, p] : parameters)
+    if (const auto found = file.tensors.find(name); found == file.tensors.end()) {
+      wrong.push_back(name + " is missing");
+    } else if (const Tensor& t = found->second; t.shape() != p.shape() || t.dtype() != p.dtype()) {
+      std::ostringstream differs;
+      differs << name << " is " << t.spec() << ", not " << p.dtype() << p.shape();
+      wrong.push_back(differs.str());
+    }
+  for (auto& [name, t] : file.tensors)
+    if (!parameters.contains(name)) wrong.push_back(name + " is not in the model");
+  if (!wrong.empty())
+    fail<FormatError>(path.string(), " does not fit: ", fmt::format("{}", fmt::join(wrong, "; ")));
+  const NoGrad quiet;
+  for (auto [name, p] : parameters) p.copy_(file.tensors.at(name));
+}
