@@ -10,13 +10,14 @@ class Checkpoint final : public OpBase {
  public:
   Checkpoint(std::function<Tensor(Inputs)> f, Generator before) : f_(std::move(f)), before_(before) {}
   std::string_view name() const override { return "checkpoint"; }
-  std::shared_ptr<Node> make_node(TensorSpec spec) const override {
-    return std::make_shared<detail::OpNode<Checkpoint>>(std::move(spec), *this);
+  std::shared_ptr<Node> make_node(const TensorSpec& spec) const override {
+    return std::make_shared<detail::OpNode<Checkpoint>>(spec, *this);
   }
 
   // Runs f again on the very inputs, so that what it records continues into the tape below.
   Tensor replay(const Vjp& v) const override {
     std::vector<Tensor> inputs;
+    inputs.reserve(static_cast<std::size_t>(v.count()));
     for (int i = 0; i < v.count(); ++i) inputs.push_back(v.input(i));
     const GradMode recording(true);
     const Generator now = std::exchange(default_generator(), before_);

@@ -132,7 +132,8 @@ Tensor randperm(std::int64_t n, Device device) {
   for (std::int64_t i = 0; i < n; ++i)
     keys[static_cast<std::size_t>(i)] = {philox.word64(static_cast<std::uint64_t>(i)), i};
   std::sort(keys.begin(), keys.end());
-  std::ranges::copy(keys | std::views::values, t.mutable_data<std::int64_t>().begin());
+  std::transform(keys.begin(), keys.end(), t.mutable_data<std::int64_t>().begin(),
+                 [](auto& k) { return k.second; });
   return device.is_cpu() ? t : empty(t.shape(), t.dtype(), device).copy_(t);
 }
 

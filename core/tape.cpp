@@ -18,8 +18,7 @@ thread_local std::vector<std::shared_ptr<Node>>* dropped = nullptr;
 
 }  // namespace
 
-Node::Node(TensorSpec s)
-    : spec(std::move(s)), sequence(next_sequence.fetch_add(1, std::memory_order_relaxed)) {}
+Node::Node(const TensorSpec& s) : spec(s), sequence(next_sequence.fetch_add(1, std::memory_order_relaxed)) {}
 
 void Node::release() {
   released = true;

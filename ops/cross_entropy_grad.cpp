@@ -122,7 +122,7 @@ Tensor nll_loss(const Tensor& x, const Tensor& target, const CrossEntropyOptions
   const Tensor counts = ne(target, scalar(static_cast<double>(o.ignore_index), target));
   const Tensor index = unsqueeze(where(counts, target, scalar(0, target)), terms.axis);
   const Tensor picked = squeeze(gather(x, terms.axis, index), terms.axis);
-  const Tensor loss = where(counts, -picked * rows.class_weight, scalar(0, x));
+  Tensor loss = where(counts, -picked * rows.class_weight, scalar(0, x));
   if (o.reduction == Reduction::none) return loss;
   return o.reduction == Reduction::sum ? sum(loss) : sum(loss) / sum(rows.class_weight);
 } catch (const IndexError& e) {
@@ -136,7 +136,9 @@ using Loss = Tensor (*)(const Tensor&, const Tensor&, const CrossEntropyOptions&
 std::vector<Sample> index_samples(Loss f) {
   const Tensor targets = tensor({2, 0, 1, 2}, DType::i64), some = tensor({2, -100, 1, 2}, DType::i64);
   const Tensor weight = sample_input({3}, 0.5, 2);
-  const auto with = [f](CrossEntropyOptions o) { return [f, o](Inputs x) { return f(x[0], x[1], o); }; };
+  const auto with = [f](const CrossEntropyOptions& o) {
+    return [f, o](Inputs x) { return f(x[0], x[1], o); };
+  };
   const auto logits = [] { return sample_input({4, 3}); };
   return {
       {"mean", {logits(), targets}, with({})},
@@ -155,7 +157,7 @@ std::vector<Sample> index_samples(Loss f) {
 
 std::vector<Sample> CrossEntropy::samples() {
   auto v = index_samples(cross_entropy);
-  const auto with = [](CrossEntropyOptions o) {
+  const auto with = [](const CrossEntropyOptions& o) {
     return [o](Inputs x) { return cross_entropy(x[0], x[1], o); };
   };
   const Tensor some = tensor({2, -100, 1, 2}, DType::i64), weight = sample_input({3}, 0.5, 2);

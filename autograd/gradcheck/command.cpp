@@ -26,7 +26,7 @@ struct Tally {
 };
 
 std::vector<OpInfo> chosen(const Arguments& args, std::string& unknown) {
-  const auto all = all_ops();
+  auto all = all_ops();
   if (args.ops.empty()) return all;
   std::vector<OpInfo> out;
   for (auto& pattern : args.ops) {

@@ -137,7 +137,7 @@ class OpBase {
   virtual ~OpBase() = default;
   virtual std::string_view name() const = 0;
   /// A node that holds a copy of the operation.
-  virtual std::shared_ptr<Node> make_node(TensorSpec) const = 0;
+  virtual std::shared_ptr<Node> make_node(const TensorSpec&) const = 0;
   virtual bool is_view() const { return false; }
   virtual bool strided() const { return false; }
   virtual bool differentiable() const { return true; }
@@ -156,7 +156,7 @@ namespace detail {
 /// A node and its operation in one allocation.
 template<class Model>
 struct OpNode final : Node {
-  OpNode(TensorSpec s, const Model& m) : Node(std::move(s)), model(m) { op = &model; }
+  OpNode(const TensorSpec& s, const Model& m) : Node(s), model(m) { op = &model; }
   Model model;
 };
 
@@ -234,8 +234,8 @@ class OpModel final : public OpBase {
     else
       return {};
   }
-  std::shared_ptr<Node> make_node(TensorSpec spec) const override {
-    return std::make_shared<OpNode<OpModel>>(std::move(spec), *this);
+  std::shared_ptr<Node> make_node(const TensorSpec& spec) const override {
+    return std::make_shared<OpNode<OpModel>>(spec, *this);
   }
 
  private:

@@ -27,7 +27,7 @@ struct Edge {
 
 /// One step on the tape: a recorded operation, or a leaf (no op).
 struct Node : std::enable_shared_from_this<Node> {
-  explicit Node(TensorSpec);
+  explicit Node(const TensorSpec&);
   virtual ~Node();  // releases long chains in constant stack
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
