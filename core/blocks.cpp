@@ -66,20 +66,30 @@ void convert(DType from, const void* source, std::int64_t step, DType to, void* 
 
 BlockView::BlockView(const Tensor& x, const Shape& shape)
     : base_(static_cast<char*>(x.raw())), dtype_(x.dtype()), numel_(bobbin::numel(shape)) {
-  if (numel_ == 0) return;  // the other sizes may overflow
   const int lead = shape.size() - x.rank();
+  Strides strides = Strides::filled(shape.size(), 0);
+  for (int i = lead; i < shape.size(); ++i)
+    if (x.shape()[i - lead] != 1) strides[i] = x.strides()[i - lead];
+  merge(shape, strides);
+}
+
+BlockView::BlockView(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset)
+    : base_(static_cast<char*>(x.raw())), dtype_(x.dtype()), numel_(bobbin::numel(shape)) {
+  if (base_) base_ += (offset - x.offset()) * size_of(dtype_);
+  merge(shape, strides);
+}
+
+void BlockView::merge(const Shape& shape, const Strides& strides) {
+  if (numel_ == 0) return;  // the other sizes may overflow
   for (int i = 0; i < shape.size(); ++i) {
-    const std::int64_t size = shape[i];
-    if (size == 1) continue;
-    const bool repeated = i < lead || x.shape()[i - lead] == 1;
-    const std::int64_t stride = repeated ? 0 : x.strides()[i - lead];
+    if (shape[i] == 1) continue;
     const int last = shape_.size() - 1;
-    if (last >= 0 && strides_[last] == stride * size) {  // this dimension continues the one before
-      shape_[last] *= size;
-      strides_[last] = stride;
+    if (last >= 0 && strides_[last] == strides[i] * shape[i]) {  // this dimension continues the one before
+      shape_[last] *= shape[i];
+      strides_[last] = strides[i];
     } else {
-      shape_.push_back(size);
-      strides_.push_back(stride);
+      shape_.push_back(shape[i]);
+      strides_.push_back(strides[i]);
     }
   }
 }

@@ -18,6 +18,8 @@ class BlockView {
   explicit BlockView(const Tensor& x) : BlockView(x, x.shape()) {}
   /// x broadcast to `shape`.
   BlockView(const Tensor& x, const Shape& shape);
+  /// Elements of x's storage in another arrangement; `offset` is that of the first one.
+  BlockView(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset);
 
   /// Elements [first, first + n) as dtype `as`: in place where they lie so already, else gathered into
   /// `scratch`.
@@ -29,6 +31,7 @@ class BlockView {
   bool is_contiguous() const { return shape_.size() <= 1 && (shape_.empty() || strides_[0] == 1); }
 
  private:
+  void merge(const Shape&, const Strides&);
   template<class F>
   void runs(std::int64_t first, std::int64_t n, F&& f) const;
 

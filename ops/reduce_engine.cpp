@@ -79,14 +79,14 @@ struct Plan {
       s.push_back(t.shape()[axis]);
       st.push_back(t.strides()[axis]);
     }
-    return BlockView(t.alias(s, st, t.offset()));
+    return BlockView(t, s, st, t.offset());
   }
   // x as results x elements of each.
   BlockView across(const Tensor& x) const {
     Shape s = shape;
     Strides st = strides;
     for (int i = 0; i < rows.size(); ++i) s.push_back(rows[i]), st.push_back(row_strides[i]);
-    return BlockView(x.alias(s, st, x.offset()));
+    return BlockView(x, s, st, x.offset());
   }
   // Where the first element of a result lies.
   std::int64_t offset(const Tensor& x, std::int64_t result) const {
@@ -205,7 +205,7 @@ class Walk {
     Strides strides = plan_.row_strides;
     shape.push_back(n);
     strides.push_back(plan_.strides.back());
-    const BlockView tile(x_.alias(shape, strides, plan_.offset(x_, result)));
+    const BlockView tile(x_, shape, strides, plan_.offset(x_, result));
     const bool direct = x_.dtype() == acc_.reads() && strides.back() == 1 && plan_.rows.size() <= 1;
     const std::int64_t pitch = plan_.rows.empty() ? n : strides[0];
     const char* base = static_cast<char*>(x_.raw()) + (plan_.offset(x_, result) - x_.offset()) * item_;

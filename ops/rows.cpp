@@ -30,8 +30,7 @@ struct Slices {
   void scatter(const char* rows, const Tensor& t, std::int64_t slice, std::int64_t width) const {
     for (std::int64_t w = 0; w < width; ++w) {
       const char* row = rows + w * length * size_of(compute);
-      const Shape shape{length};
-      BlockView(t.alias(shape, {inner}, place(t, slice + w))).write(0, length, compute, row);
+      BlockView(t, {length}, {inner}, place(t, slice + w)).write(0, length, compute, row);
     }
   }
   std::int64_t place(const Tensor& t, std::int64_t slice) const {
@@ -41,8 +40,8 @@ struct Slices {
 
 }  // namespace
 
-void for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute,
-              const RowKernel& kernel) {
+void detail::for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute,
+                      RowKernel kernel, void* f) {
   const Tensor& like = inputs[0];
   if (like.numel() == 0) return;
   std::int64_t inner = 1;
@@ -78,7 +77,7 @@ void for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType
     for (std::int64_t r = 0; r < n; ++r) {
       std::array<const void*, 4> row{};
       for (std::size_t k = 0; k < inputs.size(); ++k) row[k] = in[k] + r * row_bytes;
-      kernel({row.data(), inputs.size()}, y + r * row_bytes, first + r);
+      kernel(f, {row.data(), inputs.size()}, y + r * row_bytes, first + r);
     }
     if (out && !in_place(out)) slices.scatter(y, out, first, n);
   });
