@@ -29,6 +29,15 @@ std::ostream& operator<<(std::ostream&, Device);
 /// Whether a CUDA device can be used now; if not, `why` (when given) says why not.
 bool cuda_available(std::string* why = nullptr);
 
+/// How many GPUs can be used now; 0 where cuda_available is false.
+int device_count();
+
+/// Waits until all that this thread enqueued on d is done; returns at once for the CPU. Throws what kernels
+/// reported meanwhile: IndexError, CudaError, DeviceLost.
+void synchronize(Device d);
+/// How often the host has waited for a GPU so far, in this process.
+std::int64_t synchronizations();
+
 namespace detail {
 void require_cuda(Device);
 }

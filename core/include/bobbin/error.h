@@ -56,6 +56,11 @@ struct CudaError : Error {
   using Error::Error;
 };
 
+/// A GPU that can no longer be used by this process: a kernel faulted, or the device went away.
+struct DeviceLost : CudaError {
+  using CudaError::CudaError;
+};
+
 /// Throws E with the streamed parts as its message.
 template<class E, class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {

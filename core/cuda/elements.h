@@ -1,0 +1,31 @@
+// Moving, filling and drawing elements on a GPU: what core's own functions hand over to where a tensor is not
+// on the CPU. No CUDA header in here.
+#pragma once
+#include <bobbin/tensor.h>
+
+#include "../philox.h"
+
+namespace bobbin::cuda {
+
+/// Copies all elements of x, converting as core/blocks.h's `convert` does, into y, a view of the same shape
+/// on the same GPU; both may be strided. copy.cu
+void copy_elements(const Tensor& x, const Tensor& y);
+/// Every element of y, rounded through its dtype as on the CPU. copy.cu
+void fill_elements(const Tensor& y, double value);
+
+/// The draws of random.cpp, on the GPU: y is a fresh contiguous tensor, and its numbers are the CPU's:
+/// the same bits, but for randn's, where log, sin and cos may differ in the last place. random.cu
+void uniform(const Tensor& y, const Philox&, double low, double high, double top);
+void normal(const Tensor& y, const Philox&);
+void randint(const Tensor& y, const Philox&, std::int64_t low, std::uint64_t range);
+void bernoulli(const Tensor& y, const Philox&, double p);
+void randperm(const Tensor& y, const Philox&);
+
+/// Row-major bytes to and from pageable host memory, through pinned staging. To the device: returns once
+/// `host` may be reused. To the host: waits. transfer.cpp
+void to_device(const void* host, const Tensor& y);
+void to_host(const Tensor& x, void* host);
+/// Contiguous elements from one GPU to another, enqueued. transfer.cpp
+void between_devices(const Tensor& x, const Tensor& y);
+
+}  // namespace bobbin::cuda

@@ -1,0 +1,45 @@
+// Kernel arguments that the host works out anew for each step. Outside a capture they are passed by value;
+// a captured step reads them from device memory, where each replay puts them first.
+#pragma once
+#include <bobbin/dtype.h>
+
+#include <cstddef>
+#include <functional>
+
+#include "../philox.h"
+
+namespace bobbin::cuda {
+
+template<class T>
+struct Hosted {
+  T value;
+  const T* replayed = nullptr;  ///< on the device
+#ifdef __CUDACC__
+  __device__ T get() const { return replayed ? *replayed : value; }
+#endif
+};
+
+/// Whether this thread is capturing a step now.
+bool capturing();
+
+/// While capturing: calls f before every replay but the first, which stands for the call that was captured.
+/// For counters that a step moves on. Otherwise does nothing.
+void on_replay(std::function<void()> f);
+
+namespace detail {
+/// Device memory that write(host) fills before every replay, after the on_replay calls.
+const void* replayed(std::size_t bytes, std::function<void(void* host)> write);
+}
+
+/// f() now; in a captured step, f() of each replay. T is trivially copyable, of at most 64 bytes.
+template<class T, class F>
+Hosted<T> hosted(F f) {
+  if (!capturing()) return {f(), nullptr};
+  return {T{}, static_cast<const T*>(
+                   detail::replayed(sizeof(T), [f](void* host) { *static_cast<T*>(host) = f(); }))};
+}
+
+/// A draw of this thread's generator; in a captured step, each replay's own.
+Hosted<Philox> replayable(const Philox&);
+
+}  // namespace bobbin::cuda

@@ -1,0 +1,49 @@
+// Elements that move together: 16-byte packs, and the way between storage and compute types.
+#pragma once
+#include <bobbin/dtype.h>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+namespace bobbin::cuda {
+
+template<class T, int n = 16 / sizeof(T)>
+struct alignas(n * sizeof(T)) Pack {
+  static constexpr int size = n;
+  T v[n];
+};
+
+/// The type kernels compute in: f32 for the 16-bit types.
+template<class T>
+using Compute = std::conditional_t<is_16bit_float<T>, float, T>;
+
+template<class T>
+__device__ __forceinline__ Compute<T> widen(T x) {
+  if constexpr (std::is_same_v<T, Half>)
+    return __half2float(__ushort_as_half(x.bits));
+  else if constexpr (std::is_same_v<T, BFloat16>)
+    return __uint_as_float(static_cast<unsigned>(x.bits) << 16);
+  else
+    return x;
+}
+
+/// Rounds to nearest even.
+template<class T>
+__device__ __forceinline__ T narrow(Compute<T> x) {
+  if constexpr (std::is_same_v<T, Half>) {
+    Half h;
+    h.bits = __half_as_ushort(__float2half_rn(x));
+    return h;
+  } else if constexpr (std::is_same_v<T, BFloat16>) {
+    BFloat16 b;
+    b.bits = __bfloat16_as_ushort(__float2bfloat16_rn(x));
+    return b;
+  } else {
+    return x;
+  }
+}
+
+inline bool is_aligned(const void* p, std::size_t bytes = 16) {
+  return reinterpret_cast<std::uintptr_t>(p) % bytes == 0;
+}
+
+}  // namespace bobbin::cuda

@@ -1,0 +1,72 @@
+// What all code that talks to CUDA shares: errors, devices, the current stream, launches. For core/cuda, .cu
+// files and the sources that call cuBLAS; compiled only where bobbin is built with CUDA.
+#pragma once
+#include <bobbin/tensor.h>
+#include <cuda_runtime.h>
+
+#include <string_view>
+#include <type_traits>
+
+namespace bobbin::cuda {
+
+/// Throws what a status stands for: OutOfMemory; DeviceLost where the context can no longer be used; else
+/// CudaError. `what` begins the message.
+void check(cudaError_t, std::string_view what);
+
+struct Properties {
+  std::string name;
+  int major = 0, minor = 0;
+  int sms = 0;                        ///< streaming multiprocessors
+  std::int64_t shared_per_block = 0;  ///< the most that a kernel can opt in to
+  std::int64_t shared_per_sm = 0;
+  std::int64_t l2_bytes = 0, memory_bytes = 0;
+};
+/// Of a device that can be used; asked for once.
+const Properties& properties(Device);
+
+/// Makes d the device of this thread's CUDA calls, for a scope.
+class Use {
+ public:
+  explicit Use(Device d);
+  ~Use();
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+
+ private:
+  int before_;
+};
+
+/// Where this thread enqueues work for d.
+cudaStream_t stream(Device d);
+
+/// Counts a wait of the host for the GPU, and waits until all that this thread enqueued on d is done. Throws
+/// what kernels reported meanwhile, and Error, beginning with `what`, inside a capture.
+void wait(Device d, std::string_view what);
+
+struct Launch {
+  Device device;
+  dim3 grid, block;
+  std::size_t shared = 0;  ///< dynamic shared memory; above 48 KiB the kernel is opted in
+  int cluster = 1;         ///< blocks of a thread-block cluster (compute capability 9.0 on)
+  bool cooperative = false;  ///< all blocks must be resident at once
+};
+
+namespace detail {
+void launch(std::string_view op, const Launch&, const void* kernel, void** args);
+}
+
+/// Enqueues a kernel on the current stream; an empty grid enqueues nothing. Throws CudaError beginning with
+/// `op` where the launch is refused, and what earlier kernels reported.
+template<class... P>
+void launch(std::string_view op, const Launch& l, void (*kernel)(P...), std::type_identity_t<P>... args) {
+  void* pointers[] = {static_cast<void*>(&args)..., nullptr};
+  detail::launch(op, l, reinterpret_cast<const void*>(kernel), pointers);
+}
+
+/// Blocks of `per_block` that cover n, for a one-dimensional grid.
+inline unsigned blocks_for(std::int64_t n, std::int64_t per_block) {
+  const std::int64_t blocks = (n + per_block - 1) / per_block;
+  return static_cast<unsigned>(blocks < 0x7fffffff ? blocks : 0x7fffffff);
+}
+
+}  // namespace bobbin::cuda
