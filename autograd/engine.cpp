@@ -12,16 +12,29 @@ namespace {
 
 using NodePtr = std::shared_ptr<Node>;
 
+Tensor starting_cotangent(std::string_view what, const Tensor& y, const Tensor& given) {
+  if (!y.requires_grad())
+    fail<GradError>(what, ": ", y.spec(),
+                    " needs no gradient: it was computed from tensors that require none, or under NoGrad");
+  if (!given && y.numel() != 1)
+    fail<ShapeError>(what, ": ", y.spec(), " is not a single number; sum it, or give a cotangent");
+  if (given && given.spec() != y.spec())
+    fail<ShapeError>(what, ": a cotangent of ", y.spec(), " cannot be ", given.spec());
+  return given ? given : ones_like(y);
+}
+
 class Walk {
  public:
   explicit Walk(Retain retain, CreateGraph create)
       : keep_(retain == Retain::yes || create == CreateGraph::yes), record_(create == CreateGraph::yes) {}
 
-  /// Calls visit(node, gradient) for every node reached whose sequence is at least `oldest`.
+  /// From y, with the given cotangent or, undefined, with 1: calls visit(node, gradient) for every node
+  /// reached whose sequence is at least `oldest`.
   template<class Visit>
-  void run(const NodePtr& from, const Tensor& cotangent, std::uint64_t oldest, Visit&& visit) {
+  void run(std::string_view what, const Tensor& y, const Tensor& given, std::uint64_t oldest, Visit&& visit) {
     GradMode mode(record_);
-    add(from, cotangent);
+    add(y.node(), starting_cotangent(what, y, given));
+    const Node* const unit = given ? nullptr : y.node().get();
     while (!todo_.empty()) {
       const NodePtr node = todo_.top();
       todo_.pop();
@@ -33,14 +46,14 @@ class Walk {
       if (node->released)
         fail<GradError>("backward: the tape below '", node->op->name(),
                         "' was used up by an earlier walk; pass Retain::yes there to walk it again");
-      descend(*node, g);
+      descend(*node, g, node.get() == unit && node->hooks.empty());  // a hook may have edited the 1
       if (!keep_) node->release();
     }
   }
 
  private:
-  void descend(Node& node, const Tensor& g) {
-    const Vjp v(node, g);
+  void descend(Node& node, const Tensor& g, bool is_one) {
+    const Vjp v(node, g, is_one);
     if (const Tensor replayed = node.op->replay(v)) {
       if (replayed.requires_grad()) add(replayed.node(), g);
       return;
@@ -87,17 +100,6 @@ class Walk {
   std::priority_queue<NodePtr, std::vector<NodePtr>, Older> todo_;
 };
 
-Tensor starting_cotangent(std::string_view what, const Tensor& y, const Tensor& given) {
-  if (!y.requires_grad())
-    fail<GradError>(what, ": ", y.spec(),
-                    " needs no gradient: it was computed from tensors that require none, or under NoGrad");
-  if (!given && y.numel() != 1)
-    fail<ShapeError>(what, ": ", y.spec(), " is not a single number; sum it, or give a cotangent");
-  if (given && given.spec() != y.spec())
-    fail<ShapeError>(what, ": a cotangent of ", y.spec(), " cannot be ", given.spec());
-  return given ? given : ones_like(y);
-}
-
 // A leaf's gradient is its owner's to edit, so its elements must not be anyone else's.
 Tensor owned(const Tensor& g) {
   const bool alone = g.is_sole_owner() && g.is_contiguous() && !g.requires_grad();
@@ -109,10 +111,9 @@ Tensor owned(const Tensor& g) {
 void backward(const Tensor& y, const Tensor& cotangent, Retain retain) {
   std::vector<std::pair<NodePtr, Tensor>> found;
   Walk(retain, CreateGraph::no)
-      .run(y.node(), starting_cotangent("backward", y, cotangent), 0,
-           [&](const NodePtr& node, const Tensor& g) {
-             if (node->is_leaf() || node->keeps_grad) found.emplace_back(node, g);
-           });
+      .run("backward", y, cotangent, 0, [&](const NodePtr& node, const Tensor& g) {
+        if (node->is_leaf() || node->keeps_grad) found.emplace_back(node, g);
+      });
   const NoGrad quiet;
   for (auto& [node, g] : found) {
     Tensor total = node->grad ? add(node->grad, g) : Tensor();
@@ -133,10 +134,9 @@ std::vector<Tensor> grad(const Tensor& y, std::span<const Tensor> xs, const Tens
     oldest = std::min(oldest, x.node()->sequence);
   }
   Walk(retain, create)
-      .run(y.node(), starting_cotangent("grad", y, cotangent), oldest,
-           [&](const NodePtr& node, const Tensor& g) {
-             if (const auto it = wanted.find(node.get()); it != wanted.end()) it->second = g;
-           });
+      .run("grad", y, cotangent, oldest, [&](const NodePtr& node, const Tensor& g) {
+        if (const auto it = wanted.find(node.get()); it != wanted.end()) it->second = g;
+      });
   std::vector<Tensor> grads;
   for (const Tensor& x : xs) {
     const Tensor& g = wanted[x.node().get()];

@@ -2,47 +2,29 @@
 #include <bobbin/error.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
-#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
-#include <vector>
+
+#include "block_cache.h"
+#include "cuda/elements.h"
 
 namespace bobbin {
 namespace {
 
-std::atomic<bool> poison = false;
-
-// Sizes are rounded up to one of eight steps a power of two, so that a cached block fits many requests and at
-// most an eighth is wasted.
-struct SizeClass {
-  std::size_t index, bytes;
-  explicit SizeClass(std::size_t wanted) {
-    const std::size_t power = std::bit_floor(std::max<std::size_t>(wanted - 1, 256));
-    const std::size_t step = std::max<std::size_t>(power / 8, 64), steps = (wanted + step - 1) / step;
-    bytes = steps * step;
-    index = static_cast<std::size_t>(std::countr_zero(power)) * 8 + steps;
-  }
-  static constexpr std::size_t count = 64 * 8 + 17;
-};
+std::atomic<bool> poison = false, guard = false;
+std::atomic<std::int64_t> damaged = 0;
 
 class CpuAllocator final : public Allocator {
  public:
   void* allocate(std::size_t bytes) override {
     if (bytes == 0) return nullptr;
     if (bytes > (std::size_t{1} << 62)) out_of_memory(bytes);
-    const SizeClass block(bytes);
+    const SizeClass block(bytes, 64);
     std::lock_guard lock(mutex_);
-    void* p = nullptr;
-    if (auto& list = cache_[block.index]; !list.empty()) {
-      p = list.back();
-      list.pop_back();
-      stats_.bytes_cached -= static_cast<std::int64_t>(block.bytes);
-    } else {
-      p = from_system(block.bytes);
-    }
+    void* p = cache_.take(block);
+    if (!p) p = from_system(block.bytes);
     stats_.bytes_live += static_cast<std::int64_t>(block.bytes);
     stats_.bytes_peak = std::max(stats_.bytes_peak, stats_.bytes_live);
     return p;
@@ -50,24 +32,19 @@ class CpuAllocator final : public Allocator {
 
   void deallocate(void* p, std::size_t bytes) noexcept override {
     if (!p) return;
-    const SizeClass block(bytes);
+    const SizeClass block(bytes, 64);
     std::lock_guard lock(mutex_);
     stats_.bytes_live -= static_cast<std::int64_t>(block.bytes);
-    if (caching_) {
-      try {
-        cache_[block.index].push_back(p);
-        stats_.bytes_cached += static_cast<std::int64_t>(block.bytes);
-        return;
-      } catch (const std::bad_alloc&) {  // no room to remember it: give it back
-      }
-    }
+    if (caching_ && cache_.put(block, p)) return;
     ++stats_.system_calls;
     std::free(p);
   }
 
   AllocatorStats stats() const override {
     std::lock_guard lock(mutex_);
-    return stats_;
+    AllocatorStats stats = stats_;
+    stats.bytes_cached = static_cast<std::int64_t>(cache_.bytes());
+    return stats;
   }
   void reset_peak() override {
     std::lock_guard lock(mutex_);
@@ -88,12 +65,10 @@ class CpuAllocator final : public Allocator {
     out_of_memory(block);
   }
   void release() {
-    for (auto& list : cache_) {
-      for (void* p : list) std::free(p);
-      stats_.system_calls += static_cast<std::int64_t>(list.size());
-      list.clear();
-    }
-    stats_.bytes_cached = 0;
+    cache_.drain([this](void* p) {
+      std::free(p);
+      ++stats_.system_calls;
+    });
   }
   [[noreturn]] void out_of_memory(std::size_t bytes) const {
     fail<OutOfMemory>("cpu: no memory for ", bytes, " bytes; ", stats_.bytes_live,
@@ -101,29 +76,70 @@ class CpuAllocator final : public Allocator {
   }
 
   mutable std::mutex mutex_;
-  std::array<std::vector<void*>, SizeClass::count> cache_;
+  BlockCache cache_;
   AllocatorStats stats_;
-  // BOBBIN_CACHE=0 lets memory checkers see every block.
-  const bool caching_ = [] {
-    const char* v = std::getenv("BOBBIN_CACHE");
-    return !v || std::string_view(v) != "0";
-  }();
+  const bool caching_ = BlockCache::wanted();
 };
+
+// Bytes before and after a guarded block, and what they hold.
+constexpr std::size_t guard_bytes = 256;
+constexpr int guard_value = 0xA5;
+
+void set_bytes(Device device, void* p, int value, std::size_t n) {
+#if BOBBIN_HAS_CUDA
+  if (device.is_cuda()) return cuda::set_bytes(device, p, value, n);
+#endif
+  std::memset(p, value, n);
+}
+
+bool intact([[maybe_unused]] Device device, const void* p) {
+  unsigned char band[guard_bytes];
+#if BOBBIN_HAS_CUDA
+  if (device.is_cuda())
+    cuda::get_bytes(device, p, band, guard_bytes);
+  else
+#endif
+    std::memcpy(band, p, guard_bytes);
+  return std::all_of(band, band + guard_bytes, [](unsigned char b) { return b == guard_value; });
+}
 
 }  // namespace
 
 Allocator& allocator(Device d) {
   require(d);
+#if BOBBIN_HAS_CUDA
+  if (d.is_cuda()) return cuda::allocator(d);
+#endif
   static auto& cpu = *new CpuAllocator;  // never destroyed: static tensors may outlive it
   return cpu;
 }
 
 void poison_allocations(bool on) { poison = on; }
+void guard_allocations(bool on) { guard = on; }
+std::int64_t damaged_guards() { return damaged; }
 
-Storage::Storage(std::size_t bytes, Device device)
-    : data(allocator(device).allocate(bytes)), bytes(bytes), device(device) {
-  if (poison && data) std::memset(data, 0xFF, bytes);
+Storage::Storage(std::size_t size, Device where) : data(nullptr), bytes(size), device(where) {
+  guarded_ = guard && size > 0;
+  const std::size_t band = guarded_ ? guard_bytes : 0;
+  auto* block = static_cast<char*>(allocator(device).allocate(size + 2 * band));
+  data = block + band;
+  if (poison && size) set_bytes(device, data, 0xFF, size);
+  if (!guarded_) return;
+  set_bytes(device, block, guard_value, band);
+  set_bytes(device, block + band + size, guard_value, band);
 }
-Storage::~Storage() { allocator(device).deallocate(data, bytes); }
+
+Storage::~Storage() {
+  auto* block = static_cast<char*>(data);
+  if (!guarded_) {
+    allocator(device).deallocate(block, bytes);
+    return;
+  }
+  try {
+    damaged += !intact(device, block - guard_bytes) || !intact(device, block + bytes);
+  } catch (const Error&) {  // the device is gone, and with it what a check could say
+  }
+  allocator(device).deallocate(block - guard_bytes, bytes + 2 * guard_bytes);
+}
 
 }  // namespace bobbin

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <limits>
 
+#include "cuda/elements.h"
+
 namespace bobbin {
 namespace {
 
@@ -149,6 +151,9 @@ void BlockView::write(std::int64_t first, std::int64_t n, DType from, const void
 }
 
 void copy_elements(const Tensor& x, const Tensor& y) {
+#if BOBBIN_HAS_CUDA
+  if (!x.device().is_cpu() || !y.device().is_cpu()) return cuda::copy_across(x, y);
+#endif
   const BlockView from(x, y.shape()), to(y);
   constexpr std::int64_t tile = 16 * block_size;
   parallel_for((to.numel() + tile - 1) / tile, [&](std::int64_t t) {
@@ -159,6 +164,13 @@ void copy_elements(const Tensor& x, const Tensor& y) {
       to.write(i, n, x.dtype(), from.read(i, n, x.dtype(), scratch));
     }
   });
+}
+
+Tensor row_major(const Tensor& x, std::optional<DType> dtype) {
+  if (!x || (x.is_contiguous() && x.dtype() == dtype.value_or(x.dtype()))) return x;
+  Tensor y = empty(x.shape(), dtype.value_or(x.dtype()), x.device());
+  copy_elements(x, y);
+  return y;
 }
 
 }  // namespace bobbin

@@ -1,7 +1,10 @@
 // Strided views read and written in contiguous blocks: kernels are written for contiguous arrays of one type,
-// and this is where strides, broadcasting and dtype conversion happen. CPU only.
+// and this is where strides, broadcasting and dtype conversion happen. On the CPU, but for the copies at the
+// end.
 #pragma once
 #include <bobbin/tensor.h>
+
+#include <optional>
 
 namespace bobbin {
 
@@ -42,7 +45,10 @@ class BlockView {
   std::int64_t numel_;
 };
 
-/// Copies all elements of x, converting, into y, a view of the same shape. Uses the thread team.
+/// Copies all elements of x, broadcast and converted, into y. Between any two devices.
 void copy_elements(const Tensor& x, const Tensor& y);
+
+/// x itself if it is row-major (and of that dtype), else a copy of it that is. Undefined stays undefined.
+Tensor row_major(const Tensor& x, std::optional<DType> = {});
 
 }  // namespace bobbin

@@ -26,11 +26,16 @@ bool cuda_available(std::string* why) {
   if (why) *why = "bobbin was built without CUDA";
   return false;
 }
+int device_count() { return 0; }
+void synchronize(Device d) { require(d); }
+std::int64_t synchronizations() { return 0; }
 #endif
 
 void detail::require_cuda(Device d) {
+  if (d.index >= 0 && d.index < device_count()) return;
   std::string why;
   if (!cuda_available(&why)) fail<DeviceError>("device ", d, " cannot be used: ", why);
+  fail<DeviceError>("device ", d, " cannot be used: there are ", device_count(), " GPUs here");
 }
 
 }  // namespace bobbin

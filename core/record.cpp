@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "blocks.h"
+#include "cuda/hosted.h"
 
 namespace bobbin {
 namespace {
@@ -19,16 +20,15 @@ void check_inputs(const OpBase& op, Inputs inputs) {
   if (!first) fail<ValueError>(op.name(), ": its tensors are undefined");
 }
 
-Tensor contiguous_copy(const Tensor& x) {
-  Tensor y = empty(x.spec());
-  copy_elements(x, y);
-  return y;
-}
-
 // Kernels run unrecorded, and those that do not read strides get contiguous inputs.
 Tensor compute(const OpBase& op, Inputs inputs, bool keep_aux, std::vector<Tensor>& aux) {
   const NoGrad quiet;
   Tensor out = empty(op.infer(inputs));
+#if BOBBIN_HAS_CUDA
+  if (out.device().is_cpu() && cuda::capturing())
+    fail<DeviceError>(op.name(), ": works on the CPU, which a captured step would not repeat; got ",
+                      out.spec());
+#endif
   if (keep_aux)
     for (auto& spec : op.aux(inputs)) aux.push_back(empty(spec));
   const bool copies = !op.strided() && std::any_of(inputs.begin(), inputs.end(),
@@ -38,8 +38,7 @@ Tensor compute(const OpBase& op, Inputs inputs, bool keep_aux, std::vector<Tenso
     return out;
   }
   std::vector<Tensor> straight(inputs.begin(), inputs.end());
-  for (Tensor& x : straight)
-    if (x && !x.is_contiguous()) x = contiguous_copy(x);
+  for (Tensor& x : straight) x = row_major(x);
   op.run(straight, out, aux);
   return out;
 }

@@ -126,9 +126,10 @@ void save_safetensors(const std::filesystem::path& path, const TensorFile& file)
   out.write(&length, sizeof length);
   out.write(text.data(), text.size());
   for (auto& [name, t] : file.tensors) {
-    Tensor straight = empty(t.spec());
-    copy_elements(t, straight);
-    out.write(straight.raw(), static_cast<std::size_t>(t.numel() * size_of(t.dtype())));
+    Tensor here = t;
+    if (!t.device().is_cpu()) copy_elements(t, here = empty(t.shape(), t.dtype()));
+    here = row_major(here);
+    out.write(here.raw(), static_cast<std::size_t>(t.numel() * size_of(t.dtype())));
   }
   out.keep();
 }

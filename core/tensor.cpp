@@ -8,12 +8,16 @@
 #include <cstring>
 
 #include "blocks.h"
+#include "cuda/elements.h"
 
 namespace bobbin {
 namespace {
 
 // Rounds through the dtype, so that f32 0.1 is what a user of f32 expects.
 void fill_elements(const Tensor& t, double value) {
+#if BOBBIN_HAS_CUDA
+  if (t.device().is_cuda()) return cuda::fill_elements(t, value);
+#endif
   alignas(64) char scratch[block_size * 8];
   convert(DType::f64, &value, 0, t.dtype(), scratch, block_size);
   const BlockView view(t);
@@ -51,6 +55,11 @@ void Tensor::check_single() const {
 
 void Tensor::read_as(DType as, void* out) const {
   if (numel() == 0) return;
+  if (!device().is_cpu()) {
+    const Tensor here = empty(shape(), dtype());
+    copy_elements(*this, here);
+    return here.read_as(as, out);
+  }
   const void* p = BlockView(*this).read(0, numel(), as, out);
   if (p != out) std::memcpy(out, p, static_cast<std::size_t>(numel() * size_of(as)));
 }

@@ -14,6 +14,7 @@
 #include "mnist_data.h"
 #include "mnist_file.h"
 #include "mnist_pictures.h"
+#include "mnist_tally.h"
 #include "progress.h"
 
 namespace {
@@ -67,30 +68,14 @@ void on_signal(int signal) {
   std::signal(signal, SIG_DFL);  // the second one ends the program at once
 }
 
-/// Loss and right answers, summed over batches.
-struct Tally {
-  double loss = 0;
-  std::int64_t correct = 0, seen = 0;
-
-  void add(double mean_loss, std::int64_t right, std::int64_t n) {
-    loss += mean_loss * static_cast<double>(n), correct += right, seen += n;
-  }
-  Score score(double epoch = 0) const {
-    const auto n = static_cast<double>(seen);
-    return {epoch, loss / n, 100 * static_cast<double>(correct) / n};
-  }
-};
-
-std::int64_t count_equal(const Tensor& a, const Tensor& b) { return sum(eq(a, b)).item<std::int64_t>(); }
-
 /// Scores a model; `predicted`, where given, gets the class of each image.
 Tally evaluate(const Mlp& model, const Examples& set, std::vector<std::int64_t>* predicted = nullptr) {
   const NoGrad quiet;
-  Tally tally;
+  Tally tally(set.labels.device());
   for (std::int64_t start = 0; start < set.size(); start += 1000) {
     const Tensor labels = slice(set.labels, 0, start, start + 1000);
     const Tensor logits = model(slice(set.images, 0, start, start + 1000)), best = argmax(logits, 1);
-    tally.add(cross_entropy(logits, labels).item(), count_equal(best, labels), labels.numel());
+    tally.add(cross_entropy(logits, labels), best, labels);
     if (predicted) std::ranges::copy(best.to_vector<std::int64_t>(), std::back_inserter(*predicted));
   }
   return tally;
@@ -113,38 +98,53 @@ History train(const Mlp& model, const Examples& set, const Options& o) {
   optim::Adam adam(parameters);
   const std::int64_t steps = (n + o.batch - 1) / o.batch, every = std::max<std::int64_t>(1, steps / 10);
   const optim::OneCycle rate{o.lr, o.epochs * steps};
-  const float background = dataset(o.dataset).background();
+  const RandomShift shift(dataset(o.dataset).background(), device);
+
+  Tally all(device), recent(device);  // over the epoch, and since the last point of the curve
+  const auto train_on = [&](const Tensor& batch) {
+    const Tensor labels = index_select(set.labels, 0, batch);
+    Tensor images = index_select(set.images, 0, batch);
+    if (o.augment) images = shift(images);
+
+    const Tensor logits = model(images);
+    const Tensor loss = cross_entropy(logits, labels);
+    adam.zero_grad();
+    backward(loss);
+    adam.step();
+
+    const Tensor predicted = argmax(logits.detach(), 1);
+    for (Tally* tally : {&all, &recent}) tally->add(loss.detach(), predicted, labels);
+  };
+  // On a GPU a step becomes one graph, which reads the batch's numbers from here.
+  Tensor batch = zeros({o.batch}, DType::i64, device);
+  Captured step_on_batch = capture([&] { train_on(batch); });
 
   History history;
   Progress progress(n * o.epochs);
   for (std::int64_t epoch = 0; epoch < o.epochs; ++epoch) {
     const Tensor order = index_select(rows, 0, randperm(n, device));
     const double began = progress.seconds();
-    Tally all, recent;  // over the epoch, and since the last point of the curve
+    all.clear(), recent.clear();
     for (std::int64_t step = 0; step < steps && !stopped; ++step) {
-      const Tensor batch = slice(order, 0, step * o.batch, (step + 1) * o.batch);
-      const Tensor labels = index_select(set.labels, 0, batch);
-      Tensor images = index_select(set.images, 0, batch);
-      if (o.augment) images = shifted(images, background);
-
-      const Tensor logits = model(images);
-      const Tensor loss = cross_entropy(logits, labels);
-      adam.zero_grad();
-      backward(loss);
       adam.lr = rate(epoch * steps + step);
-      adam.step();
-
-      const double value = loss.item();
-      if (!std::isfinite(value))
-        fail<Error>("the loss is ", value, " in epoch ", epoch + 1, ", batch ", step + 1,
-                    ": try a lower --lr");
-      const std::int64_t correct = count_equal(argmax(logits.detach(), 1), labels);
-      for (Tally* tally : {&all, &recent}) tally->add(value, correct, labels.numel());
-      if ((step + 1) % every == 0) {
-        const double at = static_cast<double>(epoch) + static_cast<double>(all.seen) / static_cast<double>(n);
-        history.training.push_back(std::exchange(recent, {}).score(at));
+      const Tensor next = slice(order, 0, step * o.batch, (step + 1) * o.batch);
+      if (next.numel() == o.batch) {
+        batch.copy_(next);
+        step_on_batch();
+      } else {
+        train_on(next);
       }
-      progress.update(epoch * n + all.seen, [&] {
+      const std::int64_t done = std::min(n, (step + 1) * o.batch);
+      if ((step + 1) % every == 0) {
+        const double at = static_cast<double>(epoch) + static_cast<double>(done) / static_cast<double>(n);
+        const Score point = recent.score(at);
+        recent.clear();
+        if (!std::isfinite(point.loss))
+          fail<Error>("the loss is ", point.loss, " in epoch ", epoch + 1, ", batch ", step + 1,
+                      ": try a lower --lr");
+        history.training.push_back(point);
+      }
+      progress.update(epoch * n + done, [&] {
         const Score s = all.score();
         return fmt::format("epoch {}/{}  loss {:.4f}  {:.2f} %", epoch + 1, o.epochs, s.loss, s.accuracy);
       });
@@ -170,7 +170,7 @@ void report(const Mlp& model, const Examples& test, const Options& o) {
   std::vector<std::int64_t> predicted;
   const Tally tally = evaluate(model, test, &predicted);
   const Score score = tally.score();
-  fmt::print("test accuracy {:.2f} % ({} of {}), loss {:.4f}\n", score.accuracy, tally.correct, tally.seen,
+  fmt::print("test accuracy {:.2f} % ({} of {}), loss {:.4f}\n", score.accuracy, tally.correct(), test.size(),
              score.loss);
 
   const auto& names = dataset(o.dataset).names;
@@ -227,8 +227,9 @@ int run(const Options& o) {
   for (auto& [name, p] : model.parameters()) count += p.numel();
   fmt::print("{}: {} images for training and validation, {} for testing\n", set.title, training.size(),
              test.size());
-  fmt::print("MLP {}-{}-{} with {} parameters, {} threads, seed {}\n", pixels, fmt::join(hidden, "-"),
-             classes, count, num_threads(), o.seed);
+  const std::string where = device.is_cpu() ? fmt::format("{} threads", num_threads()) : "a GPU";
+  fmt::print("MLP {}-{}-{} with {} parameters, {}, seed {}\n", pixels, fmt::join(hidden, "-"), classes, count,
+             where, o.seed);
 
   const History history = train(model, training, o);
   if (!o.save.empty()) {

@@ -44,14 +44,19 @@ Examples read_examples(const fs::path& dir, const std::string& part, const Datas
   return {to(images, device), to(to(from_range(labels.bytes), DType::i64), device)};
 }
 
-Tensor shifted(const Tensor& images, float background) {
-  const std::int64_t n = images.size(0), width = side + 2;
-  const Tensor square = reshape(images, {n, side, side});
-  const Tensor framed = reshape(pad(square, {{0, 0}, {1, 1}, {1, 1}}, background), {n, width * width});
-  // Pixel (y, x) of the result is pixel (y + dy, x + dx) of the framed image, with dy and dx in 0 ... 2.
-  const Device device = images.device();
+constexpr std::int64_t framed_side = side + 2;
+
+RandomShift::RandomShift(float background, Device device) : background_(background) {
   const Tensor line = arange(0, side, 1, DType::i64, device);
-  const Tensor from = reshape(unsqueeze(line, 1) * width + line, {1, pixels});
-  const Tensor dy = randint(0, 3, {n, 1}, DType::i64, device), dx = randint(0, 3, {n, 1}, DType::i64, device);
-  return gather(framed, 1, from + (dy * width + dx));
+  from_ = reshape(unsqueeze(line, 1) * framed_side + line, {1, pixels});
+}
+
+Tensor RandomShift::operator()(const Tensor& images) const {
+  const std::int64_t n = images.size(0);
+  const Tensor square = reshape(images, {n, side, side});
+  const Tensor framed = reshape(pad(square, {{0, 0}, {1, 1}, {1, 1}}, background_), {n, -1});
+  // Pixel (y, x) of the result is pixel (y + dy, x + dx) of the framed image, with dy and dx in 0 ... 2.
+  const auto offset = [&] { return randint(0, 3, {n, 1}, DType::i64, images.device()); };
+  const Tensor dy = offset(), dx = offset();
+  return gather(framed, 1, from_ + (dy * framed_side + dx));
 }

@@ -30,4 +30,12 @@ Examples read_examples(const std::filesystem::path& dir, const std::string& part
                        bobbin::Device);
 
 /// Moves each image by -1, 0 or 1 pixels along both axes, at random.
-bobbin::Tensor shifted(const bobbin::Tensor& images, float background);
+class RandomShift {
+ public:
+  RandomShift(float background, bobbin::Device);
+  bobbin::Tensor operator()(const bobbin::Tensor& images) const;
+
+ private:
+  float background_;
+  bobbin::Tensor from_;  // i64 [1, 784]: where an unmoved image's pixels lie in one with a frame
+};

@@ -64,10 +64,4 @@ Tensor ge(const Tensor& a, const Tensor& b) { return record(Ge{}, {a, b}); }
 Tensor where(const Tensor& c, const Tensor& a, const Tensor& b) { return record(Where{}, {c, a, b}); }
 Tensor to(const Tensor& x, DType d) { return x.dtype() == d ? x : record(ToDType{d}, {x}); }
 
-// Until there is a second kind of device, the only move is none.
-Tensor to(const Tensor& x, Device d) {
-  require(d);
-  return x;
-}
-
 }  // namespace bobbin

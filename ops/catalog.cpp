@@ -13,6 +13,7 @@
 #include "matmul.h"
 #include "reduce.h"
 #include "softmax.h"
+#include "transfer.h"
 #include "unary.h"
 #include "view.h"
 
@@ -34,6 +35,7 @@ std::vector<OpInfo> builtin_ops() {
       Clamp, Sigmoid, Relu, ReluBackward, LeakyRelu, Elu, Silu, Softplus, GeluErf, GeluTanh,
       // binary, comparisons, choice, conversion
       Add, Sub, Mul, Div, Pow, Maximum, Minimum, Eq, Ne, Lt, Le, Gt, Ge, Where, ToDType,
+      ToDevice,
       // products
       Matmul, Linear,
       // softmax family and losses

@@ -120,7 +120,12 @@ TensorSpec CrossEntropy::infer(Inputs x) const {
   return {terms.reduction == Reduction::none ? rows : Shape{}, x[0].dtype(), x[0].device()};
 }
 
-void CrossEntropy::cpu(Inputs x, Tensor& out) const {
+std::vector<TensorSpec> CrossEntropy::aux(Inputs x) const {
+  if (x[0].device().is_cuda() && x[0].requires_grad()) return {x[0].spec()};
+  return {};
+}
+
+void CrossEntropy::cpu(Inputs x, Tensor& out, std::span<Tensor>) const {
   const Targets targets(terms, x);
   targets.check(name);
   std::vector<double> losses(static_cast<std::size_t>(targets.rows()));

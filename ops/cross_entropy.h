@@ -1,5 +1,6 @@
 // Softmax cross-entropy: the loss from logits in one operation, its gradient in another. Neither keeps the
-// probabilities; each computes them from the logits.
+// probabilities; each computes them from the logits. On a GPU, a recorded loss leaves the gradient of the
+// logits behind while it has them on chip, for a walk that starts at the loss.
 #pragma once
 #include <bobbin/ops.h>
 
@@ -19,8 +20,10 @@ struct CrossEntropy {
   static constexpr std::string_view name = "cross_entropy";
   static constexpr Saves saves = Saves::inputs;
   TensorSpec infer(Inputs) const;
-  void cpu(Inputs, Tensor& out) const;
-  void cuda(Inputs, Tensor& out) const;
+  /// On a GPU, the gradient of the logits for a cotangent of 1, where they need one.
+  std::vector<TensorSpec> aux(Inputs) const;
+  void cpu(Inputs, Tensor& out, std::span<Tensor>) const;
+  void cuda(Inputs, Tensor& out, std::span<Tensor> aux) const;
   Grads vjp(const Vjp&) const;
   static std::vector<Sample> samples();
 };

@@ -55,12 +55,21 @@ Tensor backward_of(const CrossEntropyTerms& terms, const Tensor& x, const Tensor
 
 Tensor optional_weight(const Vjp& v) { return v.has_input(2) ? v.input(2) : Tensor(); }
 
+// What the forward pass left behind serves where it is the gradient asked for: for a cotangent of 1, and not
+// to be differentiated again. For any other cotangent it would have to be scaled, which reads and writes as
+// much as computing it anew, after it was rounded (in f16, before a loss scale could keep it from vanishing).
+Tensor logits_gradient(const CrossEntropyTerms& terms, const Vjp& v) {
+  const Tensor& x = v.input(0);
+  if (x.device().is_cuda() && v.grad_is_one() && !grad_enabled()) return v.aux(0);
+  return backward_of(terms, x, v.input(1), optional_weight(v), v.grad);
+}
+
 }  // namespace
 
 Grads CrossEntropy::vjp(const Vjp& v) const {
   const Tensor &x = v.input(0), &t = v.input(1), w = optional_weight(v);
   Grads g(3);
-  if (v.needs(0)) g[0] = backward_of(terms, x, t, w, v.grad);
+  if (v.needs(0)) g[0] = logits_gradient(terms, v);
   if (v.needs(1)) {
     const Tensor up = row_cotangent(terms, row_terms(terms, x, t, w), v.grad);
     const Tensor slope = unsqueeze(up, terms.axis) * -log_softmax(x, terms.axis) * (1 - terms.smoothing);

@@ -19,13 +19,6 @@ void for_tiles(std::int64_t count, std::int64_t tile, F&& f) {
                [&](std::int64_t t) { f(t * tile, std::min(count, (t + 1) * tile)); });
 }
 
-inline Tensor straight(const Tensor& x) {
-  if (x.is_contiguous()) return x;
-  Tensor y = empty(x.spec());
-  copy_elements(x, y);
-  return y;
-}
-
 // The indices, all of them in [0, size).
 inline const std::int64_t* checked(std::string_view op, const Tensor& index, std::int64_t size) {
   const auto v = index.data<std::int64_t>();

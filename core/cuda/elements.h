@@ -21,11 +21,15 @@ void randint(const Tensor& y, const Philox&, std::int64_t low, std::uint64_t ran
 void bernoulli(const Tensor& y, const Philox&, double p);
 void randperm(const Tensor& y, const Philox&);
 
-/// Row-major bytes to and from pageable host memory, through pinned staging. To the device: returns once
-/// `host` may be reused. To the host: waits. transfer.cpp
-void to_device(const void* host, const Tensor& y);
-void to_host(const Tensor& x, void* host);
-/// Contiguous elements from one GPU to another, enqueued. transfer.cpp
-void between_devices(const Tensor& x, const Tensor& y);
+/// What core/blocks.h's copy_elements does where x or y, or both, lie on a GPU. To the device: returns once x
+/// may be edited. To the host: waits. transfer.cpp
+void copy_across(const Tensor& x, const Tensor& y);
+
+/// A GPU's allocator. allocator.cpp
+Allocator& allocator(Device);
+/// Enqueued. transfer.cpp
+void set_bytes(Device, void* p, int value, std::size_t n);
+/// Waits. transfer.cpp
+void get_bytes(Device, const void* p, void* host, std::size_t n);
 
 }  // namespace bobbin::cuda

@@ -29,7 +29,7 @@ void on_replay(std::function<void()> f);
 namespace detail {
 /// Device memory that write(host) fills before every replay, after the on_replay calls.
 const void* replayed(std::size_t bytes, std::function<void(void* host)> write);
-}
+}  // namespace detail
 
 /// f() now; in a captured step, f() of each replay. T is trivially copyable, of at most 64 bytes.
 template<class T, class F>

@@ -39,6 +39,9 @@ class Use {
 /// Where this thread enqueues work for d.
 cudaStream_t stream(Device d);
 
+/// Makes s this thread's stream for d (null: d's own); returns what it was.
+cudaStream_t exchange_stream(Device d, cudaStream_t s);
+
 /// Counts a wait of the host for the GPU, and waits until all that this thread enqueued on d is done. Throws
 /// what kernels reported meanwhile, and Error, beginning with `what`, inside a capture.
 void wait(Device d, std::string_view what);
@@ -46,8 +49,8 @@ void wait(Device d, std::string_view what);
 struct Launch {
   Device device;
   dim3 grid, block;
-  std::size_t shared = 0;  ///< dynamic shared memory; above 48 KiB the kernel is opted in
-  int cluster = 1;         ///< blocks of a thread-block cluster (compute capability 9.0 on)
+  std::size_t shared = 0;    ///< dynamic shared memory; above 48 KiB the kernel is opted in
+  int cluster = 1;           ///< blocks of a thread-block cluster (compute capability 9.0 on)
   bool cooperative = false;  ///< all blocks must be resident at once
 };
 

@@ -1,6 +1,7 @@
 // All of Bobbin.
 #pragma once
 #include <bobbin/autograd.h>
+#include <bobbin/capture.h>
 #include <bobbin/checkpoint.h>
 #include <bobbin/data.h>
 #include <bobbin/gradcheck.h>
@@ -13,3 +14,4 @@
 #include <bobbin/random.h>
 #include <bobbin/safetensors.h>
 #include <bobbin/schedule.h>
+#include <bobbin/stream.h>

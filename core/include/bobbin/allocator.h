@@ -19,7 +19,7 @@ struct AllocatorStats {
 class Allocator {
  public:
   virtual ~Allocator() = default;
-  /// At least `bytes` bytes, aligned to 64. Throws OutOfMemory. 0 bytes give nullptr.
+  /// At least `bytes` bytes, aligned to 64 (on a GPU to 256). Throws OutOfMemory. 0 bytes give nullptr.
   virtual void* allocate(std::size_t bytes) = 0;
   /// Takes back what allocate(bytes) gave.
   virtual void deallocate(void*, std::size_t bytes) noexcept = 0;
@@ -29,12 +29,18 @@ class Allocator {
   virtual void release_cached() = 0;
 };
 
-/// The allocator of a device; lives as long as the process.
+/// The allocator of a device; lives as long as the process. A GPU's is ordered by stream: what is freed is
+/// handed out again to work enqueued later on the same stream.
 Allocator& allocator(Device = {});
 
 /// While on, every block handed out is filled with 0xFF bytes (NaN as a float), so that an element a kernel
 /// forgets to write shows. For tests.
 void poison_allocations(bool on);
+/// While on, every block handed out lies between bands of known bytes, which are looked at when it is freed.
+/// For tests: looking at a GPU's waits for it.
+void guard_allocations(bool on);
+/// Blocks whose bands were written to, so far.
+std::int64_t damaged_guards();
 
 /// The memory of one tensor and its views, with a count of in-place edits.
 struct Storage {
@@ -47,6 +53,9 @@ struct Storage {
   std::size_t bytes;
   Device device;
   std::uint64_t version = 0;  ///< grows with every in-place edit; a saved tensor that sees it change throws
+
+ private:
+  bool guarded_ = false;
 };
 
 }  // namespace bobbin

@@ -55,8 +55,10 @@ inline constexpr Saves Saves::inputs{~(std::uint64_t{1} << 63)};
 /// What a derivative is computed from.
 class Vjp {
  public:
-  Vjp(Node& node, const Tensor& grad) : grad(grad), node_(node) {}
+  Vjp(Node& node, const Tensor& grad, bool is_one = false) : grad(grad), node_(node), is_one_(is_one) {}
   const Tensor& grad;  ///< the cotangent of the output, of its shape and dtype
+  /// Whether `grad` is known to be the 1 that a walk without a given cotangent starts from. False says nothing.
+  bool grad_is_one() const { return is_one_; }
 
   /// A saved tensor. Throws GradError when it was edited since; std::logic_error when `saves` leaves it out.
   const Tensor& input(int i) const;
@@ -71,6 +73,7 @@ class Vjp {
 
  private:
   Node& node_;
+  bool is_one_;
 };
 
 /// One call of an operation, for the tests and the checkers. Random inputs come from the default generator,

@@ -1,0 +1,81 @@
+// Freed blocks of memory, kept by size for the next request.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace bobbin {
+
+/// Sizes are rounded up to one of eight steps a power of two, so that a cached block fits many requests and
+/// at most an eighth is wasted.
+struct SizeClass {
+  std::size_t index, bytes;
+  SizeClass(std::size_t wanted, std::size_t smallest_step) {
+    const std::size_t power = std::bit_floor(std::max<std::size_t>(wanted - 1, 256));
+    const std::size_t step = std::max<std::size_t>(power / 8, smallest_step),
+                      steps = (wanted + step - 1) / step;
+    bytes = steps * step;
+    index = static_cast<std::size_t>(std::countr_zero(power)) * 8 + steps;
+  }
+  static constexpr std::size_t count = 64 * 8 + 17;
+};
+
+class BlockCache {
+ public:
+  /// A block of the class, or null.
+  void* take(const SizeClass& block) {
+    auto& list = lists_[block.index];
+    if (list.empty()) return nullptr;
+    void* p = list.back();
+    list.pop_back();
+    bytes_ -= block.bytes;
+    return p;
+  }
+  /// False where there is no memory to remember the block.
+  bool put(const SizeClass& block, void* p) noexcept {
+    try {
+      lists_[block.index].push_back(p);
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    bytes_ += block.bytes;
+    return true;
+  }
+  /// Calls f(block) for each block and forgets them all.
+  template<class F>
+  void drain(F&& f) {
+    for (auto& list : lists_) {
+      for (void* p : list) f(p);
+      list.clear();
+    }
+    bytes_ = 0;
+  }
+  /// Takes over the blocks of another cache.
+  void absorb(BlockCache& other) {
+    for (std::size_t i = 0; i < lists_.size(); ++i) {
+      lists_[i].insert(lists_[i].end(), other.lists_[i].begin(), other.lists_[i].end());
+      other.lists_[i].clear();
+    }
+    bytes_ += std::exchange(other.bytes_, 0);
+  }
+  std::size_t bytes() const { return bytes_; }
+
+  /// BOBBIN_CACHE=0 lets memory checkers see every block.
+  static bool wanted() {
+    const char* v = std::getenv("BOBBIN_CACHE");
+    return !v || std::string_view(v) != "0";
+  }
+
+ private:
+  std::array<std::vector<void*>, SizeClass::count> lists_;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace bobbin

@@ -1,0 +1,78 @@
+// A step as a CUDA graph: what is recorded into it, and how it is replayed. The public face is
+// bobbin/capture.h.
+#pragma once
+#include <bobbin/random.h>
+#include <cuda_runtime.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "hosted.h"
+
+namespace bobbin::cuda {
+
+/// The bytes that replays put into device memory, as a kernel's argument.
+struct Parameters {
+  static constexpr std::size_t capacity = 3072;
+  alignas(16) char bytes[capacity];
+};
+/// Enqueues the kernel that stores its argument at `to`. capture.cu
+void store_parameters(Device, void* to);
+/// That kernel, for the node's new arguments.
+const void* store_kernel();
+dim3 store_block();
+
+struct Pool;  // allocator.cpp
+/// Memory that this thread takes from now on for d belongs to one graph.
+Pool* begin_pool(Device d);
+void end_pool();
+/// Hands a graph's memory over to d's main stream.
+void release_pool(Device d, Pool*);
+
+/// Which GPU this thread enqueued work for last, since it was last forgotten.
+std::optional<Device>& last_used();
+
+class StepGraph {
+ public:
+  /// Runs `step` while what it enqueues on d is recorded. When it throws, nothing is left of the recording.
+  StepGraph(Device d, const std::function<void()>& step);
+  ~StepGraph();
+  StepGraph(const StepGraph&) = delete;
+  StepGraph& operator=(const StepGraph&) = delete;
+  void replay();
+
+  /// The recording of this thread, or null.
+  static StepGraph* current();
+  Device device() const { return device_; }
+
+ private:
+  friend const void* detail::replayed(std::size_t, std::function<void(void*)>);
+  friend void on_replay(std::function<void()>);
+  friend Hosted<Philox> replayable(const Philox&);
+  void record(const std::function<void()>& step);
+  void instantiate();
+  void clear() noexcept;
+
+  struct Value {
+    std::size_t offset;
+    std::function<void(void*)> write;
+  };
+  Device device_;
+  Pool* pool_ = nullptr;
+  cudaStream_t stream_ = nullptr;
+  cudaGraph_t graph_ = nullptr;
+  cudaGraphExec_t exec_ = nullptr;
+  cudaGraphNode_t store_ = nullptr;
+  Tensor memory_;          // of the parameters, on the device
+  Generator start_, end_;  // this thread's generator when the recording began and ended
+  Generator now_;          // what a replay starts from
+  bool first_ = true;      // the first replay stands for the recorded call
+  std::vector<std::function<void()>> moves_;
+  std::vector<Value> values_;
+  std::size_t used_ = 0;
+  Parameters parameters_{};
+};
+
+}  // namespace bobbin::cuda

@@ -1,0 +1,225 @@
+#include "runtime.h"
+
+#include <array>
+#include <atomic>
+#include <mutex>
+#include <unordered_map>
+
+#include "capture.h"
+#include "fault.h"
+
+namespace bobbin {
+namespace cuda {
+namespace {
+
+constexpr int max_devices = 64;
+
+// What is kept for a device that was used; never destroyed, as static tensors may outlive everything.
+struct State {
+  Properties properties;
+  cudaStream_t main = nullptr;
+  Fault* fault = nullptr;  // pinned, mapped into the device's address space
+};
+
+std::atomic<std::int64_t> waits = 0;
+std::atomic<std::uint64_t> launches = 0;
+thread_local std::array<cudaStream_t, max_devices> chosen{};  // null: the device's main stream
+thread_local int active = -1;                                 // this thread's CUDA device, where known
+
+// These leave the context unusable: every later call fails as well.
+bool is_sticky(cudaError_t e) {
+  switch (e) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorUnknown:
+      return true;
+    default:
+      return false;
+  }
+}
+
+struct Availability {
+  int count = 0;
+  std::string why;
+};
+
+std::string version(int v) { return std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10); }
+
+Availability look() {
+  Availability a;
+  const cudaError_t e = cudaGetDeviceCount(&a.count);
+  if (e == cudaSuccess && a.count > 0) return a;
+  cudaGetLastError();
+  a.count = 0;
+  int driver = 0;
+  cudaDriverGetVersion(&driver);
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (driver == 0)
+    a.why = "no NVIDIA driver was found";
+  else if (e == cudaErrorInsufficientDriver)
+    a.why = "the NVIDIA driver supports CUDA " + version(driver) + ", and bobbin was built with CUDA " +
+            version(CUDART_VERSION) + "; update the driver";
+  else if (visible)
+    a.why = std::string("no NVIDIA GPU is visible (CUDA_VISIBLE_DEVICES is '") + visible + "')";
+  else
+    a.why = std::string("no NVIDIA GPU can be used: ") + cudaGetErrorString(e);
+  return a;
+}
+
+const Availability& availability() {
+  static const Availability a = look();
+  return a;
+}
+
+State& state(Device d) {
+  static std::array<State, max_devices> states;
+  static std::array<std::once_flag, max_devices> made;
+  const auto i = static_cast<std::size_t>(d.index);
+  std::call_once(made[i], [&] {
+    require(d);
+    const Use use(d);
+    State& s = states[i];
+    cudaDeviceProp p{};
+    check(cudaGetDeviceProperties(&p, d.index), "cuda");
+    s.properties = {p.name,
+                    p.major,
+                    p.minor,
+                    p.multiProcessorCount,
+                    static_cast<std::int64_t>(p.sharedMemPerBlockOptin),
+                    static_cast<std::int64_t>(p.sharedMemPerMultiprocessor),
+                    p.l2CacheSize,
+                    static_cast<std::int64_t>(p.totalGlobalMem)};
+    void* fault = nullptr;
+    check(cudaHostAlloc(&fault, sizeof(Fault), cudaHostAllocMapped | cudaHostAllocPortable), "cuda");
+    s.fault = new (fault) Fault;
+    check(cudaStreamCreateWithFlags(&s.main, cudaStreamNonBlocking), "cuda");
+  });
+  return states[i];
+}
+
+// Throws what a kernel reported, and forgets it.
+void surface(State& s) {
+  volatile Fault* seen = s.fault;
+  if (!seen->set) return;
+  const Fault f = *s.fault;
+  seen->set = 0;
+  fail<IndexError>(f.op, ": ", f.noun, " ", f.value, " at flat position ", f.position, " is outside [0,",
+                   f.size, ")");
+}
+
+// More than 48 KiB of dynamic shared memory must be asked for, once a kernel and device.
+void opt_in(std::string_view op, const void* kernel, int device, std::size_t shared) {
+  static std::mutex mutex;
+  static std::array<std::unordered_map<const void*, std::size_t>, max_devices> granted;
+  std::lock_guard lock(mutex);
+  std::size_t& now = granted[static_cast<std::size_t>(device)][kernel];
+  if (now >= shared) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
+        op);
+  now = shared;
+}
+
+}  // namespace
+
+void check(cudaError_t e, std::string_view what) {
+  if (e == cudaSuccess) return;
+  cudaGetLastError();  // or the next check would see it again
+  if (e == cudaErrorMemoryAllocation) fail<OutOfMemory>(what, ": ", cudaGetErrorString(e));
+  if (is_sticky(e))
+    fail<DeviceLost>(what, ": ", cudaGetErrorString(e), "; this process can no longer use the GPU");
+  if (e == cudaErrorNoKernelImageForDevice)
+    fail<CudaError>(what, ": bobbin was built for other GPUs than this one; set CMAKE_CUDA_ARCHITECTURES");
+  fail<CudaError>(what, ": ", cudaGetErrorString(e));
+}
+
+const Properties& properties(Device d) { return state(d).properties; }
+
+Use::Use(Device d) : before_(active) {
+  if (active == d.index) return;
+  check(cudaSetDevice(d.index), "cuda");
+  active = d.index;
+}
+Use::~Use() {
+  if (before_ < 0 || before_ == active) return;
+  cudaSetDevice(before_);
+  active = before_;
+}
+
+cudaStream_t stream(Device d) {
+  if (const StepGraph* g = StepGraph::current(); g && g->device() != d)
+    fail<DeviceError>("capture: the step was captured on ", g->device(), ", and now works on ", d);
+  last_used() = d;
+  const cudaStream_t s = chosen[static_cast<std::size_t>(d.index)];
+  return s ? s : state(d).main;
+}
+
+cudaStream_t exchange_stream(Device d, cudaStream_t s) {
+  return std::exchange(chosen[static_cast<std::size_t>(d.index)], s);
+}
+
+void wait(Device d, std::string_view what) {
+  if (capturing())
+    fail<Error>(what,
+                ": the host cannot wait for the GPU inside a captured step; read results after the step");
+  State& s = state(d);
+  const Use use(d);
+  ++waits;
+  check(cudaStreamSynchronize(stream(d)), what);
+  surface(s);
+}
+
+void detail::launch(std::string_view op, const Launch& l, const void* kernel, void** args) {
+  if (l.grid.x == 0 || l.grid.y == 0 || l.grid.z == 0) return;
+  State& s = state(l.device);
+  surface(s);
+  const Use use(l.device);
+  if (l.shared > 48 * 1024) opt_in(op, kernel, l.device.index, l.shared);
+  cudaLaunchAttribute attributes[2];
+  cudaLaunchConfig_t config{l.grid, l.block, l.shared, stream(l.device), attributes, 0};
+  if (l.cluster > 1) {
+    auto& a = attributes[config.numAttrs++];
+    a.id = cudaLaunchAttributeClusterDimension;
+    a.val.clusterDim = {static_cast<unsigned>(l.cluster), 1, 1};
+  }
+  if (l.cooperative) {
+    auto& a = attributes[config.numAttrs++];
+    a.id = cudaLaunchAttributeCooperative;
+    a.val.cooperative = 1;
+  }
+  check(cudaLaunchKernelExC(&config, kernel, args), op);
+}
+
+FaultReporter fault_reporter(Device d, const char* op, const char* noun, std::int64_t size) {
+  return {state(d).fault, ++launches, op, noun, size};
+}
+
+}  // namespace cuda
+
+bool cuda_available(std::string* why) {
+  const auto& a = cuda::availability();
+  if (why && a.count == 0) *why = a.why;
+  return a.count > 0;
+}
+
+int device_count() { return std::min(cuda::availability().count, cuda::max_devices); }
+
+void synchronize(Device d) {
+  if (d.is_cpu()) return;
+  require(d);
+  cuda::wait(d, "synchronize");
+}
+
+std::int64_t synchronizations() { return cuda::waits; }
+
+}  // namespace bobbin

@@ -1,0 +1,41 @@
+// A training step as one CUDA graph.
+#pragma once
+#include <bobbin/device.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+
+namespace bobbin {
+
+/// What `capture` returns. Each call is one step, with the same results to the bit as calling the function:
+/// the first call runs it; where it used a GPU, the second runs it once more while all it enqueues is
+/// recorded into a graph, and this and every later call launches the graph, which costs the host a few
+/// microseconds.
+///
+/// On replays only the GPU's work happens, so the function must enqueue the same work each time: draws of the
+/// default generator and an optimizer's `lr` and step count are followed; other C++ state is as it was in the
+/// second call. What it needs from outside must lie in tensors that are edited in place (`copy_`) and live as
+/// long as the step; tensors that it leaves behind keep their address. A call that needs the host to wait
+/// (`item()`, copies to or from the host) throws in the second call; nothing is captured then. On the CPU
+/// every call runs the function.
+class Captured {
+ public:
+  explicit Captured(std::function<void()> step);
+  Captured(Captured&&) noexcept;
+  Captured& operator=(Captured&&) noexcept;
+  ~Captured();
+  void operator()();
+  /// Whether the next call will replay a graph.
+  bool replays() const;
+
+ private:
+  struct Graph;
+  std::function<void()> step_;
+  std::optional<Device> device_;  // the GPU that the first call used
+  std::unique_ptr<Graph> graph_;
+};
+
+inline Captured capture(std::function<void()> step) { return Captured(std::move(step)); }
+
+}  // namespace bobbin
