@@ -1,16 +1,13 @@
 #include <bobbin/safetensors.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "blocks.h"
+#include "new_file.h"
 
 namespace bobbin {
 namespace {
@@ -32,55 +29,6 @@ std::string_view format_name(DType d) {
     if (dtype == d) return name;
   throw std::logic_error("dtype without a name");
 }
-
-// Owns a file descriptor and, until `keep`, the file itself.
-class NewFile {
- public:
-  NewFile(const std::filesystem::path& target) : target_(target), name_(target.string() + ".XXXXXX") {
-    fd_ = ::mkstemp(name_.data());
-    if (fd_ < 0) failed("cannot create a file beside it");
-    const mode_t mask = ::umask(0);
-    ::umask(mask);
-    ::fchmod(fd_, 0666 & ~mask);
-  }
-  ~NewFile() {
-    if (fd_ >= 0) ::close(fd_);
-    if (!kept_) ::unlink(name_.c_str());
-  }
-  NewFile(const NewFile&) = delete;
-  NewFile& operator=(const NewFile&) = delete;
-
-  void write(const void* data, std::size_t bytes) {
-    for (const char* p = static_cast<const char*>(data); bytes > 0;) {
-      const ssize_t n = ::write(fd_, p, bytes);
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) failed("cannot be written");
-      p += n;
-      bytes -= static_cast<std::size_t>(n);
-    }
-  }
-  void keep() {
-    if (::fsync(fd_) != 0) failed("cannot be flushed to disk");
-    if (::close(std::exchange(fd_, -1)) != 0) failed("cannot be closed");
-    if (::rename(name_.c_str(), target_.c_str()) != 0) failed("cannot be put in place");
-    kept_ = true;
-    // The rename is on disk once the directory is.
-    const auto directory = target_.has_parent_path() ? target_.parent_path() : std::filesystem::path(".");
-    if (const int d = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY); d >= 0) {
-      ::fsync(d);
-      ::close(d);
-    }
-  }
-
- private:
-  [[noreturn]] void failed(std::string_view what) const {
-    fail<IoError>("save_safetensors: ", target_.string(), " ", what, ": ", std::strerror(errno));
-  }
-  std::filesystem::path target_;
-  std::string name_;
-  int fd_ = -1;
-  bool kept_ = false;
-};
 
 // An array of whole numbers of at least 0. `get` alone would take a number for an array, and 1.5 for 1.
 std::vector<std::uint64_t> read_numbers(const json& entry, const char* key) {
@@ -120,7 +68,7 @@ void save_safetensors(const std::filesystem::path& path, const TensorFile& file)
                      ": a name or the metadata is not UTF-8: ", e.what());
   }
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the elements start aligned
-  NewFile out(path);
+  NewFile out("save_safetensors", path);
   const std::uint64_t length =
       text.size();  // the format is little-endian, as are the machines Bobbin runs on
   out.write(&length, sizeof length);
