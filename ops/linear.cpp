@@ -1,6 +1,4 @@
-#include "../core/blocks.h"
 #include "activation.h"
-#include "check.h"
 #include "gemm.h"
 #include "matmul.h"
 #include "samples.h"
@@ -46,13 +44,6 @@ void run(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor
           [&](const Tile<T>& t) { finish(t, b, activation); });
 }
 
-Tensor as(DType d, const Tensor& x) {
-  if (!x || x.dtype() == d) return x;
-  Tensor y = empty(x.shape(), d);
-  copy_elements(x, y);
-  return y;
-}
-
 }  // namespace
 
 // tanh, sigmoid and relu find their slope in the output; gelu and silu need what went in, computed again.
@@ -81,11 +72,12 @@ TensorSpec Linear::infer(Inputs x) const {
 
 void Linear::cpu(Inputs x, Tensor& y) const {
   const DType compute = compute_type(y.dtype());
-  const Tensor in = as(compute, x[0]), weight = as(compute, x[1]), bias = as(compute, x[2]);
-  Tensor wide = compute == y.dtype() ? y : empty(y.shape(), compute);
-  compute == DType::f64 ? run<double>(in, weight, bias, wide, activation)
-                        : run<float>(in, weight, bias, wide, activation);
-  if (compute != y.dtype()) copy_elements(wide, y);
+  const Tensor in = row_major(x[0], compute), weight = row_major(x[1], compute),
+               bias = row_major(x[2], compute);
+  in_compute_type(y, [&](const Tensor& out) {
+    compute == DType::f64 ? run<double>(in, weight, bias, out, activation)
+                          : run<float>(in, weight, bias, out, activation);
+  });
 }
 
 Tensor Linear::before_activation(const Vjp& v) const {
@@ -113,8 +105,15 @@ Grads Linear::vjp(const Vjp& v) const {
   Grads out(3);
   if (v.needs(0)) out[0] = matmul(g, v.input(1));
   if (v.needs(1)) {
-    const Tensor& x = v.input(0);
-    out[1] = matmul(transpose(rows), reshape(x, {rows.size(0), x.size(-1)}));
+    const Tensor x = reshape(v.input(0), {rows.size(0), v.input(0).size(-1)});
+#if BOBBIN_HAS_CUDA
+    // Where nothing is recorded, both gradients in one product.
+    if (v.needs(2) && g.device().is_cuda() && !grad_enabled() && g.numel() > 0 && x.numel() > 0) {
+      const Tensor weight = empty(v.spec(1)), bias = empty(v.spec(2));
+      if (cuda_gradients(row_major(rows), row_major(x), weight, bias)) return {out[0], weight, bias};
+    }
+#endif
+    out[1] = matmul(transpose(rows), x);
   }
   if (v.needs(2)) out[2] = sum(rows, {0});
   return out;

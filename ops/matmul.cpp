@@ -2,51 +2,21 @@
 
 #include <bobbin/parallel.h>
 
-#include "../core/blocks.h"
-#include "check.h"
+#include <algorithm>
+#include <atomic>
+
 #include "gemm.h"
 #include "samples.h"
 
 namespace bobbin {
 namespace {
 
-// x as matrices that gemm can read: the compute type, and one of the last two strides 1.
-Tensor readable(const Tensor& x) {
-  const DType compute = compute_type(x.dtype());
-  const std::int64_t rows = x.size(-2), cols = x.size(-1), down = x.strides()[x.rank() - 2],
-                     along = x.strides().back();
-  const bool row_major = along == 1 && down >= cols, col_major = down == 1 && along >= rows;
-  if (compute == x.dtype() && (row_major || col_major)) return x;
-  Tensor copy = empty(x.shape(), compute);
-  copy_elements(x, copy);
-  return copy;
-}
+std::atomic<bool> tf32 = false;
 
 template<class T>
 Matrix<T> matrix_at(const Tensor& x, std::int64_t offset) {
-  const std::int64_t rows = x.size(-2), cols = x.size(-1), down = x.strides()[x.rank() - 2],
-                     along = x.strides().back();
-  const T* data = static_cast<const T*>(x.raw()) + offset;
-  if (along == 1 && down >= cols) return {data, rows, cols, down, false};
-  return {data, rows, cols, along, true};
-}
-
-// Where matrix number i of the broadcast batch begins in x.
-std::int64_t batch_offset(const Tensor& x, const Shape& batch, std::int64_t i) {
-  std::int64_t offset = 0;
-  const int lead = batch.size() - (x.rank() - 2);
-  for (int d = batch.size() - 1; d >= 0; --d) {
-    const std::int64_t index = i % batch[d];
-    i /= batch[d];
-    if (d >= lead && x.shape()[d - lead] != 1) offset += index * x.strides()[d - lead];
-  }
-  return offset;
-}
-
-Shape batch_of(const Tensor& x) {
-  Shape batch;
-  for (int i = 0; i + 2 < x.rank(); ++i) batch.push_back(x.shape()[i]);
-  return batch;
+  const MatrixLayout l = *layout_of(x);
+  return {static_cast<const T*>(x.raw()) + offset, x.size(-2), x.size(-1), l.stride, l.transposed};
 }
 
 template<class T>
@@ -60,16 +30,45 @@ void multiply(const Tensor& a, const Tensor& b, const Tensor& y) {
   });
 }
 
-// Runs f on y, or on a wider stand-in that is then rounded into it.
-template<class F>
-void in_compute_type(Tensor& y, F&& f) {
-  const DType compute = compute_type(y.dtype());
-  Tensor wide = compute == y.dtype() ? y : empty(y.shape(), compute);
-  f(wide);
-  if (compute != y.dtype()) copy_elements(wide, y);
+}  // namespace
+
+void allow_tf32(bool on) { tf32 = on; }
+bool tf32_allowed() { return tf32; }
+
+// The stride of an axis of size 1 says nothing.
+std::optional<MatrixLayout> layout_of(const Tensor& x) {
+  const std::int64_t rows = x.size(-2), cols = x.size(-1), down = x.strides()[x.rank() - 2],
+                     along = x.strides().back();
+  if (rows == 0 || cols == 0) return MatrixLayout{std::max<std::int64_t>(cols, 1), false};
+  if (cols > 1 && along == 1 && (rows == 1 || down >= cols))
+    return MatrixLayout{rows == 1 ? cols : down, false};
+  if ((rows == 1 || down == 1) && (cols == 1 || along >= rows))
+    return MatrixLayout{cols == 1 ? rows : along, true};
+  if (cols == 1 && down >= 1) return MatrixLayout{down, false};
+  return {};
 }
 
-}  // namespace
+Tensor readable(const Tensor& x, DType d) { return x.dtype() == d && layout_of(x) ? x : row_major(x, d); }
+
+Shape batch_of(const Tensor& x) {
+  Shape batch;
+  for (int i = 0; i + 2 < x.rank(); ++i) batch.push_back(x.shape()[i]);
+  return batch;
+}
+
+std::int64_t batch_stride(const Tensor& x, const Shape& batch, int d) {
+  const int own = d - (batch.size() - (x.rank() - 2));
+  return own < 0 || x.shape()[own] == 1 ? 0 : x.strides()[own];
+}
+
+std::int64_t batch_offset(const Tensor& x, const Shape& batch, std::int64_t i) {
+  std::int64_t offset = 0;
+  for (int d = batch.size() - 1; d >= 0; --d) {
+    offset += i % batch[d] * batch_stride(x, batch, d);
+    i /= batch[d];
+  }
+  return offset;
+}
 
 TensorSpec Matmul::infer(Inputs x) const {
   const Tensor &a = x[0], &b = x[1];
@@ -86,7 +85,8 @@ TensorSpec Matmul::infer(Inputs x) const {
 }
 
 void Matmul::cpu(Inputs x, Tensor& y) const {
-  const Tensor a = readable(x[0]), b = readable(x[1]);
+  const DType compute = compute_type(y.dtype());
+  const Tensor a = readable(x[0], compute), b = readable(x[1], compute);
   in_compute_type(y, [&](const Tensor& out) {
     out.dtype() == DType::f64 ? multiply<double>(a, b, out) : multiply<float>(a, b, out);
   });

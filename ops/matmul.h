@@ -2,7 +2,39 @@
 #pragma once
 #include <bobbin/ops.h>
 
+#include <optional>
+
+#include "../core/blocks.h"
+#include "check.h"
+
 namespace bobbin {
+
+/// How a matrix lies in memory: element (i, j) at i * stride + j, or at j * stride + i when transposed.
+struct MatrixLayout {
+  std::int64_t stride;
+  bool transposed;
+};
+/// Of the last two axes of x; nothing where neither runs through neighbouring elements.
+std::optional<MatrixLayout> layout_of(const Tensor& x);
+/// x as matrices of dtype d that products can read: itself where layout_of knows it, else a copy.
+Tensor readable(const Tensor& x, DType d);
+
+/// The axes before the last two.
+Shape batch_of(const Tensor& x);
+/// By how many elements of x one step along axis d of the broadcast batch moves.
+std::int64_t batch_stride(const Tensor& x, const Shape& batch, int d);
+/// Where matrix number i of the broadcast batch begins, in elements from x's first.
+std::int64_t batch_offset(const Tensor& x, const Shape& batch, std::int64_t i);
+
+/// Runs f on y, or on a stand-in of its compute type, which is then rounded into y.
+template<class F>
+void in_compute_type(const Tensor& y, F&& f) {
+  const DType compute = compute_type(y.dtype());
+  if (compute == y.dtype()) return f(y);
+  const Tensor wide = empty(y.shape(), compute, y.device());
+  f(wide);
+  copy_elements(wide, y);
+}
 
 /// Operands of at least two dimensions; the axes before those broadcast.
 struct Matmul {
@@ -31,6 +63,9 @@ struct Linear {
 
  private:
   Tensor before_activation(const Vjp&) const;
+  /// weight = g^T x and bias = the sum of g's rows in one product, for row-major g [n, out] and x [n, in],
+  /// n > 0, on a GPU. False, and nothing is done, where cuBLAS has no kernel for that. linear.cu
+  static bool cuda_gradients(const Tensor& g, const Tensor& x, const Tensor& weight, const Tensor& bias);
 };
 
 }  // namespace bobbin

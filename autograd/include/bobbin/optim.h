@@ -1,8 +1,11 @@
 // Optimizers. A step reads each parameter's .grad() and edits the parameter in place, outside the tape.
-// Parameters are f32 or f64; one without a gradient is left alone. A step that throws has changed nothing.
+// Parameters are f32 or f64, on any device; one without a gradient is left alone. A step that throws has
+// changed nothing. On a GPU a step only enqueues, and one that is captured (capture.h) follows `lr` and its
+// own count of steps; the optimizer must then live, at its place, as long as the captured step.
 #pragma once
 #include <bobbin/tensor.h>
 
+#include <span>
 #include <vector>
 
 namespace bobbin::optim {
@@ -19,9 +22,15 @@ class Optimizer {
 
   double lr;  ///< may be changed between steps
 
+  /// A parameter that a step edits, its place among all, and its gradient; both row-major.
+  struct Part {
+    std::size_t index;
+    Tensor parameter, grad;
+  };
+
  protected:
-  /// One parameter's new elements, written in place.
-  virtual void update(std::size_t i, Tensor& parameter, const Tensor& grad) = 0;
+  /// The parameters' new elements, written in place.
+  virtual void update(std::span<const Part>) = 0;
   virtual void begin_step() {}
 
  private:
@@ -39,7 +48,7 @@ class Sgd final : public Optimizer {
   Sgd(std::vector<Tensor> parameters, const SgdOptions& = {});
 
  private:
-  void update(std::size_t i, Tensor& p, const Tensor& g) override;
+  void update(std::span<const Part>) override;
   SgdOptions options_;
   std::vector<Tensor> momentum_;
 };
@@ -55,8 +64,8 @@ class Adam final : public Optimizer {
   Adam(std::vector<Tensor> parameters, const AdamOptions& = {});
 
  private:
-  void begin_step() override { ++steps_; }
-  void update(std::size_t i, Tensor& p, const Tensor& g) override;
+  void begin_step() override;
+  void update(std::span<const Part>) override;
   AdamOptions options_;
   std::int64_t steps_ = 0;
   std::vector<Tensor> mean_, square_;

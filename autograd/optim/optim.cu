@@ -1,0 +1,90 @@
+// A step of an optimizer on a GPU: many parameters a launch, a block for each stretch of one.
+#include "../../core/cuda/pack.cuh"
+#include "../../core/cuda/runtime.h"
+#include "rules.h"
+
+namespace bobbin::optim {
+namespace {
+
+constexpr int threads = 256;
+
+// A pack a thread.
+template<class T>
+constexpr int stretch = threads* cuda::Pack<T>::size;
+
+// What a launch works on. Kernels take arguments of 4 KB, which hold a rule besides.
+template<class T>
+struct Parts {
+  static constexpr int capacity = (4096 - 128) / (sizeof(Elements<T>) + sizeof(unsigned));
+  Elements<T> part[capacity];
+  unsigned first[capacity];  // each one's first block
+  int count;
+};
+
+// Elements [i, i + n).
+template<int n, class Rule, class T>
+__device__ void update(const Rule& rule, const Elements<T>& e, std::int64_t i) {
+  using Pack = cuda::Pack<T, n>;
+  Pack p = *reinterpret_cast<const Pack*>(e.p + i), s[2] = {};
+  const Pack g = *reinterpret_cast<const Pack*>(e.g + i);
+#pragma unroll
+  for (int k = 0; k < Rule::states; ++k) s[k] = *reinterpret_cast<const Pack*>(e.s[k] + i);
+#pragma unroll
+  for (int j = 0; j < n; ++j) {
+    T state[] = {s[0].v[j], s[1].v[j]};
+    rule(p.v[j], g.v[j], state);
+    s[0].v[j] = state[0];
+    s[1].v[j] = state[1];
+  }
+  *reinterpret_cast<Pack*>(e.p + i) = p;
+#pragma unroll
+  for (int k = 0; k < Rule::states; ++k) *reinterpret_cast<Pack*>(e.s[k] + i) = s[k];
+}
+
+template<class Rule, class T = typename Rule::type>
+__global__ void __launch_bounds__(threads)
+    step(const __grid_constant__ Parts<T> parts, const cuda::Hosted<Rule> hosted) {
+  const Rule rule = hosted.get();
+  int k = 0;  // the last part that begins at or before this block
+  for (int half = 64; half > 0; half /= 2)
+    if (k + half < parts.count && parts.first[k + half] <= blockIdx.x) k += half;
+  const Elements<T> e = parts.part[k];
+  const std::int64_t begin = std::int64_t{blockIdx.x - parts.first[k]} * stretch<T>, n = e.n - begin;
+
+  auto bits = reinterpret_cast<std::uintptr_t>(e.p) | reinterpret_cast<std::uintptr_t>(e.g);
+  for (int j = 0; j < Rule::states; ++j) bits |= reinterpret_cast<std::uintptr_t>(e.s[j]);
+  if (n >= stretch<T> && bits % 16 == 0)
+    update<cuda::Pack<T>::size>(rule, e, begin + threadIdx.x * cuda::Pack<T>::size);
+  else
+    for (int i = threadIdx.x; i < n && i < stretch<T>; i += threads) update<1>(rule, e, begin + i);
+}
+
+}  // namespace
+
+template<class Rule>
+void update_on_gpu(Device device, std::span<const Elements<typename Rule::type>> all,
+                   cuda::Hosted<Rule> rule) {
+  using T = typename Rule::type;
+  static_assert(sizeof(Parts<T>) + sizeof rule <= 4096 && Parts<T>::capacity <= 128);
+  while (!all.empty()) {
+    Parts<T> parts;
+    parts.count = static_cast<int>(all.size() < Parts<T>::capacity ? all.size() : Parts<T>::capacity);
+    unsigned blocks = 0;
+    for (int k = 0; k < parts.count; ++k) {
+      parts.part[k] = all[k];
+      parts.first[k] = blocks;
+      blocks += cuda::blocks_for(all[k].n, stretch<T>);
+    }
+    cuda::launch("optimizer", {.device = device, .grid = blocks, .block = threads}, step<Rule>, parts, rule);
+    all = all.subspan(parts.count);
+  }
+}
+
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<SgdRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<SgdRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<MomentumRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<MomentumRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<AdamRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<AdamRule<double>>);
+
+}  // namespace bobbin::optim

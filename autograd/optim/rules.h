@@ -1,0 +1,65 @@
+// The optimizers' update rules, one element at a time, shared by g++ and nvcc: a parameter p, its gradient g
+// and `states` numbers s that the optimizer keeps for it.
+#pragma once
+#include <bobbin/device.h>
+#include <bobbin/dtype.h>
+
+#include <cmath>
+#include <cstdint>
+#include <span>
+
+#include "../../core/cuda/hosted.h"
+
+namespace bobbin::optim {
+
+template<class T>
+struct SgdRule {
+  using type = T;
+  static constexpr int states = 0;
+  T rate, decay;
+  BOBBIN_HD void operator()(T& p, T g, T*) const { p -= rate * (g + decay * p); }
+};
+
+template<class T>
+struct MomentumRule {
+  using type = T;
+  static constexpr int states = 1;
+  T rate, decay, mu;
+  bool nesterov;
+  BOBBIN_HD void operator()(T& p, T g, T* s) const {
+    const T d = g + decay * p;
+    s[0] = mu * s[0] + d;
+    p -= rate * (nesterov ? d + mu * s[0] : s[0]);
+  }
+};
+
+template<class T>
+struct AdamRule {
+  using type = T;
+  static constexpr int states = 2;
+  T b1, b2, eps;
+  T keep;    // what weight decay leaves of a parameter
+  T rate;    // with the mean's bias corrected
+  T unbias;  // corrects that of the root of the squares' mean
+  BOBBIN_HD void operator()(T& p, T g, T* s) const {
+    using std::sqrt;
+    s[0] = b1 * s[0] + (1 - b1) * g;
+    s[1] = b2 * s[1] + (1 - b2) * g * g;
+    p = keep * p - rate * s[0] / (sqrt(s[1]) * unbias + eps);
+  }
+};
+
+/// The n elements of one parameter.
+template<class T>
+struct Elements {
+  T* p;
+  const T* g;
+  T* s[2];
+  std::int64_t n;
+};
+
+/// Applies a rule to all of them in as few launches as hold their addresses. optim.cu
+template<class Rule>
+void update_on_gpu(Device, std::span<const Elements<typename Rule::type>>, cuda::Hosted<Rule>);
+
+}  // namespace bobbin::optim

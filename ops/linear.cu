@@ -1,0 +1,166 @@
+// The layer on a GPU: cuBLAS adds the bias as it writes the product; what it cannot do is one kernel more.
+#include "../core/cuda/blas.h"
+#include "../core/cuda/elements.h"
+#include "../core/cuda/pack.cuh"
+#include "../core/cuda/runtime.h"
+#include "functors.h"
+#include "matmul.h"
+
+namespace bobbin {
+namespace {
+
+// cuBLASLt's relu makes 0 of NaN (NVIDIA's developer forum, topic 329783), where relu keeps it. Its gelu is
+// the tanh approximation, and never used.
+constexpr bool relu_epilogue_keeps_nan = false;
+
+constexpr int threads = 256;
+
+template<class T, int n, class F>
+__device__ void map(T (&v)[n], F f) {
+#pragma unroll
+  for (int k = 0; k < n; ++k) v[k] = f(v[k]);
+}
+
+// y = activation(z + bias) for n elements in rows of `cols`; z may be y. Both begin on 16 bytes.
+template<class Z, class T>
+__global__ void __launch_bounds__(threads)
+    finish(const Z* z, const T* bias, T* y, std::int64_t n, std::int64_t cols, Activation activation) {
+  constexpr int width = 16 / sizeof(T);
+  const std::int64_t step = std::int64_t{gridDim.x} * threads * width;
+  for (std::int64_t i = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * width; i < n; i += step) {
+    const bool whole = n - i >= width;
+    cuda::Pack<Z, width> from{};
+    if (whole)
+      from = *reinterpret_cast<const cuda::Pack<Z, width>*>(z + i);
+    else
+      for (int k = 0; k < width; ++k)
+        if (i + k < n) from.v[k] = z[i + k];
+
+    cuda::Compute<T> v[width];
+#pragma unroll
+    for (int k = 0; k < width; ++k) v[k] = cuda::widen(from.v[k]);
+    if (bias) {
+      std::int64_t col = n >> 32 ? i % cols : static_cast<unsigned>(i) % static_cast<unsigned>(cols);
+#pragma unroll
+      for (int k = 0; k < width; ++k) {
+        v[k] += cuda::widen(bias[col]);
+        if (++col == cols) col = 0;
+      }
+    }
+    switch (activation) {
+      case Activation::none:
+        break;
+      case Activation::relu:
+        map(v, fn::Relu{});
+        break;
+      case Activation::gelu:
+        map(v, fn::GeluErf{});
+        break;
+      case Activation::tanh:
+        map(v, fn::Tanh{});
+        break;
+      case Activation::sigmoid:
+        map(v, fn::Sigmoid{});
+        break;
+      case Activation::silu:
+        map(v, fn::Silu{});
+        break;
+    }
+
+    cuda::Pack<T, width> to;
+#pragma unroll
+    for (int k = 0; k < width; ++k) to.v[k] = cuda::narrow<T>(v[k]);
+    if (whole)
+      *reinterpret_cast<cuda::Pack<T, width>*>(y + i) = to;
+    else
+      for (int k = 0; k < width; ++k)
+        if (i + k < n) y[i + k] = to.v[k];
+  }
+}
+
+template<class Z, class T>
+void launch_finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activation activation) {
+  const std::int64_t n = y.numel();
+  cuda::launch(
+      Linear::name,
+      {.device = y.device(), .grid = cuda::blocks_for(n, threads * (16 / sizeof(T))), .block = threads},
+      finish<Z, T>, static_cast<const Z*>(z.raw()), bias ? static_cast<const T*>(bias.raw()) : nullptr,
+      static_cast<T*>(y.raw()), n, y.size(-1), activation);
+}
+
+void finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activation activation) {
+  const bool from_f32 = z.dtype() == DType::f32;
+  switch (y.dtype()) {
+    case DType::f64:
+      return launch_finish<double, double>(z, bias, y, activation);
+    case DType::bf16:
+      return from_f32 ? launch_finish<float, BFloat16>(z, bias, y, activation)
+                      : launch_finish<BFloat16, BFloat16>(z, bias, y, activation);
+    case DType::f16:
+      return from_f32 ? launch_finish<float, Half>(z, bias, y, activation)
+                      : launch_finish<Half, Half>(z, bias, y, activation);
+    default:
+      return launch_finish<float, float>(z, bias, y, activation);
+  }
+}
+
+cuda::Epilogue epilogue(bool bias, bool relu) {
+  if (relu) return bias ? cuda::Epilogue::bias_relu : cuda::Epilogue::relu;
+  return bias ? cuda::Epilogue::bias : cuda::Epilogue::none;
+}
+
+}  // namespace
+
+void Linear::cuda(Inputs x, Tensor& y) const {
+  if (y.numel() == 0) return;
+  const Tensor &weight = x[1], &bias = x[2];
+  const std::int64_t out = weight.size(0), in = weight.size(1);
+  cuda::Product p{.rows = y.numel() / out,
+                  .cols = out,
+                  .inner = in,
+                  .a = {x[0].raw(), in},
+                  .b = {weight.raw(), in, true},
+                  .y = y.raw(),
+                  .y_stride = out,
+                  .dtype = y.dtype(),
+                  .y_dtype = y.dtype(),
+                  .tf32 = tf32_allowed()};
+  // relu and rounding to 16 bits may change places.
+  const bool relu = activation == Activation::relu, relu_too = relu && relu_epilogue_keeps_nan;
+  if (in > 0 && (relu || activation == Activation::none)) {
+    p.epilogue = epilogue(bool(bias), relu_too);
+    p.vector = bias ? bias.raw() : nullptr;
+    if (cuda::multiply(name, y.device(), p)) {
+      if (relu && !relu_too) finish(y, {}, y, activation);
+      return;
+    }
+  }
+  // The other functions take the sum before it is rounded.
+  const DType compute = compute_type(y.dtype());
+  const Tensor z = compute == y.dtype() ? y : empty(y.shape(), compute, y.device());
+  p.y = z.raw();
+  p.y_dtype = compute;
+  p.epilogue = cuda::Epilogue::none;
+  p.vector = nullptr;
+  in > 0 ? void(cuda::multiply(name, y.device(), p)) : cuda::fill_elements(z, 0);
+  finish(z, bias, y, activation);
+}
+
+bool Linear::cuda_gradients(const Tensor& g, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const std::int64_t out = g.size(1), in = x.size(1);
+  return cuda::multiply(name, g.device(),
+                        {.rows = out,
+                         .cols = in,
+                         .inner = g.size(0),
+                         .a = {g.raw(), out, true},
+                         .b = {x.raw(), in},
+                         .y = weight.raw(),
+                         .y_stride = in,
+                         .dtype = g.dtype(),
+                         .y_dtype = g.dtype(),
+                         .tf32 = tf32_allowed(),
+                         .epilogue = cuda::Epilogue::row_sums,
+                         .vector = bias.raw()});
+}
+
+}  // namespace bobbin
