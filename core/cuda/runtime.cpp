@@ -111,7 +111,8 @@ State& state(Device d) {
 // Throws what a kernel reported, and forgets it.
 void surface(State& s) {
   volatile Fault* seen = s.fault;
-  if (!seen->set) return;
+  if (!seen->set || capturing()) return;
+  check(cudaDeviceSynchronize(), "cuda");  // the kernel may not be done with reporting
   const Fault f = *s.fault;
   seen->set = 0;
   fail<IndexError>(f.op, ": ", f.noun, " ", f.value, " at flat position ", f.position, " is outside [0,",
@@ -182,8 +183,8 @@ void wait(Device d, std::string_view what) {
 void detail::launch(std::string_view op, const Launch& l, const void* kernel, void** args) {
   if (l.grid.x == 0 || l.grid.y == 0 || l.grid.z == 0) return;
   State& s = state(l.device);
-  surface(s);
   const Use use(l.device);
+  surface(s);
   if (l.shared > 48 * 1024) opt_in(op, kernel, l.device.index, l.shared);
   cudaLaunchAttribute attributes[2];
   cudaLaunchConfig_t config{l.grid, l.block, l.shared, stream(l.device), attributes, 0};
