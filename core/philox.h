@@ -12,6 +12,7 @@ struct Philox {
 
   struct Block {
     std::uint32_t v[4];
+    BOBBIN_HD std::uint64_t double_word(int i) const { return std::uint64_t{v[2 * i + 1]} << 32 | v[2 * i]; }
   };
   /// Block number `index` of the draw: four independent 32-bit words.
   BOBBIN_HD Block operator()(std::uint64_t index) const {
@@ -32,8 +33,7 @@ struct Philox {
   /// Word i of the sequence of blocks, and double word i.
   BOBBIN_HD std::uint32_t word(std::uint64_t i) const { return (*this)(i / 4).v[i % 4]; }
   BOBBIN_HD std::uint64_t word64(std::uint64_t i) const {
-    const Block b = (*this)(i / 2);
-    return std::uint64_t{b.v[i % 2 * 2 + 1]} << 32 | b.v[i % 2 * 2];
+    return (*this)(i / 2).double_word(static_cast<int>(i % 2));
   }
 };
 

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "blocks.h"
+#include "cuda/elements.h"
 #include "philox.h"
 
 namespace bobbin {
@@ -18,10 +19,9 @@ Philox next_draw() {
   return {g.seed, g.draws++};
 }
 
-// Fills a fresh tensor with f(i), computed as T.
+// Fills t with f(i), computed as T.
 template<class T, class F>
-Tensor generate(const Shape& shape, DType dtype, Device device, F&& f) {
-  Tensor t = empty(shape, dtype);
+Tensor generate(Tensor t, F&& f) {
   const BlockView view(t);
   parallel_for((t.numel() + block_size - 1) / block_size, [&](std::int64_t b) {
     T values[block_size];
@@ -29,7 +29,7 @@ Tensor generate(const Shape& shape, DType dtype, Device device, F&& f) {
     for (std::int64_t i = 0; i < n; ++i) values[i] = f(static_cast<std::uint64_t>(first + i));
     view.write(first, n, dtype_of<T>(), values);
   });
-  return device.is_cpu() ? t : empty(shape, dtype, device).copy_(t);
+  return t;
 }
 
 void require_floating(std::string_view what, DType dtype) {
@@ -81,25 +81,33 @@ Tensor uniform(const Shape& shape, double low, double high, DType dtype, Device 
   require_floating("uniform", dtype);
   const Philox philox = next_draw();
   const double top = largest(low, high, dtype);
+  const Tensor t = empty(shape, dtype, device);
+#if BOBBIN_HAS_CUDA
+  if (device.is_cuda()) return cuda::uniform(t, philox, low, high, top), t;
+#endif
+  // One rounding, by name: else compilers and machines would not agree on the last place.
   if (dtype == DType::f64)
-    return generate<double>(shape, dtype, device, [=](std::uint64_t i) {
-      return std::min(top, low + (high - low) * to_unit(philox.word64(i)));
+    return generate<double>(t, [=](std::uint64_t i) {
+      return std::min(top, std::fma(high - low, to_unit(philox.word64(i)), low));
     });
   const auto start = static_cast<float>(low), width = static_cast<float>(high - low),
              end = static_cast<float>(top);
-  return generate<float>(shape, dtype, device, [=](std::uint64_t i) {
-    return std::min(end, start + width * to_unit(philox.word(i)));
-  });
+  return generate<float>(
+      t, [=](std::uint64_t i) { return std::min(end, std::fma(width, to_unit(philox.word(i)), start)); });
 }
 
 Tensor randn(const Shape& shape, DType dtype, Device device) {
   require_floating("randn", dtype);
   const Philox philox = next_draw();
+  const Tensor t = empty(shape, dtype, device);
+#if BOBBIN_HAS_CUDA
+  if (device.is_cuda()) return cuda::normal(t, philox), t;
+#endif
   if (dtype == DType::f64)
-    return generate<double>(shape, dtype, device, [=](std::uint64_t i) {
+    return generate<double>(t, [=](std::uint64_t i) {
       return box_muller(to_unit(philox.word64(i & ~1ull)), to_unit(philox.word64(i | 1)), i & 1);
     });
-  return generate<float>(shape, dtype, device, [=](std::uint64_t i) {
+  return generate<float>(t, [=](std::uint64_t i) {
     return static_cast<float>(
         box_muller(to_unit(philox.word(i & ~1ull)), to_unit(philox.word(i | 1)), i & 1));
   });
@@ -109,8 +117,12 @@ Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dt
   if (low >= high) fail<ValueError>("randint: expected low < high; got ", low, " and ", high);
   const Philox philox = next_draw();
   const std::uint64_t range = static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low);
+  const Tensor t = empty(shape, dtype, device);
+#if BOBBIN_HAS_CUDA
+  if (device.is_cuda()) return cuda::randint(t, philox, low, range), t;
+#endif
   // The upper half of a 128-bit product maps 64 random bits to the range; the bias is below range / 2^64.
-  return generate<std::int64_t>(shape, dtype, device, [=](std::uint64_t i) {
+  return generate<std::int64_t>(t, [=](std::uint64_t i) {
     __extension__ using wide = unsigned __int128;
     const auto k = static_cast<std::uint64_t>(wide{philox.word64(i)} * range >> 64);
     return static_cast<std::int64_t>(static_cast<std::uint64_t>(low) + k);
@@ -120,21 +132,27 @@ Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dt
 Tensor bernoulli(const Shape& shape, double p, DType dtype, Device device) {
   if (!(p >= 0 && p <= 1)) fail<ValueError>("bernoulli: expected a probability; got ", p);
   const Philox philox = next_draw();
-  return generate<float>(shape, dtype, device,
-                         [=](std::uint64_t i) { return to_unit(philox.word(i)) < p ? 1.0f : 0.0f; });
+  const Tensor t = empty(shape, dtype, device);
+#if BOBBIN_HAS_CUDA
+  if (device.is_cuda()) return cuda::bernoulli(t, philox, p), t;
+#endif
+  return generate<float>(t, [=](std::uint64_t i) { return to_unit(philox.word(i)) < p ? 1.0f : 0.0f; });
 }
 
 Tensor randperm(std::int64_t n, Device device) {
   if (n < 0) fail<ValueError>("randperm: expected a count of at least 0; got ", n);
-  Tensor t = empty({n}, DType::i64);
+  Tensor t = empty({n}, DType::i64, device);
   const Philox philox = next_draw();
+#if BOBBIN_HAS_CUDA
+  if (device.is_cuda()) return cuda::randperm(t, philox), t;
+#endif
   std::vector<std::pair<std::uint64_t, std::int64_t>> keys(static_cast<std::size_t>(n));
   for (std::int64_t i = 0; i < n; ++i)
     keys[static_cast<std::size_t>(i)] = {philox.word64(static_cast<std::uint64_t>(i)), i};
   std::sort(keys.begin(), keys.end());
   std::transform(keys.begin(), keys.end(), t.mutable_data<std::int64_t>().begin(),
                  [](auto& k) { return k.second; });
-  return device.is_cpu() ? t : empty(t.shape(), t.dtype(), device).copy_(t);
+  return t;
 }
 
 }  // namespace bobbin

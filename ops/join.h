@@ -13,7 +13,7 @@ struct Concat {
   static constexpr bool strided = true;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
-  void cuda(Inputs, Tensor&) const;
+  void cuda(Inputs x, Tensor& y) const { cpu(x, y); }  // copies know where they are
   Grads vjp(const Vjp&) const;
   static std::vector<Sample> samples();
 };
@@ -27,7 +27,7 @@ struct Pad {
   static constexpr bool strided = true;
   TensorSpec infer(Inputs x) const { return {shape, x[0].dtype(), x[0].device()}; }
   void cpu(Inputs, Tensor&) const;
-  void cuda(Inputs, Tensor&) const;
+  void cuda(Inputs x, Tensor& y) const { cpu(x, y); }  // copies know where they are
   Grads vjp(const Vjp&) const;
   static std::vector<Sample> samples();
 };

@@ -1,0 +1,257 @@
+// Copies on a GPU, strided and converting, and fills.
+#include <cstring>
+#include <limits>
+
+#include "../blocks.h"
+#include "elements.h"
+#include "pack.cuh"
+#include "runtime.h"
+#include "walk.cuh"
+
+namespace bobbin::cuda {
+namespace {
+
+constexpr int threads = 256;
+
+// The conversions of core/blocks.cpp, to the bit.
+template<class To, class From>
+__device__ __forceinline__ To cast(From x) {
+  if constexpr (std::is_same_v<To, From>) {
+    return x;
+  } else if constexpr (is_16bit_float<From>) {
+    return cast<To>(widen<From>(x));
+  } else if constexpr (std::is_same_v<To, bool>) {
+    return x != From(0);
+  } else if constexpr (is_16bit_float<To>) {
+    return narrow<To>(static_cast<float>(x));
+  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
+    constexpr From low = static_cast<From>(std::numeric_limits<To>::min());
+    constexpr From high = static_cast<From>(std::numeric_limits<To>::max());
+    if (x != x) return 0;
+    if (x <= low) return std::numeric_limits<To>::min();
+    if (x >= high) return std::numeric_limits<To>::max();
+    return static_cast<To>(x);
+  } else {
+    return static_cast<To>(x);
+  }
+}
+
+template<class F>
+__device__ __forceinline__ void visit_on_device(DType d, F&& f) {
+  switch (d) {
+    case DType::f64:
+      return f(Type<double>{});
+    case DType::f32:
+      return f(Type<float>{});
+    case DType::bf16:
+      return f(Type<BFloat16>{});
+    case DType::f16:
+      return f(Type<Half>{});
+    case DType::i64:
+      return f(Type<std::int64_t>{});
+    case DType::i32:
+      return f(Type<std::int32_t>{});
+    case DType::u8:
+      return f(Type<std::uint8_t>{});
+    case DType::boolean:
+      return f(Type<bool>{});
+  }
+}
+
+// Both packed, and aligned to `n` elements.
+template<class From, int n = 8>
+__global__ void __launch_bounds__(threads)
+    convert_packed(const From* x, void* y, DType to, std::int64_t numel) {
+  const std::int64_t i = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * n;
+  if (i >= numel) return;
+  visit_on_device(to, [&]<class To>(Type<To>) {
+    To* out = static_cast<To*>(y) + i;
+    if (i + n > numel) {
+      for (int k = 0; k < numel - i; ++k) out[k] = cast<To>(x[i + k]);
+      return;
+    }
+    constexpr int in_width = n * sizeof(From) > 16 ? 16 / sizeof(From) : n,
+                  out_width = n * sizeof(To) > 16 ? 16 / sizeof(To) : n;
+    From v[n];
+#pragma unroll
+    for (int p = 0; p < n / in_width; ++p) {
+      const auto pack = reinterpret_cast<const Pack<From, in_width>*>(x + i)[p];
+#pragma unroll
+      for (int k = 0; k < in_width; ++k) v[p * in_width + k] = pack.v[k];
+    }
+#pragma unroll
+    for (int p = 0; p < n / out_width; ++p) {
+      Pack<To, out_width> pack;
+#pragma unroll
+      for (int k = 0; k < out_width; ++k) pack.v[k] = cast<To>(v[p * out_width + k]);
+      reinterpret_cast<Pack<To, out_width>*>(out)[p] = pack;
+    }
+  });
+}
+
+template<class From>
+__global__ void __launch_bounds__(threads)
+    convert_strided(const From* x, void* y, DType to, const Walk<2> walk) {
+  visit_on_device(to, [&]<class To>(Type<To>) {
+    const std::int64_t step = std::int64_t{gridDim.x} * threads;
+    for (std::int64_t i = std::int64_t{blockIdx.x} * threads + threadIdx.x; i < walk.numel; i += step) {
+      std::int64_t at[2];
+      walk(i, at);
+      static_cast<To*>(y)[at[1]] = cast<To>(x[at[0]]);
+    }
+  });
+}
+
+// Elements as plain words: the same dtype on either side.
+template<class Word>
+__global__ void __launch_bounds__(threads) move_strided(const Word* x, Word* y, const Walk<2> walk) {
+  const std::int64_t step = std::int64_t{gridDim.x} * threads;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * threads + threadIdx.x; i < walk.numel; i += step) {
+    std::int64_t at[2];
+    walk(i, at);
+    y[at[1]] = x[at[0]];
+  }
+}
+
+// Matrices whose rows run one way in x and the other way in y, through tiles of shared memory so that both
+// sides are read and written along neighbouring elements. Dimensions of the walk: 0 along y, `across` along
+// x.
+constexpr int tile = 32, tile_rows = 8;
+template<class Word>
+__global__ void __launch_bounds__(tile* tile_rows)
+    transpose_tiles(const Word* x, Word* y, const Walk<2> walk, int across, std::int64_t tiles_along,
+                    std::int64_t tiles_across) {
+  __shared__ Word held[tile][tile + 1];
+  std::int64_t t = blockIdx.x;
+  const std::int64_t along = t % tiles_along * tile, other = t / tiles_along % tiles_across * tile;
+  t /= tiles_along * tiles_across;
+  std::int64_t from = 0, to = 0;
+  for (int d = 1; d < walk.rank; ++d) {
+    if (d == across) continue;
+    const std::int64_t here = t % walk.size[d];
+    t /= walk.size[d];
+    from += here * walk.stride[0][d];
+    to += here * walk.stride[1][d];
+  }
+  const int lane = static_cast<int>(threadIdx.x) % tile, row = static_cast<int>(threadIdx.x) / tile;
+  const std::int64_t n = walk.size[0], m = walk.size[across];
+  for (int r = row; r < tile; r += tile_rows)
+    if (along + r < n && other + lane < m)
+      held[r][lane] = x[from + (along + r) * walk.stride[0][0] + (other + lane) * walk.stride[0][across]];
+  __syncthreads();
+  for (int r = row; r < tile; r += tile_rows)
+    if (along + lane < n && other + r < m)
+      y[to + (along + lane) * walk.stride[1][0] + (other + r) * walk.stride[1][across]] = held[lane][r];
+}
+
+template<class Word>
+void move(const Tensor& x, const Tensor& y, const Walk<2>& walk) {
+  const auto* from = static_cast<const Word*>(x.raw());
+  auto* to = static_cast<Word*>(y.raw());
+  for (int d = 1; d < walk.rank; ++d) {
+    if (walk.stride[0][d] != 1 || walk.stride[1][0] != 1 || walk.size[0] < 8 || walk.size[d] < 8) continue;
+    const std::int64_t along = (walk.size[0] + tile - 1) / tile, across = (walk.size[d] + tile - 1) / tile;
+    const std::int64_t blocks = walk.numel / (walk.size[0] * walk.size[d]) * along * across;
+    if (blocks > 0x7fffffff) break;
+    return launch("copy",
+                  {.device = y.device(), .grid = static_cast<unsigned>(blocks), .block = tile * tile_rows},
+                  transpose_tiles<Word>, from, to, walk, d, along, across);
+  }
+  launch("copy", {.device = y.device(), .grid = blocks_for(walk.numel, threads), .block = threads},
+         move_strided<Word>, from, to, walk);
+}
+
+void move(const Tensor& x, const Tensor& y, const Walk<2>& walk) {
+  switch (size_of(x.dtype())) {
+    case 1:
+      return move<std::uint8_t>(x, y, walk);
+    case 2:
+      return move<std::uint16_t>(x, y, walk);
+    case 4:
+      return move<std::uint32_t>(x, y, walk);
+    default:
+      return move<std::uint64_t>(x, y, walk);
+  }
+}
+
+template<class Word>
+__global__ void __launch_bounds__(threads) fill_packed(Word* y, Word value, std::int64_t numel) {
+  constexpr int n = 16 / sizeof(Word);
+  const std::int64_t i = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * n;
+  if (i + n <= numel) {
+    Pack<Word, n> pack;
+#pragma unroll
+    for (int k = 0; k < n; ++k) pack.v[k] = value;
+    *reinterpret_cast<Pack<Word, n>*>(y + i) = pack;
+  } else {
+    for (int k = 0; i + k < numel; ++k) y[i + k] = value;
+  }
+}
+template<class Word>
+__global__ void __launch_bounds__(threads) fill_strided(Word* y, Word value, const Walk<1> walk) {
+  const std::int64_t step = std::int64_t{gridDim.x} * threads;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * threads + threadIdx.x; i < walk.numel; i += step) {
+    std::int64_t at[1];
+    walk(i, at);
+    y[at[0]] = value;
+  }
+}
+
+template<class Word>
+void fill(const Tensor& y, const void* value) {
+  Word v;
+  std::memcpy(&v, value, sizeof v);
+  auto* to = static_cast<Word*>(y.raw());
+  const Walk<1> walk(y.shape(), {&y});
+  if (walk.contiguous(0) && is_aligned(to))
+    launch("fill",
+           {.device = y.device(),
+            .grid = blocks_for(y.numel(), threads * (16 / sizeof(Word))),
+            .block = threads},
+           fill_packed<Word>, to, v, y.numel());
+  else
+    launch("fill", {.device = y.device(), .grid = blocks_for(y.numel(), threads), .block = threads},
+           fill_strided<Word>, to, v, walk);
+}
+
+}  // namespace
+
+void copy_elements(const Tensor& x, const Tensor& y) {
+  if (y.numel() == 0) return;
+  const Walk<2> walk(y.shape(), {&x, &y});
+  const bool packed = walk.contiguous(0) && walk.contiguous(1);
+  if (x.dtype() == y.dtype()) {
+    if (!packed) return move(x, y, walk);
+    const Use use(y.device());
+    return check(cudaMemcpyAsync(y.raw(), x.raw(), static_cast<std::size_t>(y.numel() * size_of(y.dtype())),
+                                 cudaMemcpyDeviceToDevice, stream(y.device())),
+                 "copy");
+  }
+  visit(x.dtype(), [&]<class From>(Type<From>) {
+    const auto* from = static_cast<const From*>(x.raw());
+    if (packed && is_aligned(from) && is_aligned(y.raw()))
+      launch("copy", {.device = y.device(), .grid = blocks_for(y.numel(), threads * 8), .block = threads},
+             convert_packed<From>, from, y.raw(), y.dtype(), y.numel());
+    else
+      launch("copy", {.device = y.device(), .grid = blocks_for(y.numel(), threads), .block = threads},
+             convert_strided<From>, from, y.raw(), y.dtype(), walk);
+  });
+}
+
+void fill_elements(const Tensor& y, double value) {
+  if (y.numel() == 0) return;
+  alignas(8) char bytes[8];
+  convert(DType::f64, &value, 1, y.dtype(), bytes, 1);
+  switch (size_of(y.dtype())) {
+    case 1:
+      return fill<std::uint8_t>(y, bytes);
+    case 2:
+      return fill<std::uint16_t>(y, bytes);
+    case 4:
+      return fill<std::uint32_t>(y, bytes);
+    default:
+      return fill<std::uint64_t>(y, bytes);
+  }
+}
+
+}  // namespace bobbin::cuda

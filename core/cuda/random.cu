@@ -1,0 +1,204 @@
+// random.cpp's draws on a GPU: each thread turns one Philox block into the elements that come of it.
+#include <cmath>
+#include <numbers>
+
+#include "elements.h"
+#include "hosted.h"
+#include "pack.cuh"
+#include "runtime.h"
+#include "sort.h"
+
+namespace bobbin::cuda {
+namespace {
+
+constexpr int threads = 256;
+
+// What a block gives: four elements made of a word each, or two of 64 bits.
+template<class T>
+struct Values {
+  static constexpr int count = 16 / sizeof(T);
+  T v[count];
+};
+
+// Uniform on [0, 1).
+template<class T>
+__device__ Values<T> units(const Philox::Block& b) {
+  Values<T> u;
+#pragma unroll
+  for (int k = 0; k < u.count; ++k)
+    if constexpr (sizeof(T) == 4)
+      u.v[k] = to_unit(b.v[k]);
+    else
+      u.v[k] = to_unit(b.double_word(k));
+  return u;
+}
+
+template<class T>
+struct Uniform {
+  T low, width, top;
+  __device__ Values<T> operator()(const Philox::Block& b) const {
+    Values<T> u = units<T>(b);
+#pragma unroll
+    for (T& x : u.v) {
+      const T scaled = std::fma(width, x, low);
+      x = scaled < top ? scaled : top;
+    }
+    return u;
+  }
+};
+
+template<class T>
+struct Normal {
+  __device__ Values<T> operator()(const Philox::Block& b) const {
+    Values<T> u = units<T>(b);
+#pragma unroll
+    for (int k = 0; k < u.count; k += 2) {
+      const double radius = std::sqrt(-2 * std::log(1 - static_cast<double>(u.v[k])));
+      const double angle = 2 * std::numbers::pi * u.v[k + 1];
+      double sine, cosine;
+      sincos(angle, &sine, &cosine);
+      u.v[k] = static_cast<T>(radius * cosine);
+      u.v[k + 1] = static_cast<T>(radius * sine);
+    }
+    return u;
+  }
+};
+
+struct Integers {
+  std::uint64_t low, range;
+  __device__ Values<std::int64_t> operator()(const Philox::Block& b) const {
+    Values<std::int64_t> x;
+#pragma unroll
+    for (int k = 0; k < x.count; ++k)
+      x.v[k] = static_cast<std::int64_t>(low + __umul64hi(b.double_word(k), range));
+    return x;
+  }
+};
+
+// 1 for a unit below p, which is a multiple of 2^-24: threshold is the least multiple that is not.
+struct Bernoulli {
+  std::uint32_t threshold;
+  __device__ Values<float> operator()(const Philox::Block& b) const {
+    Values<float> x;
+#pragma unroll
+    for (int k = 0; k < x.count; ++k) x.v[k] = b.v[k] >> 8 < threshold ? 1 : 0;
+    return x;
+  }
+};
+
+// The lowest bytes of the answer are x in that dtype.
+template<class T>
+__device__ std::uint64_t bits_of(T x, DType dtype) {
+  switch (dtype) {
+    case DType::f64:
+      return static_cast<std::uint64_t>(__double_as_longlong(static_cast<double>(x)));
+    case DType::f32:
+      return __float_as_uint(static_cast<float>(x));
+    case DType::bf16:
+      return narrow<BFloat16>(static_cast<float>(x)).bits;
+    case DType::f16:
+      return narrow<Half>(static_cast<float>(x)).bits;
+    case DType::boolean:
+      return x != 0;
+    default:
+      return static_cast<std::uint64_t>(static_cast<std::int64_t>(x));
+  }
+}
+
+template<class E, int count>
+__device__ void store(const std::uint64_t (&bits)[count], void* y, std::int64_t first, std::int64_t n) {
+  Pack<E, count> v;
+#pragma unroll
+  for (int k = 0; k < count; ++k) v.v[k] = static_cast<E>(bits[k]);
+  E* to = static_cast<E*>(y) + first;
+  if (n - first >= count)
+    *reinterpret_cast<Pack<E, count>*>(to) = v;
+  else
+#pragma unroll
+    for (int k = 0; k < count; ++k)
+      if (first + k < n) to[k] = v.v[k];
+}
+
+template<class F>
+constexpr int count_of = decltype(std::declval<F>()({}))::count;
+
+template<class F>
+__global__ void __launch_bounds__(threads)
+    draw(const __grid_constant__ Hosted<Philox> philox, F f, void* y, DType dtype, std::int64_t n) {
+  const std::int64_t block = std::int64_t{blockIdx.x} * threads + threadIdx.x;
+  const std::int64_t first = block * count_of<F>;
+  if (first >= n) return;
+  const auto x = f(philox.get()(static_cast<std::uint64_t>(block)));
+  std::uint64_t bits[x.count];
+#pragma unroll
+  for (int k = 0; k < x.count; ++k) bits[k] = bits_of(x.v[k], dtype);
+  switch (size_of(dtype)) {
+    case 8:
+      return store<std::uint64_t>(bits, y, first, n);
+    case 4:
+      return store<std::uint32_t>(bits, y, first, n);
+    case 2:
+      return store<std::uint16_t>(bits, y, first, n);
+    default:
+      return store<std::uint8_t>(bits, y, first, n);
+  }
+}
+
+__global__ void __launch_bounds__(threads)
+    draw_keys(const __grid_constant__ Hosted<Philox> philox, std::uint64_t* __restrict__ keys,
+              std::int64_t* __restrict__ positions, std::int64_t n) {
+  const std::int64_t block = std::int64_t{blockIdx.x} * threads + threadIdx.x;
+  if (block * 2 >= n) return;
+  const Philox::Block b = philox.get()(static_cast<std::uint64_t>(block));
+#pragma unroll
+  for (int k = 0; k < 2; ++k) {
+    const std::int64_t i = block * 2 + k;
+    if (i >= n) continue;
+    keys[i] = b.double_word(k);
+    positions[i] = i;
+  }
+}
+
+template<class F>
+void fill(const char* op, const Tensor& y, const Philox& philox, F f) {
+  const std::int64_t n = y.numel();
+  launch(op, {.device = y.device(), .grid = blocks_for(n, threads * count_of<F>), .block = threads}, draw<F>,
+         replayable(philox), f, y.raw(), y.dtype(), n);
+}
+
+}  // namespace
+
+void uniform(const Tensor& y, const Philox& philox, double low, double high, double top) {
+  const auto in = [&]<class T>(T) {
+    fill("uniform", y, philox,
+         Uniform<T>{static_cast<T>(low), static_cast<T>(high - low), static_cast<T>(top)});
+  };
+  y.dtype() == DType::f64 ? in(double{}) : in(float{});
+}
+
+void normal(const Tensor& y, const Philox& philox) {
+  if (y.dtype() == DType::f64)
+    fill("randn", y, philox, Normal<double>{});
+  else
+    fill("randn", y, philox, Normal<float>{});
+}
+
+void randint(const Tensor& y, const Philox& philox, std::int64_t low, std::uint64_t range) {
+  fill("randint", y, philox, Integers{static_cast<std::uint64_t>(low), range});
+}
+
+void bernoulli(const Tensor& y, const Philox& philox, double p) {
+  fill("bernoulli", y, philox, Bernoulli{static_cast<std::uint32_t>(std::ceil(p * 0x1p24))});
+}
+
+void randperm(const Tensor& y, const Philox& philox) {
+  const std::int64_t n = y.numel();
+  const auto numbers = [&] { return empty({n}, DType::i64, y.device()); };
+  const Tensor keys = numbers(), positions = numbers(), sorted = numbers();
+  launch("randperm", {.device = y.device(), .grid = blocks_for(n, threads * 2), .block = threads}, draw_keys,
+         replayable(philox), static_cast<std::uint64_t*>(keys.raw()),
+         static_cast<std::int64_t*>(positions.raw()), n);
+  sort_pairs(keys, positions, sorted, y, 64);
+}
+
+}  // namespace bobbin::cuda

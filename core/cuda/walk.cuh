@@ -1,0 +1,98 @@
+// Where the elements of strided tensors lie, worked out on the GPU: a linear index is taken apart by
+// multiplications in place of divisions.
+#pragma once
+#include <bobbin/tensor.h>
+
+#include <array>
+#include <bit>
+#include <cstdint>
+
+namespace bobbin::cuda {
+
+/// n / d for 32-bit numbers: Granlund and Montgomery, "Division by invariant integers using multiplication"
+/// (PLDI 1994), with the multiplier of 33 bits whose top bit is implied.
+struct Divider {
+  std::uint32_t d = 1, magic = 0, shift = 0;
+  Divider() = default;
+  explicit Divider(std::uint32_t divisor) : d(divisor) {
+    shift = static_cast<std::uint32_t>(std::bit_width(d - 1));
+    magic =
+        static_cast<std::uint32_t>(((std::uint64_t{1} << 32) * ((std::uint64_t{1} << shift) - d)) / d + 1);
+  }
+#ifdef __CUDACC__
+  __device__ std::uint32_t operator()(std::uint32_t n) const {
+    const std::uint64_t high = __umulhi(n, magic);
+    return static_cast<std::uint32_t>((high + n) >> shift);
+  }
+#endif
+};
+
+/// `count` tensors seen in one shape, dimensions merged where all of their strides allow. Sizes and strides
+/// are of the merged dimensions, the innermost first.
+template<int count>
+struct Walk {
+  int rank = 0;
+  bool narrow = true;  ///< indices fit in 31 bits
+  std::int64_t numel = 1;
+  std::int64_t size[max_rank] = {};
+  std::int64_t stride[count][max_rank] = {};
+  Divider by[max_rank];
+
+  Walk(const Shape& shape, const std::array<const Tensor*, count>& x) {
+    numel = bobbin::numel(shape);
+    narrow = numel < (std::int64_t{1} << 31);
+    for (int d = shape.size() - 1; d >= 0; --d) {
+      if (shape[d] == 1) continue;
+      std::int64_t s[count];
+      for (int k = 0; k < count; ++k) s[k] = stride_of(*x[static_cast<std::size_t>(k)], shape, d);
+      bool merges = rank > 0;
+      for (int k = 0; k < count && merges; ++k) merges = s[k] == stride[k][rank - 1] * size[rank - 1];
+      if (merges) {
+        size[rank - 1] *= shape[d];
+        continue;
+      }
+      for (int k = 0; k < count; ++k) stride[k][rank] = s[k];
+      size[rank++] = shape[d];
+    }
+    if (narrow && numel > 0)
+      for (int d = 0; d < rank; ++d) by[d] = Divider(static_cast<std::uint32_t>(size[d]));
+  }
+  bool contiguous(int k) const { return rank == 0 || (rank == 1 && stride[k][0] == 1); }
+  bool constant(int k) const {
+    for (int d = 0; d < rank; ++d)
+      if (stride[k][d] != 0) return false;
+    return true;
+  }
+
+#ifdef __CUDACC__
+  /// Offsets of element i of each tensor from its first.
+  __device__ void operator()(std::int64_t i, std::int64_t (&at)[count]) const {
+    for (int k = 0; k < count; ++k) at[k] = 0;
+    if (narrow) {
+      auto rest = static_cast<std::uint32_t>(i);
+      for (int d = 0; d < rank; ++d) {
+        const std::uint32_t next = d + 1 < rank ? by[d](rest) : 0;
+        const std::int64_t here = rest - next * static_cast<std::uint32_t>(size[d]);
+        rest = next;
+#pragma unroll
+        for (int k = 0; k < count; ++k) at[k] += here * stride[k][d];
+      }
+    } else {
+      for (int d = 0; d < rank; ++d) {
+        const std::int64_t next = d + 1 < rank ? i / size[d] : 0, here = i - next * size[d];
+        i = next;
+#pragma unroll
+        for (int k = 0; k < count; ++k) at[k] += here * stride[k][d];
+      }
+    }
+  }
+#endif
+
+ private:
+  static std::int64_t stride_of(const Tensor& x, const Shape& shape, int d) {
+    const int own = d - (shape.size() - x.rank());
+    return own < 0 || x.shape()[own] == 1 ? 0 : x.strides()[own];
+  }
+};
+
+}  // namespace bobbin::cuda

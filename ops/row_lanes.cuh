@@ -1,0 +1,103 @@
+// Short rows: a team of 1 to 32 lanes of a warp holds a row in registers, and a warp several rows. Teams take
+// U rows at a time so that four packs of each input or more are in flight a thread.
+#pragma once
+#include "row_functor.cuh"
+
+namespace bobbin::cuda {
+
+inline constexpr int lanes_block = 128;  // threads, at most
+
+/// Teams of `lanes` lanes (a power of two), P packs a lane. Rows that are no multiple of 16 bytes want U == 1
+/// and at least 16 lanes: each lane then holds one element beside the packs.
+template<class F, int P, int U>
+__global__ void __launch_bounds__(lanes_block) lane_rows(const RowArgs<F> a, const int lanes) {
+  using T = typename F::Storage;
+  using C = Compute<T>;
+  constexpr int n = F::inputs;
+  const int lane = static_cast<int>(threadIdx.x) & (lanes - 1);
+  const int in_warp = 32 / lanes;
+  const std::int64_t warp = (blockIdx.x * static_cast<std::int64_t>(blockDim.x) + threadIdx.x) / 32;
+  const std::int64_t first = warp * in_warp * U + static_cast<int>(threadIdx.x % 32) / lanes;
+  const bool odd = U == 1 && a.columns % per_pack<T> != 0;  // elsewhere there are no edges
+
+  uint4 x[U][P][n];
+  T edge[n];
+  typename F::Row row[U]{};
+#pragma unroll
+  for (int u = 0; u < U; ++u) {
+    const std::int64_t r = first + u * in_warp;
+    const Span<T> span(r, a.columns);
+    const bool there = r < a.rows;
+#pragma unroll
+    for (int k = 0; k < n; ++k) {
+      const T* const from = a.in[k] + r * a.pitch[k];
+#pragma unroll
+      for (int i = 0; i < P; ++i) {
+        const int p = lane + i * lanes;
+        x[u][i][k] = load_pack(from + span.head + static_cast<std::int64_t>(p) * per_pack<T>,
+                               there && p < span.packs, blank<F>(k));
+      }
+      if (odd && there && lane < span.edges) edge[k] = from[span.edge(lane)];
+    }
+    if (there) row[u] = a.f.row(r);
+  }
+
+  Stats<F> own[U];
+#pragma unroll
+  for (int u = 0; u < U; ++u) own[u].max = peak<F>(x[u]);
+  C edge_value[n][1];
+  const Span<T> edge_span(first, a.columns);
+  const bool edge_there = odd && first < a.rows && lane < edge_span.edges;
+  if constexpr (U == 1) {
+#pragma unroll
+    for (int k = 0; k < n; ++k) edge_value[k][0] = edge_there ? widen<T>(edge[k]) : blank_element<F>(k);
+    if constexpr (F::peak) own[0].max = larger(own[0].max, edge_value[0][0]);
+  }
+  if constexpr (F::peak)
+#pragma unroll
+    for (int u = 0; u < U; ++u) own[u].max = lanes_max(own[u].max, lanes);
+
+#pragma unroll
+  for (int u = 0; u < U; ++u) {
+    const Span<T> span(first + u * in_warp, a.columns);
+#pragma unroll
+    for (int s = 0; s < F::sums; ++s) own[u].sum[s] = 0;
+#pragma unroll
+    for (int i = 0; i < P; ++i) {
+      const int p = lane + i * lanes;
+      const auto column = p < span.packs ? span.head + static_cast<std::int64_t>(p) * per_pack<T> : a.columns;
+      add_pack(a.f, x[u][i], own[u].max, own[u].sum, row[u], column);
+    }
+    if (odd) a.f.add(edge_value, own[u].max, own[u].sum, row[u], edge_there ? span.edge(lane) : a.columns);
+  }
+#pragma unroll
+  for (int u = 0; u < U; ++u)
+#pragma unroll
+    for (int s = 0; s < F::sums; ++s) own[u].sum[s] = lanes_sum(own[u].sum[s], lanes);
+
+#pragma unroll
+  for (int u = 0; u < U; ++u) {
+    const std::int64_t r = first + u * in_warp;
+    if (r >= a.rows) continue;
+    const Span<T> span(r, a.columns);
+    const auto finish = a.f.finish(own[u].max, own[u].max, own[u].sum, row[u]);
+    if constexpr (F::writes) {
+      T* const to = a.out + r * a.columns;
+#pragma unroll
+      for (int i = 0; i < P; ++i) {
+        const int p = lane + i * lanes;
+        const auto column = span.head + static_cast<std::int64_t>(p) * per_pack<T>;
+        keep_packed(x[u][i]);
+        const uint4 y = put_pack<F::keeps>(a.f, x[u][i], finish, row[u], column);
+        if (p < span.packs) store_pack(to + column, y);
+      }
+      if (odd && edge_there) {
+        a.f.template put<F::keeps>(edge_value, finish, row[u], span.edge(lane));
+        to[span.edge(lane)] = narrow<T>(edge_value[0][0]);
+      }
+    }
+    if (lane == 0) a.f.result(r, row[u], own[u].max, own[u].sum);
+  }
+}
+
+}  // namespace bobbin::cuda
