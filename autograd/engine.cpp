@@ -110,10 +110,9 @@ Tensor owned(const Tensor& g) {
 
 void backward(const Tensor& y, const Tensor& cotangent, Retain retain) {
   std::vector<std::pair<NodePtr, Tensor>> found;
-  Walk(retain, CreateGraph::no)
-      .run("backward", y, cotangent, 0, [&](const NodePtr& node, const Tensor& g) {
-        if (node->is_leaf() || node->keeps_grad) found.emplace_back(node, g);
-      });
+  Walk(retain, CreateGraph::no).run("backward", y, cotangent, 0, [&](const NodePtr& node, const Tensor& g) {
+    if (node->is_leaf() || node->keeps_grad) found.emplace_back(node, g);
+  });
   const NoGrad quiet;
   for (auto& [node, g] : found) {
     Tensor total = node->grad ? add(node->grad, g) : Tensor();
@@ -133,10 +132,9 @@ std::vector<Tensor> grad(const Tensor& y, std::span<const Tensor> xs, const Tens
     wanted.try_emplace(x.node().get());
     oldest = std::min(oldest, x.node()->sequence);
   }
-  Walk(retain, create)
-      .run("grad", y, cotangent, oldest, [&](const NodePtr& node, const Tensor& g) {
-        if (const auto it = wanted.find(node.get()); it != wanted.end()) it->second = g;
-      });
+  Walk(retain, create).run("grad", y, cotangent, oldest, [&](const NodePtr& node, const Tensor& g) {
+    if (const auto it = wanted.find(node.get()); it != wanted.end()) it->second = g;
+  });
   std::vector<Tensor> grads;
   for (const Tensor& x : xs) {
     const Tensor& g = wanted[x.node().get()];

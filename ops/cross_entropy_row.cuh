@@ -126,7 +126,7 @@ struct CrossEntropyRow {
 
   __device__ __forceinline__ void rescale(C (&s)[sums], C from, C to) const {
     if (from == to) return;
-    s[rest] = (s[rest] + s[equals]) * exp_minus<T>(from, to);
+    s[rest] = (s[rest] + s[equals]) * exp_between<T>(from, to);
     s[equals] = 0;
     if constexpr (dense) s[distance] += times(s[share], to - from);
   }
@@ -140,7 +140,7 @@ struct CrossEntropyRow {
     Finish f{.max = max, .k = 0, .up = up * call.unit(), .own = up * own_coefficient(row)};
     const C all = f.own + f.up * (dense ? s[sums - 1] : static_cast<C>(call.classes));
     f.k = proper(max, row) ? all / (s[rest] + s[equals]) : std::numeric_limits<C>::quiet_NaN();
-    if constexpr (keeps) f.k *= exp_minus<T>(own_max, max);
+    if constexpr (keeps) f.k *= exp_between<T>(own_max, max);
     return f;
   }
 

@@ -29,11 +29,13 @@ struct Grid {
       if (size[last] != 1) last = rank++;
       x[last] = in_x, y[last] = in_y;
     }
-    resize(last, n);
+    resize(n);
   }
-  void resize(int d, std::int64_t n) {
-    size[d] = n;
-    if (n >> 31 == 0) divide[d] = cuda::Divider(static_cast<std::uint32_t>(n));
+  /// Makes the outermost dimension n long.
+  void resize(std::int64_t n) {
+    size[rank - 1] = n;
+    if (n >> 31 == 0) divide[rank - 1] = cuda::Divider(static_cast<std::uint32_t>(n));
+    if (n == 1 && rank > 1) --rank;
   }
 };
 

@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(sizeof(typename F::Storage) == 8 ? 512 : 1024)
   uint4* const place = shared + thread;  // of pack i of input k: (k * P + i) * threads further
 
   // This thread has pack i where i * threads is less.
-  const auto reach = [&](const Span<T>& span) { return min(share, span.packs - rank * share) - thread; };
+  const auto reach = [&](const Span<T>& span) { return smaller(share, span.packs - rank * share) - thread; };
 
   T edge[n];
   typename F::Row next_row;

@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(chunk_threads, 2)
   for (std::int64_t r = blockIdx.x / team.blocks; r < a.rows; r += team.count) {
     const Span<T> span(r, a.columns);
     const std::int64_t begin = static_cast<std::int64_t>(rank) * share;
-    const int mine = static_cast<int>(min(static_cast<std::int64_t>(share), span.packs - begin));
+    const int mine = static_cast<int>(smaller(static_cast<std::int64_t>(share), span.packs - begin));
     const std::int64_t start = span.head + begin * E;  // column of the share
     const typename F::Row row = a.f.row(r);
     uint4 x[P][n];

@@ -11,7 +11,7 @@ inline constexpr int column_threads = 512;  // a block, at most
 /// Threads of a block that lie side by side: 128 bytes at least, or a warp of elements.
 constexpr int column_width(bool packs) { return packs ? 8 : 32; }
 /// What a thread holds at once, of each input.
-constexpr int column_steps(int inputs) { return 8 / inputs; }
+constexpr int column_steps(bool packs, int inputs) { return (packs ? 4 : 8) / inputs; }
 
 /// `stash`: shared memory takes all that a block reads; else, beyond one chunk, it is read twice.
 template<class F, bool packs>
@@ -20,7 +20,8 @@ __global__ void __launch_bounds__(column_threads)
   using T = typename F::Storage;
   using C = Compute<T>;
   using Held = std::conditional_t<packs, uint4, T>;
-  constexpr int n = F::inputs, V = packs ? per_pack<T> : 1, width = column_width(packs), K = column_steps(n);
+  constexpr int n = F::inputs, V = packs ? per_pack<T> : 1, width = column_width(packs),
+                K = column_steps(packs, n);
   extern __shared__ uint4 shared[];
   __shared__ Stats<F> of_warp[column_threads / 32][width * V];
 

@@ -1,25 +1,26 @@
 // The row engine: kernels that read the rows of one or two tensors once, reduce each row on the chip, and
 // write a row, one number, or both. What is done with a row is a functor F, passed to kernels by value:
 //
-//   using Storage = T;                    f64, f32, bf16 or f16; C below is Compute<T>
-//   static constexpr int inputs;          tensors read, 1 or 2, of one shape and dtype
-//   static constexpr bool peak;           whether sums are relative to the maximum of the first input
-//   static constexpr int sums;            how many sums a row has, at least 1
-//   static constexpr bool writes;         whether a row of the same shape and dtype is written
-//   static constexpr bool keeps;          whether `put` starts from what `add` left in v[0]; only where C is
-//   T struct Row; Row row(int64 r) const;   what the functor wants to know of row r: a target, a weight.
-//   Loaded early. void add(C (&v)[inputs][n], C m, C (&s)[sums], const Row&, int64 column) const;
-//       (a template over int n) Adds n neighbouring elements to the sums. m is the maximum of some part of
+//   using Storage = T;              f64, f32, bf16 or f16; C below is Compute<T>
+//   static constexpr int inputs;    tensors read, 1 or 2, of one shape and dtype
+//   static constexpr bool peak;     whether sums are relative to the maximum of the first input
+//   static constexpr int sums;      how many sums a row has, at least 1
+//   static constexpr bool writes;   whether a row of the same shape and dtype is written
+//   static constexpr bool keeps;    whether `put` starts from what `add` left in v[0]: only where C is T
+//
+//   struct Row; Row row(int64 r) const;
+//       What the functor wants to know of row r, loaded early: a target, a weight. Row{} stands for no row.
+//   void add(C (&v)[inputs][n], C m, C (&s)[sums], const Row&, int64 column) const;
+//       (A template over int n.) Adds n neighbouring elements to the sums. m is the maximum of some part of
 //       the row that holds them, -infinity if that part is all -infinity (0 without `peak`). Past the row's
 //       end, column >= columns, it sees v[0] = -infinity (0 without `peak`) and v[1] = 0.
 //   void rescale(C (&s)[sums], C from, C to) const;
-//       Sums relative to `from` become relative to `to` >= from; exactly nothing happens where they are equal
-//       (both may be infinite). Empty without `peak`.
+//       Sums relative to `from` become relative to `to` >= from. Where they are equal (both may be infinite)
+//       nothing happens, exactly. Empty without `peak`.
 //   struct Finish; Finish finish(C own, C max, const C (&s)[sums], const Row&) const;
-//       From the whole row's maximum and sums, what `put` needs; `own` is the m that `add` had in this
-//       thread.
+//       What `put` needs, from the whole row's maximum and sums; `own` is the m that `add` had here.
 //   void put(C (&v)[inputs][n], const Finish&, const Row&, int64 column) const;
-//       (a template over bool kept, int n) Leaves the output in v[0]. kept: v[0] is what `add` left there,
+//       (A template over bool kept, int n.) Leaves the output in v[0]. kept: v[0] is what `add` left there,
 //       else the input. Its results past the row's end go nowhere.
 //   void result(int64 r, const Row&, C max, const C (&s)[sums]) const;
 //       Called by one thread a row: for a number a row, such as a loss.

@@ -1,7 +1,6 @@
 // What the row engine works on: tensors seen as outer x columns x inner, rows along `columns`.
 #pragma once
 #include <array>
-#include <optional>
 
 #include "../core/blocks.h"
 #include "../core/cuda/pack.cuh"
@@ -24,10 +23,11 @@ class RowOperands {
       if (numel() == 0) continue;
       const bool aligned = is_aligned(inputs[k].raw());
       if (aligned && inputs[k].is_contiguous()) continue;
-      const auto apart = inner == 1 ? row_pitch(inputs[k], axis) : std::nullopt;
+      std::int64_t apart = 0;
       const std::int64_t in_pack = 16 / size_of(x.dtype());
-      if (aligned && apart && *apart % in_pack == 0 && columns % in_pack == 0)
-        pitch[k] = *apart;
+      if (aligned && inner == 1 && rows_at_a_pitch(inputs[k], axis, apart) && apart % in_pack == 0 &&
+          columns % in_pack == 0)
+        pitch[k] = apart;
       else
         bobbin::copy_elements(inputs[k], in_[k] = empty(x.spec()));
       dense = dense && pitch[k] == columns;
@@ -44,20 +44,19 @@ class RowOperands {
   bool dense = true;                    ///< every input is row-major
 
  private:
-  // How far apart rows along `axis` are, in elements; nothing where that varies or the elements of a row are
-  // not neighbours. Axes after `axis` have one element.
-  static std::optional<std::int64_t> row_pitch(const Tensor& x, int axis) {
-    if (x.rank() && x.shape()[axis] > 1 && x.strides()[axis] != 1) return {};
-    std::optional<std::int64_t> pitch;
+  // Whether elements of a row along `axis` are neighbours, and rows lie evenly apart. Axes after it have one
+  // element.
+  static bool rows_at_a_pitch(const Tensor& x, int axis, std::int64_t& pitch) {
+    if (x.rank() && x.shape()[axis] > 1 && x.strides()[axis] != 1) return false;
     std::int64_t count = 1;
     for (int i = axis - 1; i >= 0; --i) {
       const std::int64_t n = x.shape()[i];
       if (n == 1) continue;
-      if (!pitch) pitch = x.strides()[i];
-      if (x.strides()[i] != *pitch * count) return {};
+      if (count == 1) pitch = x.strides()[i];
+      if (x.strides()[i] != pitch * count) return false;
       count *= n;
     }
-    return pitch ? pitch : 0;
+    return true;
   }
 
   std::array<Tensor, 2> in_;

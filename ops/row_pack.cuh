@@ -77,6 +77,11 @@ __device__ __forceinline__ uint4 pack(const Compute<T> (&v)[per_pack<T>]) {
 __device__ __forceinline__ float larger(float a, float b) { return fmaxf(a, b); }
 __device__ __forceinline__ double larger(double a, double b) { return fmax(a, b); }
 
+template<class T>
+__device__ __forceinline__ T smaller(T a, T b) {
+  return a < b ? a : b;
+}
+
 /// The larger elements of two packs; a NaN counts only where both are.
 template<class T>
 __device__ __forceinline__ uint4 larger_pack(const uint4& a, const uint4& b) {

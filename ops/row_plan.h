@@ -74,6 +74,10 @@ inline RowTuning& row_tuning() {
   return t;
 }
 
+/// What a thread of a block holds of each input: the two kernels there are.
+constexpr int deep_packs(int bytes, int inputs) { return (bytes == 8 ? 4 : 8) / inputs; }
+constexpr int shallow_packs(int bytes, int inputs) { return (bytes == 8 ? 4 : 2) / inputs; }
+
 /// How many teams of a plan the chip holds at once; 0 where it cannot run.
 using ResidentTeams = std::function<std::int64_t(const RowPlan&)>;
 
@@ -120,7 +124,7 @@ inline RowPlan plan_tile(const RowShape& s, const Chip& chip, const RowTuning& t
 inline RowPlan plan_columns(const RowShape& s, const Chip& chip) {
   RowPlan p{.way = Way::columns};
   const bool packs = s.inner % s.in_pack() == 0;
-  const std::int64_t width = packs ? 8 : 32, steps = 8 / s.inputs,
+  const std::int64_t width = packs ? 8 : 32, steps = (packs ? 4 : 8) / s.inputs,
                      groups = s.rows() / (packs ? s.in_pack() : 1);
   p.packs = packs;
   p.threads =
@@ -168,10 +172,11 @@ inline double estimate(const RowPlan& p, const RowShape& s, const Chip& chip, co
 
 inline RowPlan plan_block(const RowShape& s, const Chip& chip, const RowTuning& t,
                           const ResidentTeams& resident) {
+  // Packs a thread holds; few where the chip would not be filled otherwise.
+  const int deep = deep_packs(s.bytes, s.inputs), shallow = shallow_packs(s.bytes, s.inputs);
   std::optional<RowPlan> best;
   double best_time = 0;
   const auto consider = [&](Link link, int blocks, int packs) {
-    if (s.bytes == 8 && packs * s.inputs < 8) return;
     if ((t.blocks && blocks != t.blocks) || (t.link && link != *t.link) || (t.packs && packs != t.packs))
       return;
     RowPlan p{.way = Way::block, .packs = packs, .blocks = blocks, .link = link};
@@ -181,20 +186,19 @@ inline RowPlan plan_block(const RowShape& s, const Chip& chip, const RowTuning& 
     p.threads = static_cast<int>(threads);
     p.shared = static_cast<std::size_t>(threads * packs * s.inputs * 16);
     const std::int64_t held = resident(p);
-    if (held == 0 || (packs * s.inputs < 8 && held < s.rows() && !t.packs)) return;
+    if (held == 0 || (packs != deep && held < s.rows() && !t.packs)) return;
     p.teams = std::min(held, s.rows());
     const double time = estimate(p, s, chip, t);
     if (best && time >= best_time) return;
     best = p;
     best_time = time;
   };
-  // Eight packs a thread; two where the chip would not be filled otherwise.
-  for (const int packs : {8 / s.inputs, 2 / s.inputs}) {
+  for (const int packs : {deep, shallow}) {
     consider(Link::block, 1, packs);
     for (int blocks = 2; chip.clusters && blocks <= 16; blocks *= 2) consider(Link::cluster, blocks, packs);
   }
   // Through global memory: few rows, or rows too long for what else there is.
-  for (const int packs : {8 / s.inputs, 2 / s.inputs})
+  for (const int packs : {deep, shallow})
     for (int blocks = 2; blocks <= chip.sms; blocks *= 2)
       if (!best || best->link == Link::grid || s.rows() * blocks <= chip.sms)
         consider(Link::grid, blocks, packs);

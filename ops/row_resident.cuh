@@ -15,18 +15,28 @@ namespace bobbin::cuda {
 inline std::int64_t board_blocks(Device d) { return 4 * properties(d).sms; }
 inline constexpr int board_words = 16;
 
-/// The board of the current stream; made of zeros when it is first asked for, and kept.
+/// The board of the current stream, or of the graph that is being captured on it; made of zeros when it is
+/// first asked for, and kept.
 inline Board board(Device d) {
+  struct Entry {
+    unsigned long long capture = 0;  // a graph's own number
+    Tensor words;
+  };
   static std::mutex mutex;
-  static auto& boards =
-      *new std::map<std::pair<int, cudaStream_t>, Tensor>;  // outlives the CUDA runtime's end
+  static auto& boards = *new std::map<std::pair<int, cudaStream_t>, Entry>;  // tensors may not outlive CUDA
+  const cudaStream_t on = stream(d);
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  unsigned long long capture = 0;
+  check(cudaStreamGetCaptureInfo(on, &status, &capture, nullptr, nullptr, nullptr, nullptr), "rows");
+  if (status == cudaStreamCaptureStatusNone) capture = 0;
   const std::lock_guard lock(mutex);
-  Tensor& words = boards[{d.index, stream(d)}];
-  if (!words) {
-    words = empty({Board::header + 2 * board_blocks(d) * board_words}, DType::i64, d);
-    fill_elements(words, 0);
+  Entry& e = boards[{d.index, on}];
+  if (!e.words || e.capture != capture) {
+    e.words = empty({Board::header + 2 * board_blocks(d) * board_words}, DType::i64, d);
+    fill_elements(e.words, 0);
+    e.capture = capture;
   }
-  return {static_cast<unsigned long long*>(words.raw())};
+  return {static_cast<unsigned long long*>(e.words.raw())};
 }
 
 /// How many teams of p.blocks blocks of a kernel run at the same time; 0 where none can.

@@ -34,11 +34,10 @@ using BlockKernel = void (*)(RowArgs<F>, Team, int);
 
 template<class F>
 BlockKernel<F> block_kernel(const RowPlan& p) {
-  constexpr int deep = 8 / F::inputs, shallow = 2 / F::inputs;
+  constexpr int bytes = sizeof(typename F::Storage);
+  constexpr int deep = deep_packs(bytes, F::inputs), shallow = shallow_packs(bytes, F::inputs);
   if (p.way == Way::chunks) return chunk_rows<F>;
-  if constexpr (sizeof(typename F::Storage) < 8)
-    if (p.packs == shallow) return block_rows<F, shallow>;
-  return block_rows<F, deep>;
+  return p.packs == deep ? block_rows<F, deep> : block_rows<F, shallow>;
 }
 
 template<class F>

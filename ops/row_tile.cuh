@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(tile_threads, sizeof(typename F::Storage) == 8
   extern __shared__ uint4 shared[];
   const int columns = static_cast<int>(a.columns), slab = columns * inner, thread = threadIdx.x;
   const std::int64_t first = blockIdx.x * static_cast<std::int64_t>(slabs);
-  const int here = static_cast<int>(min(static_cast<std::int64_t>(slabs), outer - first));
+  const int here = static_cast<int>(smaller(static_cast<std::int64_t>(slabs), outer - first));
   const int elements = here * slab, packs = elements / E, stride = slabs * slab / E;  // packs of a full tile
   const auto tile = [&](int k) { return reinterpret_cast<T*>(shared + k * stride); };
 

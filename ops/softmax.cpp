@@ -1,5 +1,9 @@
 #include "softmax.h"
 
+#include <algorithm>
+#include <array>
+
+#include "../core/blocks.h"
 #include "rows.h"
 #include "samples.h"
 #include "softmax_rows.h"
@@ -21,7 +25,9 @@ TensorSpec infer_backward(std::string_view op, Inputs x) {
 
 // Runs f(inputs' rows, output row, length) in the compute type.
 template<int inputs, class F>
-void each_row(Inputs x, const Tensor& y, int axis, F&& f) {
+void each_row(Inputs any, const Tensor& y, int axis, F&& f) {
+  std::array<Tensor, inputs> x;
+  std::transform(any.begin(), any.end(), x.begin(), [](const Tensor& t) { return row_major(t); });
   const DType compute = compute_type(y.dtype());
   const std::int64_t n = y.rank() ? y.shape()[axis] : 1;
   auto run = [&]<class T>(Type<T>) {

@@ -1,5 +1,5 @@
 // The softmax family: each forward keeps its output alone, each backward is one operation with a derivative
-// of its own.
+// of its own. The GPU kernels read rows wherever they lie; the CPU's get contiguous copies.
 #pragma once
 #include <bobbin/ops.h>
 
@@ -11,6 +11,7 @@ struct Softmax {
   int axis;
   static constexpr std::string_view name = "softmax";
   static constexpr Saves saves = Saves::output;
+  static constexpr bool strided = true;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;
@@ -23,6 +24,7 @@ struct SoftmaxBackward {
   int axis;
   static constexpr std::string_view name = "softmax_backward";
   static constexpr Saves saves = Saves::inputs;
+  static constexpr bool strided = true;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;
@@ -34,6 +36,7 @@ struct LogSoftmax {
   int axis;
   static constexpr std::string_view name = "log_softmax";
   static constexpr Saves saves = Saves::output;
+  static constexpr bool strided = true;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;
@@ -46,6 +49,7 @@ struct LogSoftmaxBackward {
   int axis;
   static constexpr std::string_view name = "log_softmax_backward";
   static constexpr Saves saves = Saves::inputs;
+  static constexpr bool strided = true;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;

@@ -155,6 +155,11 @@ void set_bytes(Device d, void* p, int value, std::size_t n) {
   check(cudaMemsetAsync(p, value, n, stream(d)), "fill");
 }
 
-void get_bytes(Device d, const void* p, void* host, std::size_t n) { to_host(d, p, host, n); }
+// Leaves what kernels reported to who waits for results.
+void get_bytes(Device d, const void* p, void* host, std::size_t n) {
+  const Use use(d);
+  check(cudaMemcpyAsync(host, p, n, cudaMemcpyDeviceToHost, stream(d)), "copy to the host");
+  check(cudaStreamSynchronize(stream(d)), "copy to the host");
+}
 
 }  // namespace bobbin::cuda

@@ -57,7 +57,7 @@ class Vjp {
  public:
   Vjp(Node& node, const Tensor& grad, bool is_one = false) : grad(grad), node_(node), is_one_(is_one) {}
   const Tensor& grad;  ///< the cotangent of the output, of its shape and dtype
-  /// Whether `grad` is known to be the 1 that a walk without a given cotangent starts from. False says nothing.
+  /// Whether `grad` is known to be the 1 that a walk without a given cotangent starts from.
   bool grad_is_one() const { return is_one_; }
 
   /// A saved tensor. Throws GradError when it was edited since; std::logic_error when `saves` leaves it out.

@@ -1,0 +1,330 @@
+// The softmax family on a GPU against the float64 CPU, on the same input bits: every length, layout and way
+// through the chip.
+#include <bobbin/bobbin.h>
+#include <bobbin/capture.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <sstream>
+
+#include "../../ops/row_plan.h"
+
+using namespace bobbin;
+
+namespace {
+
+constexpr double inf = std::numeric_limits<double>::infinity(),
+                 nan = std::numeric_limits<double>::quiet_NaN();
+const Device gpu = Device::cuda();
+
+class CudaSoftmax : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string why;
+    if (!cuda_available(&why)) GTEST_SKIP() << why;
+    manual_seed(5);
+    poison_allocations(true);
+  }
+  void TearDown() override {
+    poison_allocations(false);
+    cuda::row_tuning() = {};
+  }
+};
+
+// The distance of neighbouring numbers of a dtype at v.
+double ulp(DType t, double v) {
+  const int digits = t == DType::f64 ? 52 : t == DType::f32 ? 23 : t == DType::bf16 ? 7 : 10;
+  const int lowest = t == DType::f64 ? -1022 : t == DType::f16 ? -14 : -126;
+  return std::ldexp(1.0, std::max(v == 0 ? lowest : std::ilogb(v), lowest) - digits);
+}
+
+// 16-bit results are off by one last place at most, f32 ones by 8. What f32 holds under 2^-126 may be lost.
+double tolerance(DType t, double exact) {
+  const double places = t == DType::f64 ? 64 : t == DType::f32 ? 8 : 1;
+  return places * ulp(t, exact) * 1.001 + (t == DType::f64 ? 0 : 0x1p-126);
+}
+
+// Compares with an exact result; `slack`, where given, is what rounding of long sums may add to an element.
+void expect_close(const Tensor& got, const Tensor& exact, const Tensor& slack, const std::string& what) {
+  ASSERT_EQ(got.shape(), exact.shape()) << what;
+  const auto y = got.to_vector<double>(), e = to(to(exact, got.dtype()), DType::f64).to_vector<double>(),
+             x = exact.to_vector<double>();
+  const auto s = slack ? slack.to_vector<double>() : std::vector<double>(y.size());
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    if (y[i] == e[i] || (std::isnan(y[i]) && std::isnan(e[i]))) continue;
+    if (!(std::abs(y[i] - x[i]) <= tolerance(got.dtype(), x[i]) + s[i])) {
+      ADD_FAILURE() << what << ": element " << i << " is " << y[i] << ", exactly " << x[i] << "; off by "
+                    << std::abs(y[i] - x[i]) / ulp(got.dtype(), x[i]) << " ULP";
+      return;
+    }
+  }
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  const Tensor x = to(a, Device::cpu()), y = to(b, Device::cpu());
+  return std::memcmp(x.raw(), y.raw(), static_cast<std::size_t>(x.numel() * size_of(x.dtype()))) == 0;
+}
+
+bool all_finite(const Tensor& t) {
+  const auto v = t.to_vector<float>();
+  return std::all_of(v.begin(), v.end(), [](float x) { return std::isfinite(x); });
+}
+
+// Where a tensor is too large to be computed again in double, some of its slices along another axis.
+Tensor sampled(const Tensor& x, int axis) {
+  constexpr std::int64_t most = 1 << 18;
+  const int across = axis == 0 ? x.rank() - 1 : 0;
+  if (x.numel() <= most || across == axis || x.size(across) < 3) return x;
+  const std::int64_t n = x.size(across);
+  const std::int64_t inside = std::clamp<std::int64_t>(most / (x.numel() / n) - 2, 0, n - 2);
+  return concat(
+      {narrow(x, across, 0, 1), narrow(x, across, (n - inside) / 2, inside), narrow(x, across, n - 1, 1)},
+      across);
+}
+
+using View = std::function<Tensor(const Tensor&)>;
+
+// All four operations on view(base) and its copy on the GPU. `ordinary`: finite results are expected.
+void check(const Tensor& base, const View& view, int axis, const std::string& note, bool ordinary = true) {
+  const Tensor x = view(base), on = view(to(base, gpu));
+  const DType t = x.dtype();
+  std::ostringstream what;
+  what << note << " " << x.spec() << " axis " << axis;
+  const auto run = [&](const std::string& op, const Tensor& exact, const Tensor& slack, auto&& f) {
+    const Tensor y = f(), again = f();
+    EXPECT_TRUE(same_bits(y, again)) << op << ", twice: " << what.str();
+    EXPECT_TRUE(!ordinary || all_finite(y)) << op << ": " << what.str();
+    expect_close(to(sampled(y, axis), Device::cpu()), exact, slack, op + ": " + what.str());
+  };
+  const auto exactly = [&](const Tensor& v) { return to(contiguous(sampled(view(v), axis)), DType::f64); };
+  const Tensor x64 = exactly(base);
+  run("softmax", softmax(x64, axis), {}, [&] { return softmax(on, axis); });
+  run("log_softmax", log_softmax(x64, axis), {}, [&] { return log_softmax(on, axis); });
+  if (!ordinary) return;
+
+  // The backward operations take any O and dO.
+  const Tensor base_o = base * 0.01, base_g = base * -0.5;
+  const Tensor o = view(to(base_o, gpu)), g = view(to(base_g, gpu)), o64 = exactly(base_o),
+               g64 = exactly(base_g);
+  const double rounding = t == DType::f64 ? 0x1p-46 : 0x1p-20;
+  const Axes along = x.rank() ? Axes{axis} : Axes{};
+  run("softmax_backward", softmax_backward(o64, g64, axis),
+      abs(o64) * (abs(g64) + sum(abs(o64 * g64), along, true)) * rounding,
+      [&] { return softmax_backward(o, g, axis); });
+  run("log_softmax_backward", log_softmax_backward(o64, g64, axis),
+      (abs(g64) + exp(o64) * sum(abs(g64), along, true)) * rounding,
+      [&] { return log_softmax_backward(o, g, axis); });
+}
+
+Tensor as_is(const Tensor& x) { return x; }
+Tensor draw(const Shape& shape, DType t, double scale) { return to(randn(shape) * scale, t); }
+
+constexpr std::int64_t lengths[] = {1,     2,     3,      7,      31,     33,    127,  257,
+                                    781,   1000,  1023,   1025,   4097,   5000,  8193, 12345,
+                                    32769, 50257, 128256, 151936, 262144, 262147};
+
+void check_lengths(DType t, std::initializer_list<std::int64_t> counts) {
+  for (const std::int64_t n : counts)
+    for (const std::int64_t d : lengths)
+      if (n * d <= 1 << 24) check(draw({n, d}, t, 3), as_is, 1, "");
+}
+TEST_F(CudaSoftmax, EveryLengthF32) { check_lengths(DType::f32, {1, 2, 17, 133, 1000}); }
+TEST_F(CudaSoftmax, EveryLengthBF16) { check_lengths(DType::bf16, {1, 2, 17, 133, 1000}); }
+TEST_F(CudaSoftmax, EveryLengthF16) { check_lengths(DType::f16, {1, 17, 133}); }
+TEST_F(CudaSoftmax, EveryLengthF64) { check_lengths(DType::f64, {1, 17}); }
+
+TEST_F(CudaSoftmax, AnyLayoutOfRows) {
+  for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
+    for (const std::int64_t d : {3, 16, 100, 257, 1000, 1024, 4100, 20000}) {
+      const Tensor wide = draw({7, d + 24}, t, 3);
+      for (const std::int64_t from : {0, 1, 8})
+        check(
+            wide, [=](const Tensor& x) { return slice(x, 1, from, from + d); }, 1,
+            "rows at a pitch, from " + std::to_string(from));
+      check(
+          draw({7 * d + 3}, t, 3),
+          [=](const Tensor& x) {
+            return reshape(narrow(x, 0, 1, 7 * d), {7, d});
+          },
+          1, "misaligned");
+      check(
+          draw({d, 7}, t, 3), [](const Tensor& x) { return movedim(x, 0, 1); }, 1, "transposed");
+      check(
+          draw({1, d}, t, 3),
+          [=](const Tensor& x) {
+            return expand(x, {5, d});
+          },
+          1, "one row, expanded");
+      check(
+          draw({3, 4, d}, t, 3), [](const Tensor& x) { return narrow(x, 1, 1, 2); }, 2, "rows of 3-D parts");
+    }
+}
+
+TEST_F(CudaSoftmax, AnyAxis) {
+  for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
+    for (const std::int64_t d : {2, 3, 10, 64, 100, 700, 3000})
+      for (const std::int64_t inner : {2, 3, 8, 49, 64, 200})
+        for (const std::int64_t outer : {1, 3}) check(draw({outer, d, inner}, t, 3), as_is, 1, "");
+  check(draw({300, 20, 30}, DType::f32, 3), as_is, 0, "");
+  check(draw({30, 20, 300}, DType::bf16, 3), as_is, 2, "");
+  check(draw({}, DType::f32, 3), as_is, 0, "");
+}
+
+// Ways that the shape alone would not choose, on this GPU or at this size.
+TEST_F(CudaSoftmax, EveryWayThroughTheChip) {
+  using cuda::Link, cuda::Way;
+  const auto lengths_by = [](const std::string& note) {
+    for (const DType t : {DType::f32, DType::bf16, DType::f64})
+      for (const std::int64_t n : {1, 3, 300})
+        for (const std::int64_t d : {5, 257, 1024, 2051, 20001}) check(draw({n, d}, t, 3), as_is, 1, note);
+  };
+  const auto force = [](Way way, std::optional<Link> link = {}, int blocks = 0) {
+    cuda::RowTuning t;
+    t.way = way;
+    t.link = link;
+    t.blocks = blocks;
+    cuda::row_tuning() = t;
+  };
+  for (const bool persistent : {true, false}) {
+    force(Way::block, Link::block);
+    cuda::row_tuning().persistent = persistent;
+    lengths_by(persistent ? "block" : "block a row");
+  }
+  for (const int blocks : {2, 4, 8, 16}) {
+    force(Way::block, Link::cluster, blocks);
+    lengths_by("cluster of " + std::to_string(blocks));
+  }
+  for (const int blocks : {2, 16, 64}) {
+    force(Way::block, Link::grid, blocks);
+    lengths_by("grid, " + std::to_string(blocks) + " blocks a row");
+  }
+  force(Way::chunks);
+  lengths_by("chunks");
+  force(Way::columns);
+  for (const DType t : {DType::f32, DType::bf16, DType::f64})
+    for (const std::int64_t inner : {3, 16}) check(draw({2, 40, inner}, t, 3), as_is, 1, "columns");
+}
+
+// Blocks that meet in global memory must tell this launch's news from all earlier ones'.
+TEST_F(CudaSoftmax, FewLongRowsAgainAndAgain) {
+  std::vector<Tensor> inputs, expected;
+  for (const std::int64_t n : {1, 2, 3})
+    for (const std::int64_t d : {70000, 262147}) {
+      inputs.push_back(to(draw({n, d}, DType::f32, 3), gpu));
+      expected.push_back(softmax(inputs.back()));
+    }
+  for (int i = 0; i < 300; ++i) {
+    const auto k = static_cast<std::size_t>(i) % inputs.size();
+    const Tensor y = softmax(inputs[k]);
+    ASSERT_TRUE(i % 50 >= 6 || same_bits(y, expected[k])) << i;
+  }
+  for (std::size_t k = 0; k < inputs.size(); ++k) EXPECT_TRUE(same_bits(softmax(inputs[k]), expected[k]));
+}
+
+TEST_F(CudaSoftmax, FewLongRowsInACapturedStep) {
+  Tensor x = to(draw({2, 262147}, DType::f32, 3), gpu), y;
+  auto step = capture([&] { y = softmax(softmax(x) * 1000); });
+  step();
+  const Tensor expected = to(y, Device::cpu());
+  for (int i = 0; i < 5; ++i) {
+    step();
+    softmax(x);  // beside the graph
+    EXPECT_TRUE(same_bits(y, expected)) << i;
+  }
+}
+
+TEST_F(CudaSoftmax, MasksAndSlicesWithoutAnAnswer) {
+  for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
+    for (const std::int64_t d : {2, 5, 33, 64, 513, 1000, 3000, 40000, 270000}) {
+      std::vector<Tensor> rows;
+      const auto add = [&](const Tensor& x, std::int64_t from, std::int64_t n, double value) {
+        Tensor row = to(x, t);
+        if (n > 0) narrow(row, 0, from, n).fill_(value);
+        rows.push_back(row);
+      };
+      for (const std::int64_t k : {std::int64_t{1}, std::int64_t{15}, std::int64_t{511}, d / 2, d - 1, d})
+        if (k <= d) {
+          add(randn({d}), 0, k, -inf);
+          add(randn({d}), d - k, k, -inf);
+        }
+      add(randn({d}), d / 2, 1, inf);
+      add(randn({d}), d - 1, 1, nan);
+      add(full({d}, -inf), d / 3, 1, nan);
+      add(full({d}, -inf), d / 3, 1, inf);
+      add(full({d}, -inf), d / 3, 1, -3);
+      add(full({d}, nan), 0, 0, 0);
+      add(zeros({d}), 0, 0, 0);
+      const Tensor x = stack(rows, 0);
+      check(x, as_is, 1, "masks", false);
+      if (d <= 3000) check(contiguous(movedim(x, 0, 1)), as_is, 0, "masks", false);
+    }
+}
+
+TEST_F(CudaSoftmax, LargeLogits) {
+  for (const DType t : {DType::f32, DType::bf16, DType::f16})
+    for (const double scale : {30.0, 1e4})
+      for (const std::int64_t d : {10, 33, 1000, 5000, 100000}) {
+        check(draw({9, d}, t, scale), as_is, 1, "scale " + std::to_string(scale), false);
+        if (d <= 5000) check(draw({d, 9}, t, scale), as_is, 0, "scale " + std::to_string(scale), false);
+      }
+}
+
+TEST_F(CudaSoftmax, LogKeepsTheDigitsOfResultsNearZero) {
+  EXPECT_NEAR(log_softmax(to(tensor({17.5, 0}), gpu)).at({0}), -2.511e-8, 1e-11);
+  EXPECT_FLOAT_EQ(static_cast<float>(log_softmax(to(tensor({1e8, 1e8}), gpu)).at({0})), -0.6931472f);
+  for (const std::int64_t d : {5, 600, 5000, 300000}) {
+    Tensor x = full({2, d}, 0);
+    narrow(narrow(x, 0, 0, 1), 1, d / 2, 1).fill_(35.0);
+    check(x, as_is, 1, "one element far above", false);
+  }
+}
+
+TEST_F(CudaSoftmax, OneClassIsOneWithoutGradient) {
+  for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
+    for (const int axis : {0, 1}) {
+      const Tensor x = to(draw(axis ? Shape{500, 1} : Shape{1, 500}, t, 1e4), gpu);
+      const Tensor o = softmax(x, axis), l = log_softmax(x, axis), g = to(rand(x.shape(), t), gpu);
+      for (const double v : o.to_vector<double>()) EXPECT_EQ(v, 1);
+      for (const double v : l.to_vector<double>()) EXPECT_EQ(v, 0);
+      for (const double v : softmax_backward(o, g, axis).to_vector<double>()) EXPECT_EQ(v, 0);
+      for (const double v : log_softmax_backward(l, g, axis).to_vector<double>()) EXPECT_EQ(v, 0);
+    }
+}
+
+TEST_F(CudaSoftmax, EmptySlicesGiveAnEmptyResult) {
+  for (const Shape& shape : {Shape{4, 0}, Shape{0, 4}, Shape{0}, Shape{3, 0, 5}})
+    for (int axis = 0; axis < shape.size(); ++axis) {
+      const Tensor x = zeros(shape, DType::f32, gpu);
+      EXPECT_EQ(softmax(x, axis).shape(), shape);
+      EXPECT_EQ(log_softmax_backward(x, x, axis).shape(), shape);
+    }
+}
+
+// Element numbers past 2^31, in many rows and in one.
+TEST_F(CudaSoftmax, TensorsPastTwoToThe31) try {
+  constexpr std::int64_t d = 4096, n = ((std::int64_t{1} << 31) + 65536) / d;
+  {
+    const Tensor last = draw({3, d}, DType::bf16, 3);
+    Tensor x = zeros({n, d}, DType::bf16, gpu);
+    narrow(x, 0, n - 3, 3).copy_(last);
+    const Tensor y = softmax(x);
+    expect_close(to(contiguous(narrow(y, 0, n - 3, 3)), Device::cpu()), softmax(to(last, DType::f64)), {},
+                 "the last rows");
+    EXPECT_EQ(y.at({n / 2, 7}), 1.0 / d);
+  }
+  Tensor x = zeros({n * d}, DType::bf16, gpu);
+  narrow(x, 0, n * d - 1, 1).fill_(30);
+  const Tensor y = softmax(x);
+  const double last = 1 / (1 + std::exp(-30.0) * static_cast<double>(n * d - 1));
+  EXPECT_NEAR(y.at({n * d - 1}), last, last * 0x1p-8);
+  for (const std::int64_t i : {std::int64_t{0}, n * d / 2, n * d - 2})
+    EXPECT_NEAR(y.at({i}), last * std::exp(-30.0), last * std::exp(-30.0) * 0x1p-8);
+} catch (const OutOfMemory& e) {
+  GTEST_SKIP() << e.what();
+}
+
+}  // namespace
