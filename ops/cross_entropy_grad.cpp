@@ -142,11 +142,17 @@ namespace {
 
 using Loss = Tensor (*)(const Tensor&, const Tensor&, const CrossEntropyOptions&);
 
+// The options with their weight on the device of x.
+CrossEntropyOptions beside(const Tensor& x, CrossEntropyOptions o) {
+  if (o.weight) o.weight = to(o.weight, x.device());
+  return o;
+}
+
 std::vector<Sample> index_samples(Loss f) {
   const Tensor targets = tensor({2, 0, 1, 2}, DType::i64), some = tensor({2, -100, 1, 2}, DType::i64);
   const Tensor weight = sample_input({3}, 0.5, 2);
   const auto with = [f](const CrossEntropyOptions& o) {
-    return [f, o](Inputs x) { return f(x[0], x[1], o); };
+    return [f, o](Inputs x) { return f(x[0], x[1], beside(x[0], o)); };
   };
   const auto logits = [] { return sample_input({4, 3}); };
   return {
@@ -167,7 +173,7 @@ std::vector<Sample> index_samples(Loss f) {
 std::vector<Sample> CrossEntropy::samples() {
   auto v = index_samples(cross_entropy);
   const auto with = [](const CrossEntropyOptions& o) {
-    return [o](Inputs x) { return cross_entropy(x[0], x[1], o); };
+    return [o](Inputs x) { return cross_entropy(x[0], x[1], beside(x[0], o)); };
   };
   const Tensor some = tensor({2, -100, 1, 2}, DType::i64), weight = sample_input({3}, 0.5, 2);
   const auto logits = [] { return sample_input({4, 3}); };

@@ -11,6 +11,7 @@
 #pragma once
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "math.h"
 
@@ -84,19 +85,17 @@ struct MaxNorm : Plain {
   BOBBIN_HD double value(A a, B, std::int64_t) const { return a; }
 };
 
-/// The extreme and the index of the first one. A NaN goes before everything.
+/// The extreme and the index of the first one. A NaN goes before everything. Steps may be counted in a
+/// narrower type than B.
 template<class T, bool largest>
 struct Extreme : Plain {
   using In = T;
   using A = T;
   static constexpr int words = 2;
   BOBBIN_HD static std::int64_t at(std::int64_t step, std::int64_t) { return step; }
-  // Steps may be counted in a narrower type than B.
-  template<class Step>
-  using As = std::type_identity_t<Step>;
   BOBBIN_HD static bool before(T x, T y) { return (largest ? x > y : x < y) | ((x != x) & (y == y)); }
   template<class Step>
-  BOBBIN_HD static void start(A& a, Step& b, As<Step> step) {
+  BOBBIN_HD static void start(A& a, Step& b, std::type_identity_t<Step> step) {
     using Limits = std::numeric_limits<T>;
     if constexpr (Limits::has_infinity)
       a = largest ? -Limits::infinity() : Limits::infinity();
@@ -105,7 +104,7 @@ struct Extreme : Plain {
     b = step;
   }
   template<class Step>
-  BOBBIN_HD static void add(A& a, Step& b, T x, As<Step> step) {
+  BOBBIN_HD static void add(A& a, Step& b, T x, std::type_identity_t<Step> step) {
     const bool take = before(x, a);
     a = take ? x : a;
     b = take ? step : b;

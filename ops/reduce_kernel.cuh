@@ -118,11 +118,13 @@ __device__ __forceinline__ Place locate(const Grid& g, std::int64_t result) {
   return place;
 }
 
-// Elements in a line, or anywhere. In a line they lie at multiples of the stride.
+// Elements in a line, or anywhere. In a line they lie at multiples of the stride. Half the loads are in
+// flight where registers would not do for all.
 template<bool line, class F>
 __device__ __forceinline__ void fold_run(const Args<F>& a, const Run& r, Lanes<F>& s) {
   using In = typename F::In;
-  constexpr int rounds = line ? reduction::rounds : 2;
+  constexpr bool wide = State<F>::has_index && sizeof(In) == 8;
+  constexpr int rounds = reduction::rounds / (line ? 1 : 2) / (wide ? 2 : 1);
   const std::int64_t stride = a.reduced.x[0];
   for (int e = r.first, done = 0; e < r.limit; e += rounds * r.round, done += rounds) {
     std::int64_t at[rounds][lanes];

@@ -8,7 +8,7 @@ namespace bobbin::cuda {
 inline constexpr int chunk_threads = 512;
 
 template<class F>
-__global__ void __launch_bounds__(chunk_threads, 2)
+__global__ void __launch_bounds__(chunk_threads, sizeof(typename F::Storage) == 8 ? 1 : 2)
     chunk_rows(const RowArgs<F> a, const Team team, const int share) {
   using T = typename F::Storage;
   using C = Compute<T>;

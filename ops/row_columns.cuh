@@ -8,14 +8,14 @@ namespace bobbin::cuda {
 
 inline constexpr int column_threads = 512;  // a block, at most
 
-/// Threads of a block that lie side by side: 128 bytes at least, or a warp of elements.
-constexpr int column_width(bool packs) { return packs ? 8 : 32; }
+/// Threads of a block that lie side by side: they read 128 bytes, or less where they take single elements.
+constexpr int column_width(bool packs) { return packs ? 8 : 16; }
 /// What a thread holds at once, of each input.
 constexpr int column_steps(bool packs, int inputs) { return (packs ? 4 : 8) / inputs; }
 
 /// `stash`: shared memory takes all that a block reads; else, beyond one chunk, it is read twice.
 template<class F, bool packs>
-__global__ void __launch_bounds__(column_threads)
+__global__ void __launch_bounds__(column_threads, 1)
     column_rows(const RowArgs<F> a, const std::int64_t inner, const bool stash) {
   using T = typename F::Storage;
   using C = Compute<T>;

@@ -63,7 +63,9 @@ struct RowTuning {
   double exposed = 0.4;             ///< of an exchange, where loads for the next row are under way
   std::int64_t tile_row = 1024;     ///< bytes of the longest odd row that goes through tiles
   std::int64_t tile_bytes = 16384;  ///< of each input
-  bool persistent = true;           ///< blocks stay for several rows, and load one ahead
+  /// Whether blocks stay for several rows, and load one ahead; if not said, those that share a row do. A
+  /// block alone is better replaced by a fresh one: the chip then hands out rows as they are wanted.
+  std::optional<bool> persistent;
   std::optional<Way> way;
   std::optional<Link> link;
   int blocks = 0, packs = 0;
@@ -124,7 +126,7 @@ inline RowPlan plan_tile(const RowShape& s, const Chip& chip, const RowTuning& t
 inline RowPlan plan_columns(const RowShape& s, const Chip& chip) {
   RowPlan p{.way = Way::columns};
   const bool packs = s.inner % s.in_pack() == 0;
-  const std::int64_t width = packs ? 8 : 32, steps = (packs ? 4 : 8) / s.inputs,
+  const std::int64_t width = packs ? 8 : 16, steps = (packs ? 4 : 8) / s.inputs,
                      groups = s.rows() / (packs ? s.in_pack() : 1);
   p.packs = packs;
   p.threads =
@@ -203,7 +205,8 @@ inline RowPlan plan_block(const RowShape& s, const Chip& chip, const RowTuning& 
       if (!best || best->link == Link::grid || s.rows() * blocks <= chip.sms)
         consider(Link::grid, blocks, packs);
   if (!best) return plan_chunks(s, resident);
-  best->grid = best->blocks * (t.persistent || best->link == Link::grid ? best->teams : s.rows());
+  const bool stay = best->link == Link::grid || t.persistent.value_or(best->link != Link::block);
+  best->grid = best->blocks * (stay ? best->teams : s.rows());
   best->teams = best->grid / best->blocks;
   return *best;
 }

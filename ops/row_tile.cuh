@@ -11,7 +11,7 @@ inline constexpr int tile_elements = 16;  // of a row that one lane holds, at mo
 
 /// `slabs` a block, such that they are a multiple of 16 bytes; teams of `lanes` lanes.
 template<class F>
-__global__ void __launch_bounds__(tile_threads, sizeof(typename F::Storage) == 8 ? 2 : 4)
+__global__ void __launch_bounds__(tile_threads, sizeof(typename F::Storage) == 8 ? 1 : 4)
     tile_rows(const RowArgs<F> a, const std::int64_t outer, const int inner, const int slabs,
               const int lanes) {
   using T = typename F::Storage;

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <memory>
 #include <mutex>
 #include <unordered_map>
 
@@ -82,30 +83,35 @@ const Availability& availability() {
   return a;
 }
 
+State* make_state(Device d) {
+  require(d);
+  const Use use(d);
+  auto s = std::make_unique<State>();
+  cudaDeviceProp p{};
+  check(cudaGetDeviceProperties(&p, d.index), "cuda");
+  s->properties = {p.name,
+                   p.major,
+                   p.minor,
+                   p.multiProcessorCount,
+                   static_cast<std::int64_t>(p.sharedMemPerBlockOptin),
+                   static_cast<std::int64_t>(p.sharedMemPerMultiprocessor),
+                   p.l2CacheSize,
+                   static_cast<std::int64_t>(p.totalGlobalMem)};
+  void* fault = nullptr;
+  check(cudaHostAlloc(&fault, sizeof(Fault), cudaHostAllocMapped | cudaHostAllocPortable), "cuda");
+  s->fault = new (fault) Fault;
+  check(cudaStreamCreateWithFlags(&s->main, cudaStreamNonBlocking), "cuda");
+  return s.release();
+}
+
 State& state(Device d) {
-  static std::array<State, max_devices> states;
-  static std::array<std::once_flag, max_devices> made;
-  const auto i = static_cast<std::size_t>(d.index);
-  std::call_once(made[i], [&] {
-    require(d);
-    const Use use(d);
-    State& s = states[i];
-    cudaDeviceProp p{};
-    check(cudaGetDeviceProperties(&p, d.index), "cuda");
-    s.properties = {p.name,
-                    p.major,
-                    p.minor,
-                    p.multiProcessorCount,
-                    static_cast<std::int64_t>(p.sharedMemPerBlockOptin),
-                    static_cast<std::int64_t>(p.sharedMemPerMultiprocessor),
-                    p.l2CacheSize,
-                    static_cast<std::int64_t>(p.totalGlobalMem)};
-    void* fault = nullptr;
-    check(cudaHostAlloc(&fault, sizeof(Fault), cudaHostAllocMapped | cudaHostAllocPortable), "cuda");
-    s.fault = new (fault) Fault;
-    check(cudaStreamCreateWithFlags(&s.main, cudaStreamNonBlocking), "cuda");
-  });
-  return states[i];
+  static std::array<std::atomic<State*>, max_devices> states{};
+  auto& place = states[static_cast<std::size_t>(d.index)];
+  if (State* s = place.load(std::memory_order_acquire)) return *s;
+  static std::mutex mutex;
+  std::lock_guard lock(mutex);
+  if (!place) place = make_state(d);
+  return *place;
 }
 
 // Throws what a kernel reported, and forgets it.
@@ -119,7 +125,7 @@ void surface(State& s) {
                    f.size, ")");
 }
 
-// More than 48 KiB of dynamic shared memory must be asked for, once a kernel and device.
+// More than 48 KiB of shared memory, a kernel's own counted in, must be asked for, once a kernel and device.
 void opt_in(std::string_view op, const void* kernel, int device, std::size_t shared) {
   static std::mutex mutex;
   static std::array<std::unordered_map<const void*, std::size_t>, max_devices> granted;
@@ -185,7 +191,7 @@ void detail::launch(std::string_view op, const Launch& l, const void* kernel, vo
   State& s = state(l.device);
   const Use use(l.device);
   surface(s);
-  if (l.shared > 48 * 1024) opt_in(op, kernel, l.device.index, l.shared);
+  if (l.shared > 32 * 1024) opt_in(op, kernel, l.device.index, l.shared);
   cudaLaunchAttribute attributes[2];
   cudaLaunchConfig_t config{l.grid, l.block, l.shared, stream(l.device), attributes, 0};
   if (l.cluster > 1) {
@@ -198,7 +204,15 @@ void detail::launch(std::string_view op, const Launch& l, const void* kernel, vo
     a.id = cudaLaunchAttributeCooperative;
     a.val.cooperative = 1;
   }
-  check(cudaLaunchKernelExC(&config, kernel, args), op);
+  const cudaError_t e = cudaLaunchKernelExC(&config, kernel, args);
+  if (e == cudaErrorInvalidValue || e == cudaErrorInvalidConfiguration ||
+      e == cudaErrorLaunchOutOfResources) {
+    cudaGetLastError();
+    fail<CudaError>(op, ": no launch of ", l.grid.x, "x", l.grid.y, " blocks of ", l.block.x, "x", l.block.y,
+                    " threads with ", l.shared, " bytes of shared memory, in clusters of ", l.cluster, ": ",
+                    cudaGetErrorString(e));
+  }
+  check(e, op);
 }
 
 FaultReporter fault_reporter(Device d, const char* op, const char* noun, std::int64_t size) {

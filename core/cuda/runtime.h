@@ -49,7 +49,7 @@ void wait(Device d, std::string_view what);
 struct Launch {
   Device device;
   dim3 grid, block;
-  std::size_t shared = 0;    ///< dynamic shared memory; above 48 KiB the kernel is opted in
+  std::size_t shared = 0;    ///< dynamic shared memory; a kernel may have 16 KiB of its own besides
   int cluster = 1;           ///< blocks of a thread-block cluster (compute capability 9.0 on)
   bool cooperative = false;  ///< all blocks must be resident at once
 };

@@ -48,13 +48,14 @@ struct Staging {
 
 Staging& staging(Device d) {
   static std::array<Staging*, 64> all{};
-  static std::array<std::once_flag, 64> made;
-  const auto i = static_cast<std::size_t>(d.index);
-  std::call_once(made[i], [&] {
+  static std::mutex mutex;
+  std::lock_guard lock(mutex);
+  Staging*& s = all[static_cast<std::size_t>(d.index)];
+  if (!s) {
     const Use use(d);
-    all[i] = new Staging;
-  });
-  return *all[i];
+    s = new Staging;
+  }
+  return *s;
 }
 
 std::size_t bytes_of(const Tensor& x) { return static_cast<std::size_t>(x.numel() * size_of(x.dtype())); }

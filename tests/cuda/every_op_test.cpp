@@ -11,6 +11,7 @@
 #include "tolerance.h"
 
 using namespace bobbin;
+using namespace bobbin::tests;
 
 namespace {
 

@@ -42,23 +42,20 @@ double ulp(DType t, double v) {
   return std::ldexp(1.0, std::max(v == 0 ? lowest : std::ilogb(v), lowest) - digits);
 }
 
-// 16-bit results are off by one last place at most, f32 ones by 8. What f32 holds under 2^-126 may be lost.
-double tolerance(DType t, double exact) {
-  const double places = t == DType::f64 ? 64 : t == DType::f32 ? 8 : 1;
-  return places * ulp(t, exact) * 1.001 + (t == DType::f64 ? 0 : 0x1p-126);
-}
-
-// Compares with an exact result; `slack`, where given, is what rounding of long sums may add to an element.
+// Compares with an exact result: 16-bit types may be off by one last place, f32 by 8, and f32 may lose what
+// lies under 2^-126. `slack`, where given, is what rounding of long sums may add to an element.
 void expect_close(const Tensor& got, const Tensor& exact, const Tensor& slack, const std::string& what) {
   ASSERT_EQ(got.shape(), exact.shape()) << what;
   const auto y = got.to_vector<double>(), e = to(to(exact, got.dtype()), DType::f64).to_vector<double>(),
              x = exact.to_vector<double>();
+  const DType t = got.dtype();
+  const double places = t == DType::f64 ? 64 : t == DType::f32 ? 8 : 1, lost = t == DType::f64 ? 0 : 0x1p-126;
   const auto s = slack ? slack.to_vector<double>() : std::vector<double>(y.size());
   for (std::size_t i = 0; i < y.size(); ++i) {
     if (y[i] == e[i] || (std::isnan(y[i]) && std::isnan(e[i]))) continue;
-    if (!(std::abs(y[i] - x[i]) <= tolerance(got.dtype(), x[i]) + s[i])) {
+    if (!(std::abs(y[i] - x[i]) <= 1.001 * places * ulp(t, x[i]) + lost + s[i])) {
       ADD_FAILURE() << what << ": element " << i << " is " << y[i] << ", exactly " << x[i] << "; off by "
-                    << std::abs(y[i] - x[i]) / ulp(got.dtype(), x[i]) << " ULP";
+                    << std::abs(y[i] - x[i]) / ulp(t, x[i]) << " ULP";
       return;
     }
   }
@@ -140,27 +137,19 @@ TEST_F(CudaSoftmax, EveryLengthF64) { check_lengths(DType::f64, {1, 17}); }
 TEST_F(CudaSoftmax, AnyLayoutOfRows) {
   for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
     for (const std::int64_t d : {3, 16, 100, 257, 1000, 1024, 4100, 20000}) {
-      const Tensor wide = draw({7, d + 24}, t, 3);
-      for (const std::int64_t from : {0, 1, 8})
-        check(
-            wide, [=](const Tensor& x) { return slice(x, 1, from, from + d); }, 1,
-            "rows at a pitch, from " + std::to_string(from));
-      check(
-          draw({7 * d + 3}, t, 3),
-          [=](const Tensor& x) {
-            return reshape(narrow(x, 0, 1, 7 * d), {7, d});
-          },
-          1, "misaligned");
-      check(
-          draw({d, 7}, t, 3), [](const Tensor& x) { return movedim(x, 0, 1); }, 1, "transposed");
-      check(
-          draw({1, d}, t, 3),
-          [=](const Tensor& x) {
-            return expand(x, {5, d});
-          },
-          1, "one row, expanded");
-      check(
-          draw({3, 4, d}, t, 3), [](const Tensor& x) { return narrow(x, 1, 1, 2); }, 2, "rows of 3-D parts");
+      for (const std::int64_t from : {0, 1, 8}) {
+        const View part = [=](const Tensor& x) { return narrow(x, 1, from, d); };
+        check(draw({7, d + 24}, t, 3), part, 1, "rows at a pitch, from " + std::to_string(from));
+      }
+      const Shape seven{7, d}, five{5, d};
+      const View shifted = [=](const Tensor& x) { return reshape(narrow(x, 0, 1, 7 * d), seven); };
+      const View turned = [](const Tensor& x) { return movedim(x, 0, 1); };
+      const View repeated = [=](const Tensor& x) { return expand(x, five); };
+      const View middle = [](const Tensor& x) { return narrow(x, 1, 1, 2); };
+      check(draw({7 * d + 3}, t, 3), shifted, 1, "misaligned");
+      check(draw({d, 7}, t, 3), turned, 1, "transposed");
+      check(draw({1, d}, t, 3), repeated, 1, "one row, repeated");
+      check(draw({3, 4, d}, t, 3), middle, 2, "rows of 3-D parts");
     }
 }
 
@@ -246,11 +235,12 @@ TEST_F(CudaSoftmax, MasksAndSlicesWithoutAnAnswer) {
         if (n > 0) narrow(row, 0, from, n).fill_(value);
         rows.push_back(row);
       };
-      for (const std::int64_t k : {std::int64_t{1}, std::int64_t{15}, std::int64_t{511}, d / 2, d - 1, d})
-        if (k <= d) {
-          add(randn({d}), 0, k, -inf);
-          add(randn({d}), d - k, k, -inf);
-        }
+      for (const std::int64_t masked :
+           {std::int64_t{1}, std::int64_t{15}, std::int64_t{511}, d / 2, d - 1, d}) {
+        const std::int64_t k = std::min(masked, d);
+        add(randn({d}), 0, k, -inf);
+        add(randn({d}), d - k, k, -inf);
+      }
       add(randn({d}), d / 2, 1, inf);
       add(randn({d}), d - 1, 1, nan);
       add(full({d}, -inf), d / 3, 1, nan);

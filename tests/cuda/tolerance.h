@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-namespace bobbin {
+namespace bobbin::tests {
 
 using Tensors = std::vector<Tensor>;
 
@@ -154,7 +154,8 @@ void expect_close(std::string_view what, const Tensor& got, const Tensor& want, 
   for (std::size_t i = x.size(); i-- > 0;)
     if (!close(i, x[i], y[i])) ++wrong, first = i;
   EXPECT_EQ(wrong, 0u) << what << ": flat index " << first << " of " << x.size() << " is "
-                       << testing::PrintToString(x[first]) << ", not " << testing::PrintToString(y[first]);
+                       << ::testing::PrintToString(x[first]) << ", not "
+                       << ::testing::PrintToString(y[first]);
 }
 
 inline void expect_same(std::string_view what, const Tensor& got, const Tensor& want) {
@@ -163,4 +164,4 @@ inline void expect_same(std::string_view what, const Tensor& got, const Tensor& 
                [](std::size_t, double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); });
 }
 
-}  // namespace bobbin
+}  // namespace bobbin::tests

@@ -14,7 +14,8 @@ struct CrossEntropyOptions {
   Reduction reduction = Reduction::mean;
 };
 
-/// Softmax cross-entropy in one operation, its gradient in another; the tape keeps logits and targets alone.
+/// Softmax cross-entropy in one operation, its gradient in another. The tape keeps logits and targets; on a GPU the
+/// gradient, too, which is made in the same pass as the loss.
 /// logits [C], [N,C] or [N,C,d...]: classes lie on axis 1 (0 for one dimension). Targets are i64 class
 /// indices of logits' shape without that axis, or probabilities of logits' shape and dtype. With weight w and
 /// smoothing e, a row of class y costs -(1-e) w[y] log p[y] - e/C sum_c w[c] log p[c]; `mean` divides by the
