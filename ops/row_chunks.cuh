@@ -5,14 +5,12 @@
 
 namespace bobbin::cuda {
 
-inline constexpr int chunk_threads = 512;
-
 template<class F>
 __global__ void __launch_bounds__(chunk_threads, sizeof(typename F::Storage) == 8 ? 1 : 2)
     chunk_rows(const RowArgs<F> a, const Team team, const int share) {
   using T = typename F::Storage;
   using C = Compute<T>;
-  constexpr int n = F::inputs, E = per_pack<T>, P = 4 / n, chunk = P * chunk_threads;
+  constexpr int n = F::inputs, E = per_pack<T>, P = chunk_packs(n), chunk = P * chunk_threads;
   extern __shared__ uint4 shared[];
   const int thread = static_cast<int>(threadIdx.x);
   const int rank = static_cast<int>(blockIdx.x) % team.blocks;

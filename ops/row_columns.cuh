@@ -3,15 +3,9 @@
 // fit in registers waits in shared memory, or is read again.
 #pragma once
 #include "row_functor.cuh"
+#include "row_plan.h"
 
 namespace bobbin::cuda {
-
-inline constexpr int column_threads = 512;  // a block, at most
-
-/// Threads of a block that lie side by side: they read 128 bytes, or less where they take single elements.
-constexpr int column_width(bool packs) { return packs ? 8 : 16; }
-/// What a thread holds at once, of each input.
-constexpr int column_steps(bool packs, int inputs) { return (packs ? 4 : 8) / inputs; }
 
 /// `stash`: shared memory takes all that a block reads; else, beyond one chunk, it is read twice.
 template<class F, bool packs>

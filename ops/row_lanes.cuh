@@ -2,15 +2,14 @@
 // U rows at a time so that four packs of each input or more are in flight a thread.
 #pragma once
 #include "row_functor.cuh"
+#include "row_plan.h"
 
 namespace bobbin::cuda {
-
-inline constexpr int lanes_block = 128;  // threads, at most
 
 /// Teams of `lanes` lanes (a power of two), P packs a lane. Rows that are no multiple of 16 bytes want U == 1
 /// and at least 16 lanes: each lane then holds one element beside the packs.
 template<class F, int P, int U>
-__global__ void __launch_bounds__(lanes_block) lane_rows(const RowArgs<F> a, const int lanes) {
+__global__ void __launch_bounds__(lanes_threads) lane_rows(const RowArgs<F> a, const int lanes) {
   using T = typename F::Storage;
   using C = Compute<T>;
   constexpr int n = F::inputs;

@@ -14,6 +14,20 @@ namespace bobbin::cuda {
 enum class Way { lanes, tile, block, chunks, columns };  ///< the kernels: row_lanes.cuh and so on
 enum class Link { block, cluster, grid };                ///< what joins the threads that hold a row
 
+// What the kernels and the plan agree on.
+inline constexpr int lanes_threads = 128, tile_threads = 256, chunk_threads = 512,
+                     column_threads = 512;  ///< a block
+inline constexpr int tile_elements = 16;    ///< of a row that one lane holds, at most
+/// Packs that a thread of a block holds of each input: there are two kernels, and one for chunks.
+constexpr int deep_packs(int bytes, int inputs) { return (bytes == 8 ? 4 : 8) / inputs; }
+constexpr int shallow_packs(int bytes, int inputs) { return (bytes == 8 ? 4 : 2) / inputs; }
+constexpr int chunk_packs(int inputs) { return 4 / inputs; }
+/// Threads of a block of columns that lie side by side: they read 128 bytes, or less by single elements.
+constexpr int column_width(bool packs) { return packs ? 8 : 16; }
+/// What such a thread holds at once, of each input.
+constexpr int column_steps(bool packs, int inputs) { return (packs ? 4 : 8) / inputs; }
+constexpr int most_threads(int bytes) { return bytes == 8 ? 512 : 1024; }
+
 /// outer x columns x inner elements, rows along `columns`.
 struct RowShape {
   std::int64_t outer, columns, inner;
@@ -76,10 +90,6 @@ inline RowTuning& row_tuning() {
   return t;
 }
 
-/// What a thread of a block holds of each input: the two kernels there are.
-constexpr int deep_packs(int bytes, int inputs) { return (bytes == 8 ? 4 : 8) / inputs; }
-constexpr int shallow_packs(int bytes, int inputs) { return (bytes == 8 ? 4 : 2) / inputs; }
-
 /// How many teams of a plan the chip holds at once; 0 where it cannot run.
 using ResidentTeams = std::function<std::int64_t(const RowPlan&)>;
 
@@ -89,7 +99,6 @@ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b 
 constexpr int power_of_two(std::int64_t least) {
   return static_cast<int>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(least, 1))));
 }
-constexpr int most_threads(int bytes) { return bytes == 8 ? 512 : 1024; }
 
 inline RowPlan plan_lanes(const RowShape& s, const Chip& chip) {
   RowPlan p{.way = Way::lanes};
@@ -103,7 +112,7 @@ inline RowPlan plan_lanes(const RowShape& s, const Chip& chip) {
   p.at_once = p.packs == 1 ? 4 : p.packs == 2 ? 2 : 1;
   p.lanes = std::max(power_of_two(ceil_div(packs, p.packs)), s.odd() ? 16 : 1);
   const std::int64_t warps = ceil_div(s.rows(), std::int64_t{32} / p.lanes * p.at_once);
-  p.threads = static_cast<int>(32 * std::clamp<std::int64_t>(warps / chip.sms, 1, 4));
+  p.threads = static_cast<int>(32 * std::clamp<std::int64_t>(warps / chip.sms, 1, lanes_threads / 32));
   p.grid = ceil_div(warps, p.threads / 32);
   return p;
 }
@@ -113,7 +122,7 @@ inline std::int64_t tile_step(const RowShape& s) {  // slabs that make a multipl
 }
 
 inline RowPlan plan_tile(const RowShape& s, const Chip& chip, const RowTuning& t) {
-  RowPlan p{.way = Way::tile, .threads = 256};
+  RowPlan p{.way = Way::tile, .threads = tile_threads};
   const std::int64_t slab = s.columns * s.inner * s.bytes, step = tile_step(s);
   const std::int64_t fit = std::max<std::int64_t>(1, t.tile_bytes / (step * slab));
   p.slabs = static_cast<int>(step * std::min(fit, ceil_div(s.outer, step * 2 * chip.sms)));
@@ -126,11 +135,11 @@ inline RowPlan plan_tile(const RowShape& s, const Chip& chip, const RowTuning& t
 inline RowPlan plan_columns(const RowShape& s, const Chip& chip) {
   RowPlan p{.way = Way::columns};
   const bool packs = s.inner % s.in_pack() == 0;
-  const std::int64_t width = packs ? 8 : 16, steps = (packs ? 4 : 8) / s.inputs,
+  const std::int64_t width = column_width(packs), steps = column_steps(packs, s.inputs),
                      groups = s.rows() / (packs ? s.in_pack() : 1);
   p.packs = packs;
-  p.threads =
-      static_cast<int>(std::clamp<std::int64_t>(width * power_of_two(ceil_div(s.columns, steps)), 64, 512));
+  p.threads = static_cast<int>(
+      std::clamp<std::int64_t>(width * power_of_two(ceil_div(s.columns, steps)), 64, column_threads));
   p.grid = ceil_div(groups, width);
   const std::int64_t chunks = ceil_div(s.columns, steps * p.threads / width);
   const std::int64_t all = chunks * steps * s.inputs * p.threads * (packs ? 16 : s.bytes);
@@ -141,7 +150,7 @@ inline RowPlan plan_columns(const RowShape& s, const Chip& chip) {
 
 // A row in chunks: all the blocks there are share the rows.
 inline RowPlan plan_chunks(const RowShape& s, const ResidentTeams& resident) {
-  RowPlan p{.way = Way::chunks, .packs = 4 / s.inputs, .threads = 512, .share = s.packs()};
+  RowPlan p{.way = Way::chunks, .packs = chunk_packs(s.inputs), .threads = chunk_threads, .share = s.packs()};
   const std::int64_t blocks = std::max<std::int64_t>(1, resident(p));
   p.blocks = static_cast<int>(std::max<std::int64_t>(1, blocks / s.rows()));
   p.link = p.blocks > 1 ? Link::grid : Link::block;
@@ -217,7 +226,8 @@ inline RowPlan plan_block(const RowShape& s, const Chip& chip, const RowTuning& 
 inline RowPlan plan_rows(const RowShape& s, const Chip& chip, const RowTuning& t,
                          const ResidentTeams& resident) {
   using namespace detail;
-  const bool flat = s.columns <= 512 && tile_step(s) * s.columns * s.inner * s.bytes <= t.tile_bytes;
+  const bool flat =
+      s.columns <= 32 * tile_elements && tile_step(s) * s.columns * s.inner * s.bytes <= t.tile_bytes;
   const auto can = [&](Way way) { return t.way && *t.way == way; };
   if (s.inner > 1) return flat && !can(Way::columns) ? plan_tile(s, chip, t) : plan_columns(s, chip);
   if (can(Way::chunks)) return plan_chunks(s, resident);

@@ -3,11 +3,9 @@
 // and teams of lanes take their rows from there, element by element.
 #pragma once
 #include "row_functor.cuh"
+#include "row_plan.h"
 
 namespace bobbin::cuda {
-
-inline constexpr int tile_threads = 256;
-inline constexpr int tile_elements = 16;  // of a row that one lane holds, at most
 
 /// `slabs` a block, such that they are a multiple of 16 bytes; teams of `lanes` lanes.
 template<class F>
