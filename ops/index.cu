@@ -22,11 +22,13 @@ __global__ void __launch_bounds__(threads)
     pick(const __grid_constant__ cuda::Walk<2> walk, const E* __restrict__ x, std::int64_t stride,
          std::int64_t size, const std::int64_t* __restrict__ index, E* __restrict__ y, std::int64_t width,
          const __grid_constant__ Outside outside) {
-  const std::int64_t first = std::int64_t{blockIdx.x} * (threads * items) + threadIdx.x;
+  cuda::await_previous();
+  const int step = static_cast<int>(blockDim.x);
+  const std::int64_t first = std::int64_t{blockIdx.x} * (step * items) + threadIdx.x;
   std::int64_t from[items], choice[items];
 #pragma unroll
   for (int k = 0; k < items; ++k) {
-    const std::int64_t e = first + k * threads;
+    const std::int64_t e = first + k * step;
     const Place place(walk, e);
     from[k] = place.x;
     choice[k] = e < walk.numel ? index[place.index] : 0;
@@ -36,7 +38,7 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll
   for (int k = 0; k < items; ++k) {
     v[k] = E{};
-    if (first + k * threads >= walk.numel) continue;
+    if (first + k * step >= walk.numel) continue;
     if (inside(choice[k], size))
       v[k] = x[from[k] + choice[k] * stride];
     else
@@ -44,10 +46,10 @@ __global__ void __launch_bounds__(threads)
   }
 #pragma unroll
   for (int k = 0; k < items; ++k)
-    if (const std::int64_t e = first + k * threads; e < walk.numel) y[e] = v[k];
+    if (const std::int64_t e = first + k * step; e < walk.numel) y[e] = v[k];
 
   for (; bad; bad &= bad - 1) {
-    const std::int64_t e = first + (__ffs(bad) - 1) * threads;
+    const std::int64_t e = first + (__ffs(bad) - 1) * step;
     outside(e * width, index[Place(walk, e).index]);
   }
 }
@@ -147,12 +149,18 @@ void pick(const char* op, const Tensor& x, int axis, const Tensor& index, const 
   }
 
   const std::int64_t size = x.shape()[axis];
+  // A few elements are spread over more multiprocessors.
+  const unsigned block =
+      walk.numel < std::int64_t{threads} * items * cuda::properties(y.device()).sms ? 64 : threads;
   const Outside outside{cuda::fault_reporter(y.device(), op, "index", size), inner, index.numel()};
   visit_bytes(item * width, [&]<class E>(E) {
-    cuda::launch(
-        op, {.device = y.device(), .grid = cuda::blocks_for(walk.numel, threads * items), .block = threads},
-        pick<E>, walk, static_cast<const E*>(x.raw()), stride, size,
-        static_cast<const std::int64_t*>(index.raw()), static_cast<E*>(y.raw()), width, outside);
+    cuda::launch(op,
+                 {.device = y.device(),
+                  .grid = cuda::blocks_for(walk.numel, block * items),
+                  .block = block,
+                  .early = true},
+                 pick<E>, walk, static_cast<const E*>(x.raw()), stride, size,
+                 static_cast<const std::int64_t*>(index.raw()), static_cast<E*>(y.raw()), width, outside);
   });
 }
 

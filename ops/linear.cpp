@@ -100,21 +100,14 @@ Tensor Linear::before_activation(const Vjp& v) const {
 }
 
 Grads Linear::vjp(const Vjp& v) const {
+#if BOBBIN_HAS_CUDA
+  if (const auto grads = cuda_vjp(v)) return *grads;
+#endif
   const Tensor g = before_activation(v),
                rows = reshape(g, {g.numel() / std::max<std::int64_t>(1, g.size(-1)), g.size(-1)});
   Grads out(3);
   if (v.needs(0)) out[0] = matmul(g, v.input(1));
-  if (v.needs(1)) {
-    const Tensor x = reshape(v.input(0), {rows.size(0), v.input(0).size(-1)});
-#if BOBBIN_HAS_CUDA
-    // Where nothing is recorded, both gradients in one product.
-    if (v.needs(2) && g.device().is_cuda() && !grad_enabled() && g.numel() > 0 && x.numel() > 0) {
-      const Tensor weight = empty(v.spec(1)), bias = empty(v.spec(2));
-      if (cuda_gradients(row_major(rows), row_major(x), weight, bias)) return {out[0], weight, bias};
-    }
-#endif
-    out[1] = matmul(transpose(rows), x);
-  }
+  if (v.needs(1)) out[1] = matmul(transpose(rows), reshape(v.input(0), {rows.size(0), v.input(0).size(-1)}));
   if (v.needs(2)) out[2] = sum(rows, {0});
   return out;
 }

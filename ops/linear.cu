@@ -1,4 +1,4 @@
-// The layer on a GPU: cuBLAS adds the bias as it writes the product; what it cannot do is one kernel more.
+// The layer on a GPU: the product adds the bias as it is written; what it cannot do is one kernel more.
 #include "../core/cuda/blas.h"
 #include "../core/cuda/elements.h"
 #include "../core/cuda/pack.cuh"
@@ -8,10 +8,6 @@
 
 namespace bobbin {
 namespace {
-
-// cuBLASLt's relu makes 0 of NaN (NVIDIA's developer forum, topic 329783), where relu keeps it. Its gelu is
-// the tanh approximation, and never used.
-constexpr bool relu_epilogue_keeps_nan = false;
 
 constexpr int threads = 256;
 
@@ -25,6 +21,7 @@ __device__ void map(T (&v)[n], F f) {
 template<class Z, class T>
 __global__ void __launch_bounds__(threads)
     finish(const Z* z, const T* bias, T* y, std::int64_t n, std::int64_t cols, Activation activation) {
+  cuda::await_previous();
   constexpr int width = 16 / sizeof(T);
   const std::int64_t step = std::int64_t{gridDim.x} * threads * width;
   for (std::int64_t i = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * width; i < n; i += step) {
@@ -81,11 +78,14 @@ __global__ void __launch_bounds__(threads)
 template<class Z, class T>
 void launch_finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activation activation) {
   const std::int64_t n = y.numel();
-  cuda::launch(
-      Linear::name,
-      {.device = y.device(), .grid = cuda::blocks_for(n, threads * (16 / sizeof(T))), .block = threads},
-      finish<Z, T>, static_cast<const Z*>(z.raw()), bias ? static_cast<const T*>(bias.raw()) : nullptr,
-      static_cast<T*>(y.raw()), n, y.size(-1), activation);
+  cuda::launch(Linear::name,
+               {.device = y.device(),
+                .grid = cuda::blocks_for(n, threads * (16 / sizeof(T))),
+                .block = threads,
+                .early = true},
+               finish<Z, T>, static_cast<const Z*>(z.raw()),
+               bias ? static_cast<const T*>(bias.raw()) : nullptr, static_cast<T*>(y.raw()), n, y.size(-1),
+               activation);
 }
 
 void finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activation activation) {
@@ -104,10 +104,7 @@ void finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activation act
   }
 }
 
-cuda::Epilogue epilogue(bool bias, bool relu) {
-  if (relu) return bias ? cuda::Epilogue::bias_relu : cuda::Epilogue::relu;
-  return bias ? cuda::Epilogue::bias : cuda::Epilogue::none;
-}
+void* address(const Tensor& t) { return t ? t.raw() : nullptr; }
 
 }  // namespace
 
@@ -126,41 +123,64 @@ void Linear::cuda(Inputs x, Tensor& y) const {
                   .y_dtype = y.dtype(),
                   .tf32 = tf32_allowed()};
   // relu and rounding to 16 bits may change places.
-  const bool relu = activation == Activation::relu, relu_too = relu && relu_epilogue_keeps_nan;
+  const bool relu = activation == Activation::relu;
   if (in > 0 && (relu || activation == Activation::none)) {
-    p.epilogue = epilogue(bool(bias), relu_too);
-    p.vector = bias ? bias.raw() : nullptr;
-    if (cuda::multiply(name, y.device(), p)) {
-      if (relu && !relu_too) finish(y, {}, y, activation);
-      return;
-    }
+    p.bias = address(bias);
+    p.relu = relu;
+    if (cuda::multiply(name, y.device(), p)) return;
+    p.relu = false;
+    if (cuda::multiply(name, y.device(), p)) return relu ? finish(y, {}, y, activation) : void();
   }
   // The other functions take the sum before it is rounded.
   const DType compute = compute_type(y.dtype());
   const Tensor z = compute == y.dtype() ? y : empty(y.shape(), compute, y.device());
   p.y = z.raw();
   p.y_dtype = compute;
-  p.epilogue = cuda::Epilogue::none;
-  p.vector = nullptr;
+  p.bias = nullptr;
   in > 0 ? void(cuda::multiply(name, y.device(), p)) : cuda::fill_elements(z, 0);
   finish(z, bias, y, activation);
 }
 
-bool Linear::cuda_gradients(const Tensor& g, const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  const std::int64_t out = g.size(1), in = x.size(1);
-  return cuda::multiply(name, g.device(),
-                        {.rows = out,
+std::optional<Grads> Linear::cuda_vjp(const Vjp& v) const {
+  const bool relu = activation == Activation::relu;
+  if (grad_enabled() || !v.grad.device().is_cuda() || v.grad.numel() == 0) return {};
+  if ((!relu && activation != Activation::none) || (v.needs(2) && !v.needs(1))) return {};
+  const std::int64_t out = v.grad.size(-1), rows = v.grad.numel() / out;
+  const std::int64_t in = v.needs(1) ? v.input(0).size(-1) : v.input(1).size(-1);
+  if (in == 0) return {};
+
+  Grads grads(3);
+  for (int i = 0; i < 3; ++i)
+    if (v.needs(i)) grads[static_cast<std::size_t>(i)] = empty(v.spec(i));
+  Tensor g = row_major(v.grad), gate = relu ? v.output() : Tensor();
+  const Tensor x = v.needs(1) ? row_major(v.input(0)) : Tensor(),
+               weight = v.needs(0) ? row_major(v.input(1)) : Tensor();
+  const auto product = [&](std::size_t i) {
+    const bool to_x = i == 0;
+    return cuda::Product{.rows = to_x ? rows : out,
                          .cols = in,
-                         .inner = g.size(0),
-                         .a = {g.raw(), out, true},
-                         .b = {x.raw(), in},
-                         .y = weight.raw(),
+                         .inner = to_x ? out : rows,
+                         .a = {g.raw(), out, !to_x, 0, address(gate)},
+                         .b = {(to_x ? weight : x).raw(), in},
+                         .y = grads[i].raw(),
                          .y_stride = in,
                          .dtype = g.dtype(),
                          .y_dtype = g.dtype(),
                          .tf32 = tf32_allowed(),
-                         .epilogue = cuda::Epilogue::row_sums,
-                         .vector = bias.raw()});
+                         .row_sums = to_x ? nullptr : address(grads[2])};
+  };
+  std::vector<cuda::Product> products;
+  for (const std::size_t i : {1, 0})
+    if (grads[i]) products.push_back(product(i));
+  if (cuda::multiply_small(name, g.device(), products)) return grads;
+
+  if (relu) {
+    g = before_activation(v);
+    gate = {};
+  }
+  for (const std::size_t i : {1, 0})
+    if (grads[i] && !cuda::multiply(name, g.device(), product(i))) return {};
+  return grads;
 }
 
 }  // namespace bobbin

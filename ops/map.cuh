@@ -79,6 +79,7 @@ __global__ void __launch_bounds__(map_threads) map_kernel(const F f, const MapAr
   using R = std::invoke_result_t<F, In...>;
   constexpr int n = map_width<std::tuple_element_t<sizeof...(In) - 1, std::tuple<In...>>>;
   constexpr auto all = std::index_sequence_for<In...>();
+  await_previous();
   const std::int64_t numel = a.walk.numel, tile = std::int64_t{map_threads} * n;
   for (std::int64_t first = blockIdx.x * tile; first < numel; first += gridDim.x * tile) {
     const std::int64_t i = first + threadIdx.x * n;
@@ -139,7 +140,11 @@ void map(std::string_view op, const F& f, Inputs x, const Tensor& y) {
     a.vectors = a.vectors && layout != Layout::strided && (layout == Layout::constant || is_aligned(t.raw()));
   }
   constexpr int n = map_width<std::tuple_element_t<inputs - 1, std::tuple<In...>>>;
-  launch(op, {.device = y.device(), .grid = blocks_for(y.numel(), map_threads * n), .block = map_threads},
+  launch(op,
+         {.device = y.device(),
+          .grid = blocks_for(y.numel(), map_threads * n),
+          .block = map_threads,
+          .early = true},
          map_kernel<F, In...>, f, a);
 }
 

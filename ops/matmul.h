@@ -63,9 +63,9 @@ struct Linear {
 
  private:
   Tensor before_activation(const Vjp&) const;
-  /// weight = g^T x and bias = the sum of g's rows in one product, for row-major g [n, out] and x [n, in],
-  /// n > 0, on a GPU. False, and nothing is done, where cuBLAS has no kernel for that. linear.cu
-  static bool cuda_gradients(const Tensor& g, const Tensor& x, const Tensor& weight, const Tensor& bias);
+  /// The gradients on a GPU, where nothing is recorded, in one kernel or two. None, and nothing is done,
+  /// where that cannot be. linear.cu
+  std::optional<Grads> cuda_vjp(const Vjp&) const;
 };
 
 }  // namespace bobbin

@@ -44,6 +44,7 @@ __device__ void update(const Rule& rule, const Elements<T>& e, std::int64_t i) {
 template<class Rule, class T = typename Rule::type>
 __global__ void __launch_bounds__(threads)
     step(const __grid_constant__ Parts<T> parts, const cuda::Hosted<Rule> hosted) {
+  cuda::await_previous();
   const Rule rule = hosted.get();
   int k = 0;  // the last part that begins at or before this block
   for (int half = 64; half > 0; half /= 2)
@@ -75,7 +76,8 @@ void update_on_gpu(Device device, std::span<const Elements<typename Rule::type>>
       parts.first[k] = blocks;
       blocks += cuda::blocks_for(all[k].n, stretch<T>);
     }
-    cuda::launch("optimizer", {.device = device, .grid = blocks, .block = threads}, step<Rule>, parts, rule);
+    cuda::launch("optimizer", {.device = device, .grid = blocks, .block = threads, .early = true}, step<Rule>,
+                 parts, rule);
     all = all.subspan(parts.count);
   }
 }

@@ -46,20 +46,10 @@ cudaDataType_t type_of(DType d) {
   }
 }
 
-cublasLtEpilogue_t epilogue_of(Epilogue e) {
-  switch (e) {
-    case Epilogue::relu:
-      return CUBLASLT_EPILOGUE_RELU;
-    case Epilogue::bias:
-      return CUBLASLT_EPILOGUE_BIAS;
-    case Epilogue::bias_relu:
-      return CUBLASLT_EPILOGUE_RELU_BIAS;
-    case Epilogue::row_sums:
-      return CUBLASLT_EPILOGUE_BGRADB;
-    default:
-      return CUBLASLT_EPILOGUE_DEFAULT;
-  }
+cublasLtEpilogue_t epilogue_of(const Product& p) {
+  return p.bias ? CUBLASLT_EPILOGUE_BIAS : p.row_sums ? CUBLASLT_EPILOGUE_BGRADB : CUBLASLT_EPILOGUE_DEFAULT;
 }
+const void* vector_of(const Product& p) { return p.bias ? p.bias : p.row_sums; }
 
 // The power of two, up to 256, that an address and the steps from it are multiples of.
 unsigned alignment(const void* p, std::int64_t step_bytes = 0) {
@@ -73,7 +63,7 @@ struct Alignments {
       : a(alignment(p.a.data, p.a.next * size_of(p.dtype))),
         b(alignment(p.b.data, p.b.next * size_of(p.dtype))),
         y(alignment(p.y, p.y_next * size_of(p.y_dtype))),
-        vector(alignment(p.vector)) {}
+        vector(alignment(vector_of(p))) {}
 };
 
 // All that the choice of a kernel depends on.
@@ -84,8 +74,9 @@ struct Key {
     const Alignments to(p);
     std::int64_t kind = d.index;
     for (const auto part : {static_cast<unsigned>(p.dtype), static_cast<unsigned>(p.y_dtype),
-                            static_cast<unsigned>(p.epilogue)})
-      kind = kind << 4 | part;
+                            static_cast<unsigned>(epilogue_of(p))})
+
+      kind = kind << 12 | part;
     for (const bool flag : {p.tf32, p.a.transposed, p.b.transposed}) kind = kind << 1 | int{flag};
     std::int64_t aligned = 0;
     for (const unsigned bytes : {to.a, to.b, to.y, to.vector}) aligned = aligned << 12 | bytes;
@@ -137,8 +128,7 @@ cublasLtMatrixLayoutOpaque_t layout(DType t, const Operand& x, std::int64_t rows
   return layout(t, x.transposed ? rows : cols, x.transposed ? cols : rows, x.stride, batch, x.next, op);
 }
 
-// Of cuBLAS's candidates, which it orders by the time it expects them to take. Here is the place to measure
-// them instead.
+// Of cuBLAS's candidates, which it orders by the time it expects them to take.
 const cublasLtMatmulHeuristicResult_t* choose(std::span<const cublasLtMatmulHeuristicResult_t> candidates) {
   const auto it = std::find_if(candidates.begin(), candidates.end(),
                                [](auto& c) { return c.state == CUBLAS_STATUS_SUCCESS; });
@@ -156,8 +146,8 @@ std::shared_ptr<const Plan> make_plan(std::string_view op, Device d, const Produ
         op);
   set(plan->product, CUBLASLT_MATMUL_DESC_TRANSA, p.b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N, op);
   set(plan->product, CUBLASLT_MATMUL_DESC_TRANSB, p.a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N, op);
-  set(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(p.epilogue), op);
-  if (p.vector) set(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.vector, op);
+  set(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(p), op);
+  if (const void* v = vector_of(p)) set(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, v, op);
   plan->a = layout(p.dtype, p.b, p.inner, p.cols, p.batch, op);
   plan->b = layout(p.dtype, p.a, p.rows, p.inner, p.batch, op);
   plan->y = layout(p.y_dtype, p.cols, p.rows, p.y_stride, p.batch, p.y_next, op);
@@ -213,7 +203,7 @@ bool multiply_once(std::string_view op, Device d, const Product& p, bool accumul
   Tensor workspace;
   if (plan->workspace) workspace = empty({static_cast<std::int64_t>(plan->workspace)}, DType::u8, d);
   Plan now = *plan;
-  if (p.vector) set(now.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.vector, op);
+  if (const void* v = vector_of(p)) set(now.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, v, op);
   const float f32[] = {1, accumulate ? 1.f : 0.f};
   const double f64[] = {1, accumulate ? 1. : 0.};
   const bool wide = p.dtype == DType::f64;
@@ -234,10 +224,12 @@ const char* at(const Operand& x, std::int64_t row, std::int64_t col, DType t) {
 }  // namespace
 
 bool multiply(std::string_view op, Device d, const Product& p) {
+  if (multiply_small(op, d, {&p, 1})) return true;
+  if (p.a.gate || p.relu) return false;  // cuBLASLt's relu makes 0 of NaN (NVIDIA's forum, topic 329783)
   // cuBLAS takes sizes of 32 bits, and some kernels no more than 65535 matrices. Sides are cut well below.
   constexpr std::int64_t side = 1 << 24, together = 65535;
   const bool whole = std::max({p.rows, p.cols, p.inner}) <= side && p.batch <= together;
-  if (!whole && p.epilogue != Epilogue::none) return false;
+  if (!whole && vector_of(p)) return false;
   const Use use(d);
   last_used() = d;
   for (std::int64_t i = 0; i < p.batch; i += together)
@@ -253,7 +245,7 @@ bool multiply(std::string_view op, Device d, const Product& p) {
           part.b.data = at(p.b, k, col, p.dtype) + i * p.b.next * size_of(p.dtype);
           part.y = static_cast<char*>(p.y) + (i * p.y_next + row * p.y_stride + col) * size_of(p.y_dtype);
           if (multiply_once(op, d, part, k > 0)) continue;
-          if (p.epilogue != Epilogue::none) return false;
+          if (vector_of(p)) return false;
           fail<CudaError>(op, ": cuBLAS has no kernel for [", p.rows, ",", p.inner, "] by [", p.inner, ",",
                           p.cols, "] in ", p.dtype);
         }

@@ -90,7 +90,14 @@ void StepGraph::record(const std::function<void()>& step) {
 }
 
 void StepGraph::instantiate() {
-  if (values_.empty()) check(cudaGraphDestroyNode(std::exchange(store_, nullptr)), "capture");
+  if (values_.empty()) {
+    check(cudaGraphDestroyNode(std::exchange(store_, nullptr)), "capture");
+  } else {
+    void* to = memory_.raw();
+    void* args[] = {&to, &parameters_};
+    const cudaKernelNodeParams node = store_node(used_, args);
+    check(cudaGraphKernelNodeSetParams(store_, &node), "capture");
+  }
   check(cudaGraphInstantiate(&exec_, graph_, 0), "capture");
 }
 
@@ -117,11 +124,7 @@ void StepGraph::replay() {
     for (auto& v : values_) v.write(parameters_.bytes + v.offset);
     void* to = memory_.raw();
     void* args[] = {&to, &parameters_};
-    cudaKernelNodeParams node{};
-    node.func = const_cast<void*>(store_kernel());
-    node.gridDim = 1;
-    node.blockDim = store_block();
-    node.kernelParams = args;
+    const cudaKernelNodeParams node = store_node(used_, args);
     check(cudaGraphExecKernelNodeSetParams(exec_, store_, &node), "capture");
   }
   check(cudaGraphLaunch(exec_, stream(device_)), "capture");

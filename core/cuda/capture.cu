@@ -4,17 +4,34 @@
 
 namespace bobbin::cuda {
 namespace {
-constexpr unsigned threads = Parameters::capacity / sizeof(uint4);
 
-__global__ void store(uint4* to, Parameters p) {
-  to[threadIdx.x] = reinterpret_cast<const uint4*>(p.bytes)[threadIdx.x];
+// Most steps have a few numbers; a launch that carries more takes longer.
+constexpr std::size_t few = 256;
+
+template<std::size_t bytes>
+struct alignas(16) Bytes {
+  char v[bytes];
+};
+
+template<std::size_t bytes>
+__global__ void store(uint4* to, const __grid_constant__ Bytes<bytes> p) {
+  to[threadIdx.x] = reinterpret_cast<const uint4*>(p.v)[threadIdx.x];
 }
+
 }  // namespace
 
 void store_parameters(Device d, void* to) {
-  launch("capture", {d, 1, threads}, store, static_cast<uint4*>(to), Parameters{});
+  launch("capture", {d, 1, few / sizeof(uint4)}, store<few>, static_cast<uint4*>(to), Bytes<few>{});
 }
-const void* store_kernel() { return reinterpret_cast<const void*>(store); }
-dim3 store_block() { return threads; }
+
+cudaKernelNodeParams store_node(std::size_t used, void** args) {
+  cudaKernelNodeParams node{};
+  node.func = used <= few ? reinterpret_cast<void*>(store<few>)
+                          : reinterpret_cast<void*>(store<Parameters::capacity>);
+  node.gridDim = 1;
+  node.blockDim = static_cast<unsigned>((used <= few ? few : Parameters::capacity) / sizeof(uint4));
+  node.kernelParams = args;
+  return node;
+}
 
 }  // namespace bobbin::cuda

@@ -20,9 +20,8 @@ struct Parameters {
 };
 /// Enqueues the kernel that stores its argument at `to`. capture.cu
 void store_parameters(Device, void* to);
-/// That kernel, for the node's new arguments.
-const void* store_kernel();
-dim3 store_block();
+/// That kernel's node, for `used` bytes: args point to where they go, and to Parameters.
+cudaKernelNodeParams store_node(std::size_t used, void** args);
 
 struct Pool;  // allocator.cpp
 /// Memory that this thread takes from now on for d belongs to one graph.

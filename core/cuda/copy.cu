@@ -62,6 +62,7 @@ __device__ __forceinline__ void visit_on_device(DType d, F&& f) {
 template<class From, int n = 8>
 __global__ void __launch_bounds__(threads)
     convert_packed(const From* x, void* y, DType to, std::int64_t numel) {
+  await_previous();
   const std::int64_t i = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * n;
   if (i >= numel) return;
   visit_on_device(to, [&]<class To>(Type<To>) {
@@ -176,6 +177,7 @@ void move(const Tensor& x, const Tensor& y, const Walk<2>& walk) {
 
 template<class Word>
 __global__ void __launch_bounds__(threads) fill_packed(Word* y, Word value, std::int64_t numel) {
+  await_previous();
   constexpr int n = 16 / sizeof(Word);
   const std::int64_t i = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * n;
   if (i + n <= numel) {
@@ -207,7 +209,8 @@ void fill(const Tensor& y, const void* value) {
     launch("fill",
            {.device = y.device(),
             .grid = blocks_for(y.numel(), threads * (16 / sizeof(Word))),
-            .block = threads},
+            .block = threads,
+            .early = true},
            fill_packed<Word>, to, v, y.numel());
   else
     launch("fill", {.device = y.device(), .grid = blocks_for(y.numel(), threads), .block = threads},
@@ -230,8 +233,10 @@ void copy_elements(const Tensor& x, const Tensor& y) {
   visit(x.dtype(), [&]<class From>(Type<From>) {
     const auto* from = static_cast<const From*>(x.raw());
     if (packed && is_aligned(from) && is_aligned(y.raw()))
-      launch("copy", {.device = y.device(), .grid = blocks_for(y.numel(), threads * 8), .block = threads},
-             convert_packed<From>, from, y.raw(), y.dtype(), y.numel());
+      launch(
+          "copy",
+          {.device = y.device(), .grid = blocks_for(y.numel(), threads * 8), .block = threads, .early = true},
+          convert_packed<From>, from, y.raw(), y.dtype(), y.numel());
     else
       launch("copy", {.device = y.device(), .grid = blocks_for(y.numel(), threads), .block = threads},
              convert_strided<From>, from, y.raw(), y.dtype(), walk);

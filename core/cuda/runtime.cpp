@@ -192,7 +192,7 @@ void detail::launch(std::string_view op, const Launch& l, const void* kernel, vo
   const Use use(l.device);
   surface(s);
   if (l.shared > 32 * 1024) opt_in(op, kernel, l.device.index, l.shared);
-  cudaLaunchAttribute attributes[2];
+  cudaLaunchAttribute attributes[3];
   cudaLaunchConfig_t config{l.grid, l.block, l.shared, stream(l.device), attributes, 0};
   if (l.cluster > 1) {
     auto& a = attributes[config.numAttrs++];
@@ -203,6 +203,11 @@ void detail::launch(std::string_view op, const Launch& l, const void* kernel, vo
     auto& a = attributes[config.numAttrs++];
     a.id = cudaLaunchAttributeCooperative;
     a.val.cooperative = 1;
+  }
+  if (l.early && s.properties.major >= 9) {
+    auto& a = attributes[config.numAttrs++];
+    a.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    a.val.programmaticStreamSerializationAllowed = 1;
   }
   const cudaError_t e = cudaLaunchKernelExC(&config, kernel, args);
   if (e == cudaErrorInvalidValue || e == cudaErrorInvalidConfiguration ||

@@ -52,6 +52,7 @@ struct Launch {
   std::size_t shared = 0;    ///< dynamic shared memory; a kernel may have 16 KiB of its own besides
   int cluster = 1;           ///< blocks of a thread-block cluster (compute capability 9.0 on)
   bool cooperative = false;  ///< all blocks must be resident at once
+  bool early = false;        ///< may begin before what was enqueued earlier is done: it calls await_previous()
 };
 
 namespace detail {

@@ -1,0 +1,312 @@
+// Matrix products too small to fill the chip with cuBLAS's tiles: 32 x 32 of y a block, whose sums its warps
+// share, and several blocks of a cluster. Each warp fetches what it adds itself, a row of asynchronous copies
+// ahead, whichever way operands lie, and waits for nobody. At the end all parts are added in one order.
+#pragma once
+#include <array>
+
+#include "pack.cuh"
+#include "walk.cuh"
+
+namespace bobbin::cuda::small {
+
+inline constexpr int tile = 32, chunk = 16;  // of y; terms of the sums that a warp fetches at a time
+inline constexpr int stages = 2;             // a chunk is used while the next is on its way
+inline constexpr int warps = 8, threads = 32 * warps;
+inline constexpr int rows = 4, cols = 8;  // of a thread's part of the tile
+// From line to line in shared memory: what is read at once lies in different banks.
+inline constexpr int pitch_along = chunk + 4, pitch_across = tile + 4;
+inline constexpr int side_floats = tile * pitch_along;
+inline constexpr int partial_pitch = tile + 8, partial_floats = tile * partial_pitch;
+static_assert(chunk * pitch_across <= side_floats);
+// Shared memory of a warp; that of the gate is read before the next is fetched.
+__host__ __device__ constexpr int warp_floats(bool gated) { return (2 * stages + gated) * side_floats; }
+static_assert(warps * partial_floats + tile * (tile + 1) <= warps * warp_floats(false));
+
+// One operand: lines of elements, either along the sum or across it.
+struct Side {
+  const float* data;
+  const float* gate;  // elements count as 0 where this is not positive; null: all count
+  std::int64_t next;
+  int stride;
+  int outer;   // rows of a, or columns of b
+  bool along;  // the elements of a line are summed
+  bool packs;  // lines begin and end on 16 bytes
+};
+
+struct Piece {
+  Side a, b;
+  float* y;
+  const float* bias;
+  float* row_sums;
+  std::int64_t y_stride, y_next;
+  int share;  // terms of the sums that each warp adds, a multiple of 4
+  int inner;
+  Divider by_tiles, by_across;  // tiles of a matrix, and of a row of it
+  bool relu;
+};
+
+struct Work {
+  std::array<Piece, 2> pieces;
+  unsigned first_tiles;  // those of the first piece
+  int ranks;             // blocks that share the sums of a tile: a power of two
+};
+
+template<int n>
+__device__ void copy_async(float* to, const float* from, bool there) {  // or zeros
+  const unsigned shared = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  const int bytes = there ? n * 4 : 0;
+  if constexpr (n == 4)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(from), "r"(bytes)
+                 : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared), "l"(from), "r"(bytes)
+                 : "memory");
+}
+
+// Where this thread finds its packs of every chunk of an operand. Offsets are of elements.
+template<bool along>
+struct Reader {
+  static constexpr int in_line = (along ? chunk : tile) / 4, packs = tile * chunk / 4 / 32,
+                       next_line = 32 / in_line;
+  static constexpr int pitch = along ? pitch_along : pitch_across;
+  const float* from;
+  int next;          // from pack to pack
+  int place;         // in shared memory
+  int lines, limit;  // that are left from this thread's line and element on
+
+  __device__ Reader(const Side& s, unsigned matrix, int first, int begin, int end) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, line = lane / in_line, at = lane % in_line * 4;
+    const int top = (along ? first : begin) + line, left = (along ? begin : first) + at;
+    from = s.data + (static_cast<std::int64_t>(matrix) * s.next + top * s.stride + left);
+    next = next_line * s.stride;
+    place = line * pitch + at;
+    lines = (along ? s.outer : end) - top;
+    limit = (along ? end : s.outer) - left;
+  }
+  // `gate`: how much further on lies what is read.
+  __device__ void fetch(float* to, bool whole, std::int64_t gate = 0) const {
+    const float* p = from + gate;
+    to += place;
+    if (whole) {
+#pragma unroll
+      for (int q = 0; q < packs; ++q)
+        copy_async<4>(to + q * next_line * pitch, p + q * next, lines > q * next_line && limit > 0);
+    } else {
+      for (int q = 0; q < packs; ++q)
+#pragma unroll
+        for (int k = 0; k < 4; ++k)
+          copy_async<1>(to + q * next_line * pitch + k, p + q * next + k, lines > q * next_line && limit > k);
+    }
+  }
+  __device__ void advance(const Side& s) {
+    from += along ? chunk : chunk * s.stride;
+    (along ? limit : lines) -= chunk;
+  }
+  // Each thread does this to what it fetched itself.
+  __device__ void apply(float* to, const float* gate) const {
+#pragma unroll
+    for (int q = 0; q < packs; ++q) {
+      auto& x = *reinterpret_cast<float4*>(to + place + q * next_line * pitch);
+      const float4 g = *reinterpret_cast<const float4*>(gate + place + q * next_line * pitch);
+      x = {g.x > 0 ? x.x : 0, g.y > 0 ? x.y : 0, g.z > 0 ? x.z : 0, g.w > 0 ? x.w : 0};
+    }
+  }
+};
+
+// What a lane takes of the n x (32 / n) elements of a line: where element i lies.
+template<bool along, int n>
+__device__ int position(int mine, int i) {
+  constexpr int lanes = tile / n;
+  return along ? mine + lanes * i : 4 * mine + i / 4 * 4 * lanes + i % 4;
+}
+// These elements, of four terms.
+template<bool along, int n>
+__device__ void load(float (&v)[n][4], const float* side, int mine, int term) {
+#pragma unroll
+  for (int p = 0; p < n; ++p) {
+    const int i = along ? p : p / 4 * 4, k = along ? 0 : p % 4;
+    const int at = position<along, n>(mine, i);
+    const float4 x = *reinterpret_cast<const float4*>(along ? side + at * pitch_along + term
+                                                            : side + (term + k) * pitch_across + at);
+    const float four[] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+    for (int q = 0; q < 4; ++q) (along ? v[i][q] : v[i + q][k]) = four[q];
+  }
+}
+
+struct Sums {
+  float y[rows][cols] = {};
+  float a[rows] = {};
+};
+
+template<bool a_along, bool b_along>
+__device__ void add_chunk(Sums& sums, const float* a, const float* b, int terms, bool row_sums) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int term = 0; term < chunk; term += 4) {
+    if (term >= terms) break;
+    float va[rows][4], vb[cols][4];
+    load<a_along>(va, a, lane / 4, term);
+    load<b_along>(vb, b, lane % 4, term);
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+#pragma unroll
+      for (int i = 0; i < rows; ++i)
+#pragma unroll
+        for (int j = 0; j < cols; ++j) sums.y[i][j] = fmaf(va[i][k], vb[j][k], sums.y[i][j]);
+    if (row_sums)
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+#pragma unroll
+        for (int i = 0; i < rows; ++i) sums.a[i] += va[i][k];
+  }
+}
+
+// What a thread has added, to where its warp's tile lies; sums of rows of a go behind those of y.
+template<bool a_along, bool b_along>
+__device__ void leave(float* partial, const Sums& sums, bool row_sums) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int i = 0; i < rows; ++i) {
+    float* const line = partial + position<a_along, rows>(lane / 4, i) * partial_pitch;
+    if constexpr (b_along) {
+#pragma unroll
+      for (int j = 0; j < cols; ++j) line[position<b_along, cols>(lane % 4, j)] = sums.y[i][j];
+    } else {
+#pragma unroll
+      for (int j = 0; j < cols; j += 4)
+        *reinterpret_cast<float4*>(line + position<b_along, cols>(lane % 4, j)) = {
+            sums.y[i][j], sums.y[i][j + 1], sums.y[i][j + 2], sums.y[i][j + 3]};
+    }
+    if (row_sums && lane % 4 == 0) line[tile] = sums.a[i];
+  }
+}
+
+// This block's part of a tile of y.
+struct Tile {
+  unsigned matrix;
+  int row, col, rank, ranks;
+};
+
+template<bool a_along, bool b_along>
+__device__ Sums add_up(const Piece& p, const Tile& t, float* shared) {
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int begin = min(p.inner, (t.rank * warps + warp) * p.share), end = min(p.inner, begin + p.share),
+            chunks = (end - begin + chunk - 1) / chunk;
+  const bool gated = p.a.gate, row_sums = p.row_sums && t.col == 0;
+  const std::int64_t gate = gated ? p.a.gate - p.a.data : 0;
+  float* const of_b = shared + stages * side_floats;
+  float* const of_gate = of_b + stages * side_floats;
+  Reader<a_along> a(p.a, t.matrix, t.row, begin, end);
+  Reader<b_along> b(p.b, t.matrix, t.col, begin, end);
+  const auto bring = [&](int stage) {
+    a.fetch(shared + stage * side_floats, p.a.packs);
+    b.fetch(of_b + stage * side_floats, p.b.packs);
+    if (gated) a.fetch(of_gate, p.a.packs, gate);
+    a.advance(p.a);
+    b.advance(p.b);
+  };
+
+  Sums sums;
+  if (chunks > 0) bring(0);
+#pragma unroll 1
+  for (int c = 0; c < chunks; ++c) {
+    const int stage = c % stages;
+    asm volatile("cp.async.wait_all;" ::: "memory");
+    if (gated) a.apply(shared + stage * side_floats, of_gate);
+    __syncwarp();
+    if (c + 1 < chunks) bring(1 - stage);  // over the last chunk, which all have used
+    add_chunk<a_along, b_along>(sums, shared + stage * side_floats, of_b + stage * side_floats,
+                                end - begin - c * chunk, row_sums);
+  }
+  return sums;
+}
+
+#if __CUDA_ARCH__ >= 900
+// The sum of what the blocks of the cluster have at this place.
+__device__ float cluster_sum(const float* p, int ranks) {
+  const unsigned here = static_cast<unsigned>(__cvta_generic_to_shared(p));
+  float sum = 0;
+#pragma unroll 4
+  for (int r = 0; r < ranks; ++r) {
+    unsigned there;
+    float v;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(here), "r"(r));
+    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
+    sum += v;
+  }
+  return sum;
+}
+#endif
+
+// First the warps add up, then the block, then the cluster.
+template<bool a_along, bool b_along>
+__device__ void product(const Piece& p, const Tile& t, float* shared) {
+  const int thread = static_cast<int>(threadIdx.x), j = thread % tile;
+  const bool row_sums = p.row_sums && t.col == 0, alone = t.ranks == 1;
+  const auto put = [&](int i, float v) {
+    if (t.row + i >= p.a.outer || t.col + j >= p.b.outer) return;
+    if (p.bias) v += p.bias[t.col + j];
+    if (p.relu && v < 0) v = 0;  // NaN stays
+    p.y[t.matrix * p.y_next + (t.row + i) * p.y_stride + t.col + j] = v;
+  };
+  const auto put_row = [&](int i, float v) {
+    if (t.row + i < p.a.outer) p.row_sums[t.row + i] = v;
+  };
+
+  const Sums sums = add_up<a_along, b_along>(p, t, shared + thread / 32 * warp_floats(p.a.gate));
+  __syncthreads();
+  leave<a_along, b_along>(shared + thread / 32 * partial_floats, sums, row_sums);
+  __syncthreads();
+  const auto total = [&](int i, int j) {
+    float v = 0;
+#pragma unroll
+    for (int w = 0; w < warps; ++w) v += shared[w * partial_floats + i * partial_pitch + j];
+    return v;
+  };
+  float* const totals = shared + warps * partial_floats;
+#pragma unroll
+  for (int q = 0; q < tile * tile / threads; ++q) {
+    const int i = thread / tile + q * (threads / tile);
+    alone ? put(i, total(i, j)) : void(totals[i * tile + j] = total(i, j));
+  }
+  if (row_sums && thread < tile)
+    alone ? put_row(thread, total(thread, tile)) : void(totals[tile * tile + thread] = total(thread, tile));
+#if __CUDA_ARCH__ >= 900
+  if (alone) return;
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  const int lines = tile / t.ranks, first = t.rank * lines, last = first + lines;  // that this block writes
+  for (int i = first + thread / tile; i < last; i += threads / tile)
+    put(i, cluster_sum(totals + i * tile + j, t.ranks));
+  if (row_sums && thread < lines)
+    put_row(first + thread, cluster_sum(totals + tile * tile + first + thread, t.ranks));
+  // Nobody leaves while its memory is read.
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+#endif
+}
+
+__global__ void __launch_bounds__(threads, 2) small_products(const Work work) {
+  extern __shared__ float4 memory[];
+  float* const shared = reinterpret_cast<float*>(memory);
+  await_previous();
+  Tile t{.matrix = 0,
+         .row = 0,
+         .col = 0,
+         .rank = static_cast<int>(blockIdx.x) & (work.ranks - 1),
+         .ranks = work.ranks};
+  unsigned n = blockIdx.x >> (31 - __clz(work.ranks));
+  const bool second = n >= work.first_tiles;
+  const Piece& p = work.pieces[second];
+  if (second) n -= work.first_tiles;
+  t.matrix = p.by_tiles(n);
+  n -= t.matrix * p.by_tiles.d;
+  const unsigned row = p.by_across(n);
+  t.row = static_cast<int>(row) * tile;
+  t.col = static_cast<int>(n - row * p.by_across.d) * tile;
+  if (p.a.along)
+    p.b.along ? product<true, true>(p, t, shared) : product<true, false>(p, t, shared);
+  else
+    p.b.along ? product<false, true>(p, t, shared) : product<false, false>(p, t, shared);
+}
+
+}  // namespace bobbin::cuda::small
