@@ -19,20 +19,20 @@ constexpr int items = 4;  // loads in flight of a thread
 // elements.
 template<class E>
 __global__ void __launch_bounds__(threads)
-    pick(const __grid_constant__ cuda::Walk<2> walk, const E* __restrict__ x, std::int64_t stride,
-         std::int64_t size, const std::int64_t* __restrict__ index, E* __restrict__ y, std::int64_t width,
-         const __grid_constant__ Outside outside) {
-  cuda::await_previous();
+    pick(const __grid_constant__ cuda::Walk<2> walk, const E* x, std::int64_t stride, std::int64_t size,
+         const std::int64_t* index, E* y, std::int64_t width, const __grid_constant__ Outside outside) {
   const int step = static_cast<int>(blockDim.x);
   const std::int64_t first = std::int64_t{blockIdx.x} * (step * items) + threadIdx.x;
   std::int64_t from[items], choice[items];
 #pragma unroll
   for (int k = 0; k < items; ++k) {
-    const std::int64_t e = first + k * step;
-    const Place place(walk, e);
+    const Place place(walk, first + k * step);
     from[k] = place.x;
-    choice[k] = e < walk.numel ? index[place.index] : 0;
+    choice[k] = place.index;
   }
+  cuda::await_previous();
+#pragma unroll
+  for (int k = 0; k < items; ++k) choice[k] = first + k * step < walk.numel ? index[choice[k]] : 0;
   E v[items];
   unsigned bad = 0;
 #pragma unroll

@@ -44,14 +44,14 @@ __device__ void update(const Rule& rule, const Elements<T>& e, std::int64_t i) {
 template<class Rule, class T = typename Rule::type>
 __global__ void __launch_bounds__(threads)
     step(const __grid_constant__ Parts<T> parts, const cuda::Hosted<Rule> hosted) {
-  cuda::await_previous();
-  const Rule rule = hosted.get();
   int k = 0;  // the last part that begins at or before this block
   for (int half = 64; half > 0; half /= 2)
     if (k + half < parts.count && parts.first[k + half] <= blockIdx.x) k += half;
   const Elements<T> e = parts.part[k];
   const std::int64_t begin = std::int64_t{blockIdx.x - parts.first[k]} * stretch<T>, n = e.n - begin;
 
+  cuda::await_previous();
+  const Rule rule = hosted.get();
   auto bits = reinterpret_cast<std::uintptr_t>(e.p) | reinterpret_cast<std::uintptr_t>(e.g);
   for (int j = 0; j < Rule::states; ++j) bits |= reinterpret_cast<std::uintptr_t>(e.s[j]);
   if (n >= stretch<T> && bits % 16 == 0)

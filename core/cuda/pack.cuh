@@ -42,9 +42,10 @@ __device__ __forceinline__ T narrow(Compute<T> x) {
   }
 }
 
-/// The first statement of a kernel that is launched `early`: its blocks take their places while the kernel
-/// before it runs, and the next kernel's while this one does. What it takes to launch is then no longer seen.
-/// The next one is called for only now: two kernels that wait would crowd multiprocessors unevenly.
+/// What a kernel that is launched `early` does before it touches memory: its blocks take their places while
+/// the kernel before it runs, and the next kernel's while this one does. What it takes to launch, and what
+/// comes before this call, is then no longer seen. The next one is called for only now: two kernels that wait
+/// would crowd multiprocessors unevenly.
 __device__ __forceinline__ void await_previous() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;\ngriddepcontrol.launch_dependents;" ::: "memory");

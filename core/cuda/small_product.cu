@@ -36,7 +36,7 @@ Piece piece_of(const Product& p, int warps_together) {
   piece.inner = static_cast<int>(p.inner);
   piece.by_tiles = Divider(static_cast<std::uint32_t>(tiles(p.rows) * tiles(p.cols)));
   piece.by_across = Divider(static_cast<std::uint32_t>(tiles(p.cols)));
-  piece.share = (piece.inner + 4 * warps_together - 1) / (4 * warps_together) * 4;
+  piece.share = (piece.inner + 8 * warps_together - 1) / (8 * warps_together) * 8;  // whole sectors
   piece.relu = p.relu;
   return piece;
 }

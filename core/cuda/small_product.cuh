@@ -39,7 +39,7 @@ struct Piece {
   const float* bias;
   float* row_sums;
   std::int64_t y_stride, y_next;
-  int share;  // terms of the sums that each warp adds, a multiple of 4
+  int share;  // terms of the sums that each warp adds, a multiple of 8
   int inner;
   Divider by_tiles, by_across;  // tiles of a matrix, and of a row of it
   bool relu;
@@ -207,6 +207,7 @@ __device__ Sums add_up(const Piece& p, const Tile& t, float* shared) {
     b.advance(p.b);
   };
 
+  await_previous();
   Sums sums;
   if (chunks > 0) bring(0);
 #pragma unroll 1
@@ -288,7 +289,6 @@ __device__ void product(const Piece& p, const Tile& t, float* shared) {
 __global__ void __launch_bounds__(threads, 2) small_products(const Work work) {
   extern __shared__ float4 memory[];
   float* const shared = reinterpret_cast<float*>(memory);
-  await_previous();
   Tile t{.matrix = 0,
          .row = 0,
          .col = 0,
