@@ -1,126 +1,136 @@
 // Cross-entropy on a GPU: one kernel over the logits gives the losses and, where it is wanted, the gradient;
 // one before it looks at the classes and counts what `mean` divides by, and one after it adds the losses up.
-// A small problem is one block's, in one kernel. Nothing is read back.
+// They overlap: the rows are on their way while the classes are counted. A small problem is one block's, in
+// one kernel. Nothing is read back.
 #include <algorithm>
+#include <optional>
 
 #include "../core/cuda/elements.h"
-#include "../core/cuda/fault.h"
 #include "../core/cuda/runtime.h"
 #include "cross_entropy.h"
 #include "cross_entropy_dense.cuh"
+#include "cross_entropy_small.cuh"
+#include "row_resident.cuh"
 
 namespace bobbin {
 namespace {
 
-using cuda::CrossEntropyCall;
+using cuda::CrossEntropyCall, cuda::Spread;
 
-constexpr int threads = cuda::DenseTiles::threads;
+constexpr int threads = 1024, at_once = 16;  // of a block that adds up; numbers that a thread loads together
 
-// The sum over a block, in every thread.
-__device__ double block_sum(double v) {
-  __shared__ double of_warp[threads / 32];
-  v = cuda::lanes_sum(v, 32);
-  __syncthreads();  // what an earlier sum left has been read
-  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = v;
-  __syncthreads();
-  double total = 0;
-  for (const double w : of_warp) total += w;
-  return total;
-}
-
-// The sum of f(i) over [0, n), by the block that is `block` of `blocks`; all of them together cover n.
+// The sum of f over [0, n), by the block that is `block` of `blocks`, in its first thread; all of them
+// together cover n.
 template<class F>
 __device__ double partial_sum(const F& f, std::int64_t n, unsigned block, unsigned blocks) {
-  double sum = 0;
-#pragma unroll 4
-  for (std::int64_t i = std::int64_t{block} * threads + threadIdx.x; i < n;
-       i += std::int64_t{blocks} * threads)
-    sum += f(i);
-  return block_sum(sum);
+  const std::int64_t step = std::int64_t{blocks} * threads;
+  typename F::Sum sum = 0;
+  for (std::int64_t i = std::int64_t{block} * threads + threadIdx.x; i < n; i += at_once * step) {
+    decltype(f.load(i)) loaded[at_once];
+#pragma unroll
+    for (int k = 0; k < at_once; ++k) loaded[k] = i + k * step < n ? f.load(i + k * step) : f.nothing();
+    sum += f.sum(loaded, i, step);
+  }
+  return cuda::block_sum(static_cast<double>(sum));
 }
 
-// Zero between launches. What is enqueued on a GPU runs one after the other, so all launches share it.
-__device__ unsigned blocks_done;
-
-// Hands the sum of f(i) over [0, n) to f.take, always added up in the same order: the blocks leave their
-// parts, and the last of them to be done adds those.
+// Hands the sum of f over [0, n) to f.take, always added up in the same order: the blocks leave their parts,
+// and the last of them to be done adds those. `done` is zero between launches.
 template<class F>
-__global__ void __launch_bounds__(threads) sum_blocks(const F f, std::int64_t n, double* parts) {
+__global__ void __launch_bounds__(threads)
+    sum_blocks(const F f, std::int64_t n, double* parts, unsigned* done) {
+  cuda::await_previous();
+  const auto early = f.early();
   double sum = partial_sum(f, n, blockIdx.x, gridDim.x);
   if (gridDim.x > 1) {
     __shared__ bool last;
     if (threadIdx.x == 0) {
       parts[blockIdx.x] = sum;
       __threadfence();
-      last = atomicInc(&blocks_done, gridDim.x - 1) == gridDim.x - 1;  // which sets it back to zero
+      last = atomicInc(done, gridDim.x - 1) == gridDim.x - 1;  // which sets it back to zero
       __threadfence();
     }
     __syncthreads();
     if (!last) return;
-    sum = partial_sum([parts](std::int64_t i) { return __ldcg(parts + i); }, gridDim.x, 0, 1);
+    sum = cuda::block_sum(threadIdx.x < gridDim.x ? __ldcg(parts + threadIdx.x) : 0);
   }
-  if (threadIdx.x == 0) f.take(sum);
+  if (threadIdx.x == 0) f.take(sum, early);
 }
 
+// What a sum keeps where more blocks than one add it up.
+struct Parts {
+  unsigned blocks;
+  Tensor parts;
+  unsigned* done = nullptr;
+
+  Parts(Device device, std::int64_t n) {
+    // Blocks that wait for each other take as long as two more rounds of one.
+    const std::int64_t round = at_once * threads, enough = n <= 2 * round ? 1 : (n + round - 1) / round;
+    blocks = static_cast<unsigned>(std::min<std::int64_t>(enough, threads));
+    if (blocks == 1) return;
+    parts = empty({blocks}, DType::f64, device);
+    done = reinterpret_cast<unsigned*>(cuda::board(device).words + 1);  // no kernel of rows uses it meanwhile
+  }
+};
+
 template<class F>
-void sum_up(std::string_view op, Device device, std::int64_t n, const F& f) {
-  const std::int64_t most = 2 * cuda::properties(device).sms, enough = (n + 8 * threads - 1) / (8 * threads);
-  const auto blocks = static_cast<unsigned>(std::clamp(enough, std::int64_t{1}, most));
-  const Tensor parts = empty({blocks}, DType::f64, device);
-  cuda::launch(op, {.device = device, .grid = blocks, .block = threads}, sum_blocks<F>, f, n,
-               static_cast<double*>(parts.raw()));
+void sum_up(std::string_view op, Device device, std::int64_t n, const F& f, const Parts& p) {
+  cuda::launch(op, {.device = device, .grid = p.blocks, .block = threads, .early = true}, sum_blocks<F>, f, n,
+               p.parts ? static_cast<double*>(p.parts.raw()) : nullptr, p.done);
 }
 
 // Reports rows whose class is out of range, and sums up what `mean` divides by: the weights of the classes of
 // the rows not ignored.
-template<class T>
+template<class T, bool weighted>
 struct Targets {
+  using Sum = std::conditional_t<weighted, double, int>;
   CrossEntropyCall<T> call;
   cuda::FaultReporter report;
-  __device__ double operator()(std::int64_t r) const {
-    const unsigned y = call.class_of(r);
-    if (y == call.outside) report(r, call.index[r]);
-    return y == call.ignored ? 0 : static_cast<double>(call.weight_of(y));
+  __device__ int early() const { return 0; }
+  __device__ std::int64_t load(std::int64_t r) const { return call.index[r]; }
+  __device__ std::int64_t nothing() const { return call.ignore_index; }
+  __device__ Sum sum(const std::int64_t (&index)[at_once], std::int64_t r, std::int64_t step) const {
+    Sum sum = 0;
+    bool outside = false;
+#pragma unroll
+    for (int k = 0; k < at_once; ++k) {
+      const unsigned y = call.named(index[k]);
+      outside |= y == call.outside;
+      if constexpr (weighted)
+        sum += y == call.ignored ? 0 : static_cast<double>(call.weight_of(y));
+      else
+        sum += y != call.ignored;
+    }
+    if (outside)
+#pragma unroll 1
+      for (; r < call.rows; r += step)  // those of later rounds as well: the first is what stays
+        if (call.class_of(r) == call.outside) report(r, call.index[r]);
+    return sum;
   }
-  __device__ void take(double sum) const {
+  __device__ void take(double sum, int) const {
     if (call.divisor.counted) call.divisor.set(sum);
   }
 };
 
 template<class T>
 struct Loss {
-  const cuda::Compute<T>* costs;
+  using C = cuda::Compute<T>;
+  using Sum = double;
+  const C* costs;
   cuda::Divisor divisor;
   T* loss;
-  __device__ double operator()(std::int64_t r) const { return static_cast<double>(costs[r]); }
-  __device__ void take(double sum) const {
-    *loss = cuda::narrow<T>(static_cast<cuda::Compute<T>>(sum / divisor.get()));
+  __device__ double early() const { return divisor.get(); }
+  __device__ C load(std::int64_t r) const { return costs[r]; }
+  __device__ C nothing() const { return 0; }
+  __device__ double sum(const C (&cost)[at_once], std::int64_t, std::int64_t) const {
+    double sum = 0;
+#pragma unroll
+    for (int k = 0; k < at_once; k += 4)  // few conversions: they are slow
+      sum += static_cast<double>((cost[k] + cost[k + 1]) + (cost[k + 2] + cost[k + 3]));
+    return sum;
   }
+  __device__ void take(double sum, double by) const { *loss = cuda::narrow<T>(static_cast<C>(sum / by)); }
 };
-
-// All steps in one block. `dx` and `loss` are null where they are not wanted.
-template<class T>
-__global__ void __launch_bounds__(threads)
-    small(const Targets<T> targets, const cuda::DenseTiles tiles, T* dx, T* loss) {
-  const CrossEntropyCall<T>& call = targets.call;
-  if (call.index) {
-    const double sum = partial_sum(targets, call.rows, 0, 1);
-    if (threadIdx.x == 0) targets.take(sum);
-    __syncthreads();
-  }
-  cuda::dense_rows(call, tiles, dx);
-  if (!loss) return;
-  __syncthreads();
-  const Loss<T> total{call.costs, call.divisor, loss};
-  const double sum = partial_sum(total, call.rows, 0, 1);
-  if (threadIdx.x == 0) total.take(sum);
-}
-
-template<class T>
-__global__ void __launch_bounds__(threads)
-    dense(const CrossEntropyCall<T> call, const cuda::DenseTiles tiles, T* dx) {
-  cuda::dense_rows(call, tiles, dx);
-}
 
 struct Operands {
   Tensor x, target, weight, cotangent;  // cotangent: undefined where it is 1
@@ -153,33 +163,48 @@ void run(const char* op, const CrossEntropyTerms& terms, const Operands& o) {
                            .spread = static_cast<C>(terms.smoothing / static_cast<double>(classes)),
                            .divisor = {}};
   for (int i = terms.axis + 1; i < o.x.rank(); ++i) call.inner *= o.x.shape()[i];
-  Tensor costs, counted;
-  if (o.loss && !none) {
-    costs = empty({rows}, dtype_of<C>(), device);
-    call.costs = static_cast<C*>(costs.raw());
+  if (mean && !indexed)
+    call.divisor = {.value = static_cast<double>(rows), .reciprocal = 1 / static_cast<double>(rows)};
+  const cuda::FaultReporter report = cuda::fault_reporter(device, op, "class", classes);
+  const bool smooth = terms.smoothing != 0, differ = !indexed || (o.weight && smooth);
+
+  if (const cuda::SmallRows small(rows, classes); small.fit) {
+    const cuda::Launch block{
+        .device = device, .grid = 1, .block = static_cast<unsigned>(small.threads), .early = true};
+    return cuda::launch(
+        op, block, differ || smooth ? cuda::small_rows<T, Spread::dense> : cuda::small_rows<T, Spread::none>,
+        call, report, small.lane_bits, mean && indexed, address(o.dx), none ? nullptr : address(o.loss));
   }
+
+  // All there is to prepare comes first: the rows begin right after what counts the classes.
+  const bool losses = o.loss && !none;
+  const Parts parts(device, rows);
+  Tensor costs, counted;
+  if (losses) costs = empty({rows}, dtype_of<C>(), device), call.costs = static_cast<C*>(costs.raw());
   if (mean && indexed) {
     counted = empty({2}, DType::f64, device);
     call.divisor.counted = static_cast<double*>(counted.raw());
-  } else if (mean) {
-    call.divisor = {.value = static_cast<double>(rows), .reciprocal = 1 / static_cast<double>(rows)};
   }
-  T* const loss = costs ? address(o.loss) : nullptr;
-  const Targets<T> targets{call, cuda::fault_reporter(device, op, "class", classes)};
+  std::optional<cuda::RowOperands> operands;
+  if (!differ) operands.emplace(std::span(&o.x, 1), o.dx, terms.axis);
 
-  const cuda::DenseTiles tiles(rows, classes, call.inner);
-  if (tiles.small(classes))
-    return cuda::launch(op, {.device = device, .grid = 1, .block = threads}, small<T>, targets, tiles,
-                        address(o.dx), loss);
-
-  if (indexed) sum_up(op, device, rows, targets);
-  const bool differ = !indexed || (o.weight && terms.smoothing != 0);
-  if (differ)
-    cuda::launch(op, {.device = device, .grid = cuda::blocks_for(tiles.count, 1), .block = threads}, dense<T>,
-                 call, tiles, address(o.dx));
-  else
-    cuda::run_cross_entropy(op, o.x, o.dx, terms.axis, call);
-  if (loss) sum_up(op, device, rows, Loss<T>{call.costs, call.divisor, loss});
+  if (indexed && o.weight)
+    sum_up(op, device, rows, Targets<T, true>{call, report}, parts);
+  else if (indexed)
+    sum_up(op, device, rows, Targets<T, false>{call, report}, parts);
+  if (differ) {
+    const cuda::DenseTiles tiles(rows, classes, call.inner);
+    const cuda::Launch blocks{.device = device,
+                              .grid = cuda::blocks_for(tiles.count, 1),
+                              .block = cuda::DenseTiles::threads,
+                              .early = indexed};
+    cuda::launch(op, blocks, cuda::dense_rows<T>, call, tiles, address(o.dx));
+  } else if (smooth) {
+    cuda::run_cross_entropy<T, Spread::even>(op, *operands, call, indexed);
+  } else {
+    cuda::run_cross_entropy<T, Spread::none>(op, *operands, call, indexed);
+  }
+  if (losses) sum_up(op, device, rows, Loss<T>{call.costs, call.divisor, address(o.loss)}, parts);
 }
 
 void run(const char* op, const CrossEntropyTerms& terms, const Operands& o) {

@@ -1,6 +1,6 @@
-// Cross-entropy without the row engine: in one block, every step, where the problem is small; and of targets
-// that differ from class to class, which are rare. Lanes of threads go along the classes of neighbouring
-// rows, a tile of rows at a time, and read them twice: the second time from the caches.
+// Cross-entropy without the row engine, for targets that differ from class to class, which are rare. Lanes of
+// threads go along the classes of neighbouring rows, a tile of rows at a time, and read them twice: the
+// second time from the caches.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -28,8 +28,6 @@ struct DenseTiles {
     lanes = threads / rows;
     count = (n + rows - 1) / rows;
   }
-  /// Whether one block has little to do.
-  bool small(std::int64_t classes) const { return count == 1 && classes <= few * lanes; }
 
  private:
   static constexpr int few = 16;  // elements for a thread
@@ -50,11 +48,12 @@ __device__ void each_class(const T* x, std::int64_t classes, std::int64_t inner,
   }
 }
 
-/// The tiles of this block. Every thread of the block comes here. `dx` is null where no gradient is wanted.
+/// `dx` is null where no gradient is wanted.
 template<class T>
-__device__ void dense_rows(const CrossEntropyCall<T>& call, const DenseTiles& tiles, T* dx) {
+__global__ void __launch_bounds__(DenseTiles::threads)
+    dense_rows(const CrossEntropyCall<T> call, const DenseTiles tiles, T* const dx) {
   using C = Compute<T>;
-  using F = CrossEntropyRow<T, true, true>;
+  using F = CrossEntropyRow<T, Spread::dense>;
   __shared__ Stats<F> shared[DenseTiles::threads];
   const F f{call};
   const int thread = static_cast<int>(threadIdx.x), lanes = tiles.lanes;

@@ -5,6 +5,7 @@
 #include <bobbin/tensor.h>
 
 #include "row_functor.cuh"
+#include "row_operands.cuh"
 
 namespace bobbin::cuda {
 
@@ -38,12 +39,13 @@ struct CrossEntropyCall {
 
   /// A row's class, or one of these. Above all classes: there are fewer than 2^32 - 64.
   static constexpr unsigned none = ~0u - 2, outside = ~0u - 1, ignored = ~0u;
-  __device__ unsigned class_of(std::int64_t r) const {
-    if (!index) return none;
-    const std::int64_t y = index[r];
+  __device__ unsigned class_of(std::int64_t r) const { return index ? named(index[r]) : none; }
+  __device__ unsigned named(std::int64_t y) const {
     return y == ignore_index ? ignored : y >= 0 && y < classes ? static_cast<unsigned>(y) : outside;
   }
   __device__ C weight_of(unsigned y) const { return weight && y < none ? widen(weight[y]) : C(1); }
+
+  __device__ C cotangent_of(std::int64_t r) const { return widen(cotangent[row_cotangents ? r : 0]); }
 
   /// Where class c of row r lies.
   __device__ std::int64_t element(std::int64_t r, std::int64_t c) const {
@@ -59,17 +61,20 @@ struct CrossEntropyCall {
   __device__ C unit() const { return probabilities ? C(1) : spread; }
 };
 
-/// `dense`: classes differ in their coefficients, beside a row's own: probabilities, or weights and
-/// smoothing. `gradient`: the logits' gradient is written.
-template<class T, bool dense, bool gradient>
+/// What there is to a row beside its own class: nothing; as much of each class; or classes differ in their
+/// coefficients: probabilities, or weights and smoothing.
+enum class Spread { none, even, dense };
+
+template<class T, Spread spread>
 struct CrossEntropyRow {
   using Storage = T;
   using C = Compute<T>;
   using Call = CrossEntropyCall<T>;
-  static constexpr int inputs = 1, sums = dense ? 4 : 3;
-  static constexpr bool peak = true, writes = gradient, keeps = gradient && std::is_same_v<C, T>;
-  // Of a row, m being its maximum: the exponentials but for those of m and its equals, whose 1 would round
-  // small ones away; how many those are; sum (origin - x), or dense, sum t (m - x); and sum t.
+  static constexpr bool dense = spread == Spread::dense, even = spread == Spread::even;
+  static constexpr int inputs = 1, sums = dense ? 4 : even ? 3 : 2;
+  static constexpr bool peak = true, keeps = std::is_same_v<C, T>;
+  // Of a row, m being its maximum: the exponentials but for those that are 1, which would round small ones
+  // away; how many those are; sum (origin - x), or dense, sum t (m - x); and sum t. As many as are wanted.
   enum Sum { rest, equals, distance, share };
 
   Call call;
@@ -82,46 +87,61 @@ struct CrossEntropyRow {
     std::int64_t r = 0;
   };
   using Row = std::conditional_t<dense, ClassAndNumber, Class>;
+  /// Where this kernel began early, that before it counts what `mean` divides by, and is awaited here, while
+  /// the logits are on their way: they were there before that one began.
   __device__ Row row(std::int64_t r) const {
     Row row;
     row.y = call.class_of(r);
     if (call.cotangent)
-      row.own = widen(call.cotangent[call.row_cotangents ? r : 0]);
+      row.own = call.cotangent_of(r);
     else if (row.y < Call::none)
       row.own = widen(call.x[call.element(r, row.y)]);
     if constexpr (dense) row.r = r;
+    await_previous();
     return row;
   }
 
   template<int n>
   __device__ __forceinline__ void add(C (&v)[1][n], C m, C (&s)[sums], const Row& row,
                                       std::int64_t column) const {
-    if ((dense || call.spread != 0) && static_cast<unsigned>(column) < static_cast<unsigned>(call.classes)) {
-      C far = 0;
+    if constexpr (dense || even)
+      if (static_cast<unsigned>(column) < static_cast<unsigned>(call.classes)) {
+        C far = 0;
 #pragma unroll
-      for (int j = 0; j < n; ++j) {
-        if constexpr (dense) {
-          const C t = call.coefficient(row.r, column + j);
-          far += v[0][j] == m ? C(0) : times(t, m - v[0][j]);
-          s[share] += t;
-        } else {
-          far += origin(row) - v[0][j];
+        for (int j = 0; j < n; ++j) {
+          if constexpr (dense) {
+            const C t = call.coefficient(row.r, column + j);
+            far += v[0][j] == m ? C(0) : times(t, m - v[0][j]);
+            s[share] += t;
+          } else {
+            far += origin(row) - v[0][j];
+          }
+        }
+        s[distance] += far;
+      }
+
+    const C shift = m == -infinity<C>() ? C(0) : m;
+    constexpr int part = n < 4 ? n : 4;
+#pragma unroll
+    for (int i = 0; i < n; i += part) {
+      C e[part], all[part];
+#pragma unroll
+      for (int j = 0; j < part; ++j) {
+        all[j] = e[j] = exp_minus<T>(v[0][i + j], shift);
+        if constexpr (keeps) v[0][i + j] = e[j];
+      }
+      if (const C sum = sum_of(all); sum < 1) {
+        s[rest] += sum;
+      } else {
+#pragma unroll
+        for (int j = 0; j < part; ++j) {
+          const bool top = e[j] >= 1;
+          s[rest] += top ? C(0) : e[j];
+          s[equals] += top ? C(1) : C(0);
+          if (keeps && e[j] != e[j]) v[0][i + j] = 0;  // the sum knows of it
         }
       }
-      s[distance] += far;
     }
-
-    C others = 0, equal = 0;
-#pragma unroll
-    for (int j = 0; j < n; ++j) {
-      const bool top = v[0][j] == m;
-      const C e = exp_minus<T>(v[0][j], m);
-      others += top ? C(0) : e;
-      equal += top ? C(1) : C(0);
-      if constexpr (keeps) v[0][j] = top ? C(1) : e;
-    }
-    s[rest] += others;
-    s[equals] += equal;
   }
 
   __device__ __forceinline__ void rescale(C (&s)[sums], C from, C to) const {
@@ -137,32 +157,39 @@ struct CrossEntropyRow {
   __device__ __forceinline__ Finish finish(C own_max, C max, const C (&s)[sums], const Row& row) const {
     C up = static_cast<C>(call.divisor.inverse());
     if (call.cotangent) up *= row.own;
-    Finish f{.max = max, .k = 0, .up = up * call.unit(), .own = up * own_coefficient(row)};
-    const C all = f.own + f.up * (dense ? s[sums - 1] : static_cast<C>(call.classes));
+    Finish f{.max = max, .k = 0, .up = 0, .own = up * own_coefficient(row)};
+    C all = f.own;
+    if constexpr (dense || even) {
+      f.up = up * call.unit();
+      all += f.up * (dense ? s[sums - 1] : static_cast<C>(call.classes));
+    }
     f.k = proper(max, row) ? all / (s[rest] + s[equals]) : std::numeric_limits<C>::quiet_NaN();
-    if constexpr (keeps) f.k *= exp_between<T>(own_max, max);
+    if (row.y == Call::ignored) f.k = f.up = f.own = 0;
+    if (keeps && own_max != max) f.k *= exp_between<T>(own_max, max);
     return f;
   }
 
   template<bool kept, int n>
   __device__ __forceinline__ void put(C (&v)[1][n], const Finish& f, const Row& row,
                                       std::int64_t column) const {
-    if (row.y == Call::ignored) {
-#pragma unroll
-      for (int j = 0; j < n; ++j) v[0][j] = 0;
-      return;
-    }
 #pragma unroll
     for (int j = 0; j < n; ++j) {
-      C all = f.up;
-      if constexpr (dense) all *= call.coefficient(row.r, column + j);
-      v[0][j] = f.k * (kept ? v[0][j] : exp_minus<T>(v[0][j], f.max)) - all;
+      v[0][j] = f.k * (kept ? v[0][j] : exp_minus<T>(v[0][j], f.max));
+      if constexpr (dense)
+        v[0][j] -= f.up * call.coefficient(row.r, column + j);
+      else if constexpr (even)
+        v[0][j] -= f.up;
     }
     const unsigned own = row.y - static_cast<unsigned>(column);
-    if (own < n)
+    if (kept || own < n) {
 #pragma unroll
       for (int j = 0; j < n; ++j)
         if (own == j) v[0][j] -= f.own;
+    }
+    if (!kept && row.y == Call::ignored) {
+#pragma unroll
+      for (int j = 0; j < n; ++j) v[0][j] = 0;  // whatever it was
+    }
   }
 
   __device__ void result(std::int64_t r, const Row& row, C max, const C (&s)[sums]) const {
@@ -172,7 +199,32 @@ struct CrossEntropyRow {
       call.costs[r] = cost(row, max, s);
   }
 
+  __device__ C cost(const Row& row, C max, const C (&s)[sums]) const {
+    using std::log1p;
+    if (row.y == Call::ignored) return 0;
+    const C log = proper(max, row) ? log1p(s[rest] + (s[equals] - 1)) : std::numeric_limits<C>::quiet_NaN();
+    if (log != log) return log;  // NaN logits give NaN whatever the target
+    const C own = times(own_coefficient(row), (max - row.own) + log);
+    if constexpr (dense)
+      return own + times(call.unit(), s[distance] + s[share] * log);
+    else if constexpr (even)
+      return own +
+             times(call.spread, s[distance] + static_cast<C>(call.classes) * ((max - origin(row)) + log));
+    else
+      return own;
+  }
+
  private:
+  // In a tree, which leaves the elements changed.
+  template<int n>
+  static __device__ __forceinline__ C sum_of(C (&v)[n]) {
+#pragma unroll
+    for (int width = n / 2; width > 0; width /= 2)
+#pragma unroll
+      for (int i = 0; i < width; ++i) v[i] += v[i + width];
+    return v[0];
+  }
+
   // a b, but 0 where a is: a class of no weight costs nothing, whatever its logit.
   static __device__ __forceinline__ C times(C a, C b) { return a == 0 ? C(0) : a * b; }
 
@@ -188,25 +240,11 @@ struct CrossEntropyRow {
 
   // A row that holds +inf, or nothing but -inf, or a class out of range, has NaN for loss and gradient.
   static __device__ bool proper(C max, const Row& row) { return max - max == 0 && row.y != Call::outside; }
-
-  __device__ C cost(const Row& row, C max, const C (&s)[sums]) const {
-    using std::log1p;
-    if (row.y == Call::ignored) return 0;
-    const C log = proper(max, row) ? log1p(s[rest] + (s[equals] - 1)) : std::numeric_limits<C>::quiet_NaN();
-    if (log != log) return log;  // NaN logits give NaN whatever the target
-    const C own = times(own_coefficient(row), (max - row.own) + log);
-    if constexpr (dense)
-      return own + times(call.unit(), s[distance] + s[share] * log);
-    else
-      return own +
-             times(call.spread, s[distance] + static_cast<C>(call.classes) * ((max - origin(row)) + log));
-  }
 };
 
-/// Enqueues the rows of x, along `axis`, of a call that is not dense. `dx` is undefined where no gradient is
-/// wanted. cross_entropy_rows.cu
-template<class T>
-void run_cross_entropy(std::string_view op, const Tensor& x, const Tensor& dx, int axis,
-                       const CrossEntropyCall<T>&);
+/// Enqueues the rows of a call that is not dense; their gradient goes to the operands' output, where there is
+/// one. cross_entropy_rows.cu, cross_entropy_smoothed.cu
+template<class T, Spread spread>
+void run_cross_entropy(std::string_view op, const RowOperands&, const CrossEntropyCall<T>&, bool early);
 
 }  // namespace bobbin::cuda

@@ -1,26 +1,15 @@
-// Cross-entropy through the row engine: a source of its own, for it takes long to compile.
-#include "cross_entropy_row.cuh"
-#include "row_run.cuh"
+// Cross-entropy of one class a row through the row engine: a source of its own, for it takes long to compile.
+#include "cross_entropy_run.cuh"
 
 namespace bobbin::cuda {
 
-template<class T>
-void run_cross_entropy(std::string_view op, const Tensor& x, const Tensor& dx, int axis,
-                       const CrossEntropyCall<T>& call) {
-  const RowOperands rows({&x, 1}, dx, axis);
-  if (dx)
-    run_rows(op, rows, CrossEntropyRow<T, false, true>{call});
-  else
-    run_rows(op, rows, CrossEntropyRow<T, false, false>{call});
-}
-
-template void run_cross_entropy(std::string_view, const Tensor&, const Tensor&, int,
-                                const CrossEntropyCall<double>&);
-template void run_cross_entropy(std::string_view, const Tensor&, const Tensor&, int,
-                                const CrossEntropyCall<float>&);
-template void run_cross_entropy(std::string_view, const Tensor&, const Tensor&, int,
-                                const CrossEntropyCall<BFloat16>&);
-template void run_cross_entropy(std::string_view, const Tensor&, const Tensor&, int,
-                                const CrossEntropyCall<Half>&);
+template void run_cross_entropy<double, Spread::none>(std::string_view, const RowOperands&,
+                                                      const CrossEntropyCall<double>&, bool);
+template void run_cross_entropy<float, Spread::none>(std::string_view, const RowOperands&,
+                                                     const CrossEntropyCall<float>&, bool);
+template void run_cross_entropy<BFloat16, Spread::none>(std::string_view, const RowOperands&,
+                                                        const CrossEntropyCall<BFloat16>&, bool);
+template void run_cross_entropy<Half, Spread::none>(std::string_view, const RowOperands&,
+                                                    const CrossEntropyCall<Half>&, bool);
 
 }  // namespace bobbin::cuda

@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(sizeof(typename F::Storage) == 8 ? 512 : 1024)
 
     const Stats<F> total = exchange(own);
     const auto finish = a.f.finish(own.max, total.max, total.sum, row);
-    if constexpr (F::writes) {
+    if (a.out) {
       const Span<T> span(r, a.columns);
       T* const to = a.out + r * a.columns;
       auto* const packs = reinterpret_cast<uint4*>(to + span.head) + begin;
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(sizeof(typename F::Storage) == 8 ? 512 : 1024)
         keep_packed(x[i]);
         const uint4 y = put_pack<F::keeps>(a.f, x[i], finish, row,
                                            span.head + static_cast<std::int64_t>(begin + i * threads) * E);
-        if (i * threads < mine) store_pack(packs + i * threads, y);
+        store_pack(packs + i * threads, y, i * threads < mine);
       }
       if (has_edge) {
         a.f.template put<F::keeps>(beside, finish, row, span.edge(thread));

@@ -67,14 +67,14 @@ __global__ void __launch_bounds__(chunk_threads, sizeof(typename F::Storage) == 
     }
     const Stats<F> total = exchange(lanes_merge(a.f, own, 32));
     const auto finish = a.f.finish(total.max, total.max, total.sum, row);
-    if constexpr (F::writes) {
+    if (a.out) {
       T* const to = a.out + r * a.columns;
       for (int from = (mine - 1) / chunk * chunk; from >= 0; from -= chunk) {
         load(from);
 #pragma unroll
         for (int i = 0; i < P; ++i) {
           const uint4 y = put_pack<false>(a.f, x[i], finish, row, column(from, i));
-          if (column(from, i) < a.columns) store_pack(to + column(from, i), y);
+          store_pack(to + column(from, i), y, column(from, i) < a.columns);
         }
       }
       if (has_edge) {

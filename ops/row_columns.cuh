@@ -142,7 +142,7 @@ __global__ void __launch_bounds__(column_threads, 1)
     finish[j] = a.f.finish(total.max, total.max, total.sum, row[j]);
     if (there && ty == 0) a.f.result(r + j, row[j], total.max, total.sum);
   }
-  if constexpr (F::writes) {
+  if (a.out) {
     for (std::int64_t from = 0; from < a.columns; from += chunk) {
       if (a.columns > chunk) load(from, true);
 #pragma unroll

@@ -1,11 +1,11 @@
 // The row engine: kernels that read the rows of one or two tensors once, reduce each row on the chip, and
-// write a row, one number, or both. What is done with a row is a functor F, passed to kernels by value:
+// write a row of the same shape and dtype (if there is where to), one number, or both. What is done with a
+// row is a functor F, passed to kernels by value:
 //
 //   using Storage = T;              f64, f32, bf16 or f16; C below is Compute<T>
 //   static constexpr int inputs;    tensors read, 1 or 2, of one shape and dtype
 //   static constexpr bool peak;     whether sums are relative to the maximum of the first input
 //   static constexpr int sums;      how many sums a row has, at least 1
-//   static constexpr bool writes;   whether a row of the same shape and dtype is written
 //   static constexpr bool keeps;    whether `put` starts from what `add` left in v[0]: only where C is T
 //
 //   struct Row; Row row(int64 r) const;
@@ -38,7 +38,7 @@ struct RowArgs {
   using T = typename F::Storage;
   const T* in[F::inputs];
   std::int64_t pitch[F::inputs];
-  T* out;
+  T* out;  // or null
   std::int64_t rows, columns;
   F f;
 };
@@ -72,13 +72,20 @@ __device__ __forceinline__ Stats<F> merge(const F& f, Stats<F> a, Stats<F> b) {
 // them get the same bits.
 template<class C>
 __device__ __forceinline__ C lanes_max(C v, int lanes, int from = 1) {
-  for (int w = lanes / 2; w >= from; w /= 2) v = larger(v, __shfl_xor_sync(~0u, v, w));
+  for (int w = lanes >> 1; w >= from; w >>= 1) v = larger(v, __shfl_xor_sync(~0u, v, w));
   return v;
 }
 template<class C>
 __device__ __forceinline__ C lanes_sum(C v, int lanes, int from = 1) {
-  for (int w = lanes / 2; w >= from; w /= 2) v += __shfl_xor_sync(~0u, v, w);
+  for (int w = lanes >> 1; w >= from; w >>= 1) v += __shfl_xor_sync(~0u, v, w);
   return v;
+}
+/// Of several sums, side by side.
+template<class C, int n>
+__device__ __forceinline__ void lanes_sums(C (&v)[n], int lanes) {
+  for (int w = lanes >> 1; w > 0; w >>= 1)
+#pragma unroll
+    for (int i = 0; i < n; ++i) v[i] += __shfl_xor_sync(~0u, v[i], w);
 }
 /// The same in double: for the sums of long rows.
 template<class C>

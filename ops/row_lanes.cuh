@@ -14,9 +14,9 @@ __global__ void __launch_bounds__(lanes_threads) lane_rows(const RowArgs<F> a, c
   using C = Compute<T>;
   constexpr int n = F::inputs;
   const int lane = static_cast<int>(threadIdx.x) & (lanes - 1);
-  const int in_warp = 32 / lanes;
+  const int lane_bits = __ffs(lanes) - 1, in_warp = 32 >> lane_bits;
   const std::int64_t warp = (blockIdx.x * static_cast<std::int64_t>(blockDim.x) + threadIdx.x) / 32;
-  const std::int64_t first = warp * in_warp * U + static_cast<int>(threadIdx.x % 32) / lanes;
+  const std::int64_t first = warp * in_warp * U + (static_cast<int>(threadIdx.x % 32) >> lane_bits);
   const bool odd = U == 1 && a.columns % per_pack<T> != 0;  // elsewhere there are no edges
 
   uint4 x[U][P][n];
@@ -38,8 +38,10 @@ __global__ void __launch_bounds__(lanes_threads) lane_rows(const RowArgs<F> a, c
       }
       if (odd && there && lane < span.edges) edge[k] = from[span.edge(lane)];
     }
-    if (there) row[u] = a.f.row(r);
   }
+#pragma unroll
+  for (int u = 0; u < U; ++u)
+    if (first + u * in_warp < a.rows) row[u] = a.f.row(first + u * in_warp);
 
   Stats<F> own[U];
 #pragma unroll
@@ -70,9 +72,7 @@ __global__ void __launch_bounds__(lanes_threads) lane_rows(const RowArgs<F> a, c
     if (odd) a.f.add(edge_value, own[u].max, own[u].sum, row[u], edge_there ? span.edge(lane) : a.columns);
   }
 #pragma unroll
-  for (int u = 0; u < U; ++u)
-#pragma unroll
-    for (int s = 0; s < F::sums; ++s) own[u].sum[s] = lanes_sum(own[u].sum[s], lanes);
+  for (int u = 0; u < U; ++u) lanes_sums(own[u].sum, lanes);
 
 #pragma unroll
   for (int u = 0; u < U; ++u) {
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(lanes_threads) lane_rows(const RowArgs<F> a, c
     if (r >= a.rows) continue;
     const Span<T> span(r, a.columns);
     const auto finish = a.f.finish(own[u].max, own[u].max, own[u].sum, row[u]);
-    if constexpr (F::writes) {
+    if (a.out) {
       T* const to = a.out + r * a.columns;
 #pragma unroll
       for (int i = 0; i < P; ++i) {
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(lanes_threads) lane_rows(const RowArgs<F> a, c
         const auto column = span.head + static_cast<std::int64_t>(p) * per_pack<T>;
         keep_packed(x[u][i]);
         const uint4 y = put_pack<F::keeps>(a.f, x[u][i], finish, row[u], column);
-        if (p < span.packs) store_pack(to + column, y);
+        store_pack(to + column, y, p < span.packs);
       }
       if (odd && edge_there) {
         a.f.template put<F::keeps>(edge_value, finish, row[u], span.edge(lane));

@@ -121,7 +121,13 @@ __device__ __forceinline__ uint4 load_pack(const void* p, bool there, uint4 othe
       : "l"(p), "r"(static_cast<int>(there)));
   return x;
 }
-__device__ __forceinline__ void store_pack(void* p, const uint4& x) { *static_cast<uint4*>(p) = x; }
+/// In one access, which a plain assignment is not: compilers take it apart.
+__device__ __forceinline__ void store_pack(void* p, const uint4& x, bool there = true) {
+  asm volatile(
+      "{\n.reg .pred there;\nsetp.ne.b32 there, %5, 0;\n"
+      "@there st.global.v4.u32 [%4], {%0, %1, %2, %3};\n}" ::"r"(x.x),
+      "r"(x.y), "r"(x.z), "r"(x.w), "l"(p), "r"(static_cast<int>(there)));
+}
 
 /// Starts a copy of 16 bytes to shared memory, past the registers; this thread sees it after await_copies.
 __device__ __forceinline__ void copy_pack(uint4* shared, const void* p) {

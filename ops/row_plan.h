@@ -32,7 +32,7 @@ constexpr int most_threads(int bytes) { return bytes == 8 ? 512 : 1024; }
 struct RowShape {
   std::int64_t outer, columns, inner;
   int bytes;  ///< of an element
-  int inputs;
+  int inputs, sums;
   bool writes;
   friend bool operator==(const RowShape&, const RowShape&) = default;
 
@@ -75,6 +75,7 @@ struct RowTuning {
   double cluster_block = 0.05;      ///< for each of its blocks
   double grid = 1.8;                ///< exchange through global memory
   double exposed = 0.4;             ///< of an exchange, where loads for the next row are under way
+  std::int64_t deep_lanes = 32;     ///< packs of a row with several sums, from which lanes hold eight
   std::int64_t tile_row = 1024;     ///< bytes of the longest odd row that goes through tiles
   std::int64_t tile_bytes = 16384;  ///< of each input
   /// Whether blocks stay for several rows, and load one ahead; if not said, those that share a row do. A
@@ -100,15 +101,13 @@ constexpr int power_of_two(std::int64_t least) {
   return static_cast<int>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(least, 1))));
 }
 
-inline RowPlan plan_lanes(const RowShape& s, const Chip& chip) {
+inline RowPlan plan_lanes(const RowShape& s, const Chip& chip, const RowTuning& t) {
   RowPlan p{.way = Way::lanes};
   const std::int64_t packs = s.packs();
   // Eight lanes read 128 bytes at a time, and need few steps to agree; odd rows want lanes for their edges.
-  p.packs = s.bytes == 8 || s.odd() ? (packs > 128 ? 8 : 4)
-            : packs > 128           ? 8
-            : packs > 16            ? 4
-            : packs > 8             ? 2
-                                    : 1;
+  // Where agreeing takes long, lanes hold more of a row each.
+  const bool deep = packs > (s.sums > 1 ? t.deep_lanes : 128);
+  p.packs = s.bytes == 8 ? 4 : deep ? 8 : packs > 16 || s.odd() ? 4 : packs > 8 ? 2 : 1;
   p.at_once = p.packs == 1 ? 4 : p.packs == 2 ? 2 : 1;
   p.lanes = std::max(power_of_two(ceil_div(packs, p.packs)), s.odd() ? 16 : 1);
   const std::int64_t warps = ceil_div(s.rows(), std::int64_t{32} / p.lanes * p.at_once);
@@ -234,7 +233,7 @@ inline RowPlan plan_rows(const RowShape& s, const Chip& chip, const RowTuning& t
   if (can(Way::block)) return plan_block(s, chip, t, resident);
   if (s.odd() && flat && s.columns * s.bytes <= t.tile_row) return plan_tile(s, chip, t);
   const bool few = s.rows() <= 2 * chip.sms && s.packs() >= 64;
-  if (s.packs() <= 32 * (s.bytes == 8 ? 4 : 8) && (!few || can(Way::lanes))) return plan_lanes(s, chip);
+  if (s.packs() <= 32 * (s.bytes == 8 ? 4 : 8) && (!few || can(Way::lanes))) return plan_lanes(s, chip, t);
   return plan_block(s, chip, t, resident);
 }
 

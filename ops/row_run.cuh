@@ -89,8 +89,9 @@ const RowPlan& plan_for(Device d, const RowShape& shape) {
 }  // namespace detail
 
 /// Enqueues f over all rows of x (row_functor.cuh says what a functor is). Nothing where x has no elements.
+/// `early`: before the kernel enqueued last is done, where that can be; f.row awaits it (await_previous).
 template<class F>
-void run_rows(std::string_view op, const RowOperands& x, const F& f) {
+void run_rows(std::string_view op, const RowOperands& x, const F& f, bool early = false) {
   using T = typename F::Storage;
   static_assert(sizeof(Stats<F>) / 4 <= board_words);
   if (x.numel() == 0) return;
@@ -100,10 +101,12 @@ void run_rows(std::string_view op, const RowOperands& x, const F& f) {
     a.in[k] = static_cast<const T*>(x.in(k));
     a.pitch[k] = x.pitch[k];
   }
-  const RowShape shape{x.outer, x.columns, x.inner, static_cast<int>(sizeof(T)), F::inputs, F::writes};
+  const RowShape shape{x.outer,   x.columns, x.inner,         static_cast<int>(sizeof(T)),
+                       F::inputs, F::sums,   a.out != nullptr};
   const RowPlan& p = detail::plan_for<F>(d, shape);
   Launch launch_{d, dim3(static_cast<unsigned>(p.grid)), dim3(static_cast<unsigned>(p.threads)),
                  detail::shared_bytes<F>(p)};
+  launch_.early = early && p.link != Link::grid;  // blocks of a grid meet on a board that must be ready
   switch (p.way) {
     case Way::lanes:
       return launch(op, launch_, detail::lane_kernel<F>(p), a, p.lanes);

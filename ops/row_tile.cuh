@@ -59,11 +59,10 @@ __global__ void __launch_bounds__(tile_threads, sizeof(typename F::Storage) == 8
       const int c = lane + j * lanes;
       a.f.add(v[j], own.max, own.sum, row, c < columns ? c : a.columns);
     }
-#pragma unroll
-    for (int s = 0; s < F::sums; ++s) own.sum[s] = lanes_sum(own.sum[s], lanes);
+    lanes_sums(own.sum, lanes);
     if (!there) continue;
     const auto finish = a.f.finish(own.max, own.max, own.sum, row);
-    if constexpr (F::writes) {
+    if (a.out) {
 #pragma unroll
       for (int j = 0; j < tile_elements; ++j) {
         const int c = lane + j * lanes;
@@ -75,7 +74,7 @@ __global__ void __launch_bounds__(tile_threads, sizeof(typename F::Storage) == 8
     if (lane == 0) a.f.result(r, row, own.max, own.sum);
   }
 
-  if constexpr (F::writes) {
+  if (a.out) {
     __syncthreads();
     T* const to = a.out + first * slab;
     for (int p = thread; p < packs; p += tile_threads)

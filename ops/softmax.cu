@@ -13,7 +13,7 @@ struct Forward {
   using Storage = T;
   using C = Compute<T>;
   static constexpr int inputs = 1, sums = n_sums;
-  static constexpr bool peak = true, writes = true;
+  static constexpr bool peak = true;
   struct Row {};
   __device__ Row row(std::int64_t) const { return {}; }
   __device__ void result(std::int64_t, const Row&, C, const C (&)[sums]) const {}

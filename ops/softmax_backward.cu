@@ -13,7 +13,7 @@ struct Backward {
   using Storage = T;
   using C = Compute<T>;
   static constexpr int inputs = 2, sums = 1;
-  static constexpr bool peak = false, writes = true, keeps = false;
+  static constexpr bool peak = false, keeps = false;
   struct Row {};
   struct Finish {
     C sum;
