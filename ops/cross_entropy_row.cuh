@@ -181,14 +181,10 @@ struct CrossEntropyRow {
         v[0][j] -= f.up;
     }
     const unsigned own = row.y - static_cast<unsigned>(column);
-    if (kept || own < n) {
 #pragma unroll
-      for (int j = 0; j < n; ++j)
-        if (own == j) v[0][j] -= f.own;
-    }
-    if (!kept && row.y == Call::ignored) {
-#pragma unroll
-      for (int j = 0; j < n; ++j) v[0][j] = 0;  // whatever it was
+    for (int j = 0; j < n; ++j) {  // without branches: they cost registers
+      if (own == j) v[0][j] -= f.own;
+      if (!kept && row.y == Call::ignored) v[0][j] = 0;  // whatever it was
     }
   }
 
