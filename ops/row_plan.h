@@ -233,7 +233,9 @@ inline RowPlan plan_rows(const RowShape& s, const Chip& chip, const RowTuning& t
   if (can(Way::block)) return plan_block(s, chip, t, resident);
   if (s.odd() && flat && s.columns * s.bytes <= t.tile_row) return plan_tile(s, chip, t);
   const bool few = s.rows() <= 2 * chip.sms && s.packs() >= 64;
-  if (s.packs() <= 32 * (s.bytes == 8 ? 4 : 8) && (!few || can(Way::lanes))) return plan_lanes(s, chip, t);
+  // A warp that holds eight packs a lane does better as a block where it has several sums to agree on.
+  const int held = s.bytes == 8 || s.sums > 1 ? 4 : 8;
+  if (s.packs() <= 32 * held && (!few || can(Way::lanes))) return plan_lanes(s, chip, t);
   return plan_block(s, chip, t, resident);
 }
 
