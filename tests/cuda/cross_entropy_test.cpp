@@ -418,4 +418,20 @@ TEST_F(CudaCrossEntropy, TwoRunsAgreeToTheBitAndNothingWaits) {
   }
 }
 
+TEST_F(CudaCrossEntropy, StreamsDoNotDisturbEachOther) {
+  const Tensor x = on_gpu(randn({100'003, 10})), t = on_gpu(randint(0, 10, {100'003}));
+  const float want = cross_entropy(x, t).item<float>();
+  const Stream streams[2] = {Stream(gpu), Stream(gpu)};
+  std::vector<Tensor> losses[2];
+  for (int i = 0; i < 50; ++i)
+    for (int k = 0; k < 2; ++k) {
+      const StreamScope scope(streams[k]);
+      losses[k].push_back(cross_entropy(x, t));
+    }
+  for (int k = 0; k < 2; ++k) {
+    const StreamScope scope(streams[k]);
+    for (const Tensor& loss : losses[k]) EXPECT_EQ(loss.item<float>(), want);
+  }
+}
+
 }  // namespace
