@@ -11,7 +11,8 @@ endfunction()
 file(REMOVE_RECURSE ${WORK})
 if(WAY STREQUAL installed)
   run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)
-  set(found -DCMAKE_PREFIX_PATH=${WORK}/prefix -DCMAKE_BUILD_TYPE=Release)
+  set(found -DCMAKE_PREFIX_PATH=${WORK}/prefix -DCMAKE_BUILD_TYPE=Release
+    "-DCMAKE_CXX_FLAGS=${FLAGS}")  # a sanitized library links with sanitized programs only
   # What an installed header pulls in is what every user compiles: no Eigen, no CUDA, nothing of the source tree.
   file(GLOB_RECURSE headers ${WORK}/prefix/include/*.h)
   foreach(header ${headers})
