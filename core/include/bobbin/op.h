@@ -170,6 +170,7 @@ template<Operator T>
 class OpModel final : public OpBase {
  public:
   explicit OpModel(T op) : op_(std::move(op)) {}
+  const T& op() const { return op_; }
   std::string_view name() const override { return T::name; }
   bool is_view() const override { return ViewOperator<T>; }
   bool differentiable() const override { return HasVjp<T> || HasReplay<T>; }
