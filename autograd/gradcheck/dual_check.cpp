@@ -1,0 +1,102 @@
+// An operation's own derivatives, held against those by dual numbers.
+#include <bobbin/autograd.h>
+#include <bobbin/random.h>
+
+#include <cmath>
+
+#include "../../core/probe.h"
+#include "dual_oracle.h"
+
+namespace bobbin::gradcheck_detail {
+namespace {
+
+class Recorder final : public detail::Probe {
+ public:
+  std::vector<Step> steps;
+  void ran(const OpBase& op, Inputs x, const Tensor& y) override {
+    if (y.requires_grad()) {
+      Step step{op.make_node(y.spec()), {}, {}};
+      for (const Tensor& t : x) {
+        step.inputs.push_back(t ? t.detach() : t);
+        step.needs.push_back(t && t.requires_grad());
+      }
+      steps.push_back(std::move(step));
+    }
+    Probe::ran(op, x, y);
+  }
+};
+
+Tensor signed_weights(const Tensor& like) {
+  const Tensor side = bernoulli(like.shape(), 0.5, DType::f64) * 2 - 1;
+  return side * uniform(like.shape(), 0.5, 1.5, DType::f64);
+}
+
+void compare(const Judged& want, const Tensor& got, DualElement where, DualReport& report) {
+  const auto a = got.to_vector<double>();
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    where.index = static_cast<std::int64_t>(i);
+    where.analytic = a[i], where.dual = want.value[i], where.tolerance = want.tolerance[i];
+    ++report.compared;
+    const double error = std::abs(where.analytic - where.dual);
+    if (error != 0 && !(error / where.tolerance <= report.worst)) report.worst = error / where.tolerance;
+    if (!where.ok()) report.failed.push_back(where);
+  }
+}
+
+}  // namespace
+
+std::vector<Step> steps_of(const std::function<Tensor(Inputs)>& f, Inputs inputs) {
+  std::vector<Tensor> leaves;
+  for (const Tensor& x : inputs) {
+    leaves.push_back(x ? x.detach() : x);
+    if (x && is_floating(x.dtype())) leaves.back().set_requires_grad();
+  }
+  Recorder recorder;
+  f(leaves);
+  return std::move(recorder.steps);
+}
+
+std::optional<DualReport> check_step(const Step& step, int order) {
+  std::vector<Tensor> x, wanted, weights;
+  std::vector<int> places;
+  for (std::size_t i = 0; i < step.inputs.size(); ++i) {
+    x.push_back(step.inputs[i] ? step.inputs[i].detach() : Tensor());
+    const bool floating = x[i] && is_floating(x[i].dtype());
+    weights.push_back(floating ? step.needs[i] ? signed_weights(x[i]) : zeros_like(x[i]) : Tensor());
+    if (!step.needs[i]) continue;
+    wanted.push_back(x[i].set_requires_grad());
+    places.push_back(static_cast<int>(i));
+  }
+  const Tensor y = detail::record(step.op(), x);
+  if (y.dtype() != DType::f64) return {};
+  Tensor v = signed_weights(y);
+  const auto dual =
+      order == 1 ? dual_vjp(step.op(), step.inputs, v) : dual_vjp2(step.op(), step.inputs, v, weights);
+  if (!dual) return {};
+
+  DualReport report;
+  const auto each = [&](std::span<const Tensor> gradients) {
+    for (std::size_t k = 0; k < places.size(); ++k)
+      compare(dual->inputs[static_cast<std::size_t>(places[k])], gradients[k],
+              {std::string(step.op().name()), order, places[k], 0, 0, 0, 0}, report);
+  };
+  if (order == 1) {
+    each(grad(y, wanted, v));
+    return report;
+  }
+  v.set_requires_grad();
+  const auto first = grad(y, wanted, v, CreateGraph::yes);
+  Tensor total = scalar(0, v);
+  for (std::size_t k = 0; k < places.size(); ++k)
+    total = total + sum(first[k] * weights[static_cast<std::size_t>(places[k])]);
+  wanted.push_back(v);
+  const auto second = total.requires_grad() ? grad(total, wanted) : std::vector<Tensor>();
+  std::vector<Tensor> gradients;
+  for (std::size_t k = 0; k < wanted.size(); ++k)
+    gradients.push_back(second.empty() ? zeros_like(wanted[k]) : second[k]);
+  each(gradients);
+  compare(dual->cotangent, gradients.back(), {std::string(step.op().name()), 2, -1, 0, 0, 0, 0}, report);
+  return report;
+}
+
+}  // namespace bobbin::gradcheck_detail
