@@ -66,12 +66,12 @@ class Walk {
         add(producer, checked(grads[i], *producer, node.op->name()));
   }
 
-  static Grads vjp(const Node& node, const Vjp& v) {
+  static Grads vjp(Node& node, const Vjp& v) {
     detail::Probe* const probe = detail::Probe::innermost();
     return probe ? probe->derivative(node, v) : node.op->vjp(v);
   }
 
-  static Grads derivative(const Node& node, const Vjp& v) {
+  static Grads derivative(Node& node, const Vjp& v) {
     if (!AnomalyMode::enabled()) return vjp(node, v);
     const std::string where = "derivative of " + std::string(node.op->name());
     try {

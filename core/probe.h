@@ -20,7 +20,7 @@ class Probe {
     if (outer_) outer_->ran(op, x, y);
   }
   /// The walk wants the derivative of what `node` recorded.
-  virtual Grads derivative(const Node& node, const Vjp& v) {
+  virtual Grads derivative(Node& node, const Vjp& v) {
     return outer_ ? outer_->derivative(node, v) : node.op->vjp(v);
   }
 
