@@ -273,6 +273,11 @@ std::vector<Sample> Expand::samples() {
            [](Inputs x) {
              return expand(x[0], {2, 2, -1});
            }},
+          {"a matrix",
+           {sample_input({2, 3})},
+           [](Inputs x) {
+             return expand(x[0], {4, 2, 3});
+           }},
           {"scalar",
            {sample_input({})},
            [](Inputs x) {

@@ -38,18 +38,19 @@ std::vector<Tensor> cotangents(std::span<const Tensor> ys) {
   return out;
 }
 
-// The gradients of sum_k <y_k, v_k>; zeros where it depends on no input.
+// The gradients of sum_k <y_k, v_k>; zeros where it depends on no input. No operation of the check's own is
+// on the tape: a mistake in the derivative of mul or sum must not hide itself.
 std::vector<Tensor> weighted_gradients(std::span<const Tensor> ys, std::span<const Tensor> vs, Inputs xs,
                                        CreateGraph create) {
-  Tensor total;
+  std::vector<Tensor> total(xs.size());
   for (std::size_t k = 0; k < ys.size(); ++k) {
-    const Tensor term = sum(ys[k] * vs[k]);
-    total = total ? total + term : term;
+    if (!ys[k].requires_grad()) continue;
+    const auto g = grad(ys[k], xs, vs[k], create, Retain::yes);
+    for (std::size_t i = 0; i < xs.size(); ++i) total[i] = total[i] ? total[i] + g[i] : g[i];
   }
-  if (total.requires_grad()) return grad(total, xs, {}, create);
-  std::vector<Tensor> out;
-  for (const Tensor& x : xs) out.push_back(zeros_like(x));
-  return out;
+  for (std::size_t i = 0; i < xs.size(); ++i)
+    if (!total[i]) total[i] = zeros_like(xs[i]);
+  return total;
 }
 
 // Gradients of f, weighted with fixed cotangents, as a function of the same inputs.

@@ -105,14 +105,23 @@ std::string_view name(Mistake m) {
 }
 
 Grads Planted::derivative(Node& node, const Vjp& v) {
-  if (node.sequence >= last_) sent_.clear();  // a walk goes down: this is another
+  if (node.sequence >= last_) sent_.clear(), done_ = false;  // a walk goes down: this is another
   last_ = node.sequence;
   const Grads right = Probe::derivative(node, v);
   Grads given = right;
-  if (node.op->name() == op_) {
+  const bool own = std::ranges::none_of(
+      planted_, [&](auto& p) { return p.first < node.sequence && node.sequence < p.second; });
+  if (own && node.op->name() == op_ && (!done_ || mistake_ == Mistake::overwritten)) {
+    done_ = true;
     given = wrong(node, v, right);
-    ++calls_;
-    changed_ += !std::ranges::equal(right, given, same);
+    ++seen_.calls;
+    seen_.changed += !std::ranges::equal(right, given, same);
+    seen_.keeps |= bool(node.output.tensor) || !node.aux.empty() ||
+                   std::ranges::any_of(node.inputs, [](const Edge& e) { return bool(e.saved.tensor); });
+    for (const Tensor& g : right) {
+      seen_.nonzero |= g && smallest(g) >= 0;
+      seen_.repeats |= g && first_copy(v.grad, g.shape());
+    }
   }
   if (mistake_ == Mistake::overwritten)
     for (std::size_t i = 0; i < given.size() && i < node.inputs.size(); ++i)
@@ -140,8 +149,10 @@ Grads Planted::overwritten(Node& node, const Grads& right) const {
 
 Grads Planted::wrong(Node& node, const Vjp& v, const Grads& right) {
   const auto each = [&](auto&& f) {
+    const std::uint64_t first = Node({}).sequence;
     Grads out;
     for (const Tensor& g : right) out.push_back(g ? f(g) : g);
+    planted_.emplace_back(first, Node({}).sequence);
     return out;
   };
   switch (mistake_) {
@@ -179,38 +190,6 @@ Grads Planted::wrong(Node& node, const Vjp& v, const Grads& right) {
       break;
   }
   return each([](const Tensor& g) { return g * 2; });
-}
-
-std::vector<Mutant> mutants(const OpInfo& op, std::uint64_t seed,
-                            const std::function<bool(const Sample&)>& passes,
-                            const std::function<bool()>& more) {
-  std::vector<Mutant> out;
-  if (!op.differentiable || !op.samples) return out;
-  manual_seed(seed);
-  const auto samples = op.samples();
-  for (const Mistake mistake : mistakes) {
-    if (!more()) break;
-    Mutant m{std::string(op.name), mistake, 0, 0, {}, {}};
-    int calls = 0;
-    for (auto& sample : samples) {
-      if (!sample.throws.empty() || !sample.differentiable) continue;
-      Planted planted(op.name, mistake);
-      const bool passed = passes(sample);
-      calls += planted.calls();
-      if (planted.changed() == 0)
-        ++m.equivalent;
-      else if (passed)
-        m.survived.push_back(sample.note);
-      else
-        ++m.killed;
-    }
-    if (m.equivalent_everywhere())
-      m.why = calls == 0
-                  ? "made of other operations: it has no derivative of its own"
-                  : "its gradients were the right ones, bit for bit, in " + std::to_string(calls) + " calls";
-    out.push_back(std::move(m));
-  }
-  return out;
 }
 
 }  // namespace bobbin::gradcheck_detail

@@ -74,4 +74,17 @@ struct PrecisionReport {
 /// the CPU, and so must each derivative as a whole within 8 roundings of its largest term to the dtype.
 PrecisionReport check_precision(const Sample&, bool differentiable, DType, Device);
 
+/// What an operation's samples came to, in one dtype.
+struct PrecisionRow {
+  std::string op;
+  DType dtype;
+  int samples = 0;                   ///< compared
+  std::vector<std::string> skipped;  ///< "note: why"
+  PrecisionReport total;
+};
+/// All samples of all operations with floating-point inputs.
+std::vector<PrecisionRow> compare_precision(std::span<const OpInfo>, DType, Device, std::uint64_t seed);
+/// A line a row, then what failed.
+void print(std::span<const PrecisionRow>, bool verbose);
+
 }  // namespace bobbin::gradcheck_detail
