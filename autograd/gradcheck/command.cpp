@@ -5,18 +5,27 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <limits>
+#include <map>
 #include <vector>
+
+#include "mutate.h"
+#include "precision.h"
 
 namespace bobbin {
 namespace {
 
-constexpr int passed = 0, failed = 1, usage = 2, nothing_ran = 3;
+constexpr int passed = 0, failed = 1, usage = 2, nothing_ran = 3, no_device = 5;
 
 struct Arguments {
   bool list = false, verbose = false;
   std::vector<std::string> ops;
   int order = 0;  // 0: both
   std::uint64_t seed = 1;
+  bool mutate = false;
+  double budget = std::numeric_limits<double>::infinity();
+  std::vector<DType> dtypes;
+  std::string device = "cpu";
 };
 
 struct Tally {
@@ -79,6 +88,31 @@ void check(const OpInfo& op, const Arguments& args, Tally& total) {
   total.elements += tally.elements;
 }
 
+// Plants mistakes: exits with `failed` where one was not found.
+int mutate(const std::vector<OpInfo>& ops, const Arguments& args) {
+  const auto report = gradcheck_detail::mutate(
+      ops, args.seed, args.budget, [&](const Sample& s) { return gradcheck_detail::passes(s, args.seed); });
+  gradcheck_detail::print(report);
+  if (report.survived > 0) return failed;
+  return report.killed > 0 && report.complete ? passed : nothing_ran;
+}
+
+// Narrow types and the GPU against f64 on the CPU.
+int compare(const std::vector<OpInfo>& ops, const Arguments& args) {
+  std::string why;
+  if (args.device == "cuda" && !cuda_available(&why)) {
+    fmt::print(stderr, "gradcheck: {}\n", why);
+    return no_device;
+  }
+  const Device device = args.device == "cuda" ? Device::cuda() : Device::cpu();
+  std::vector<gradcheck_detail::PrecisionRow> rows;
+  for (const DType dtype : args.dtypes.empty() ? std::vector{DType::f64} : args.dtypes)
+    for (auto& row : gradcheck_detail::compare_precision(ops, dtype, device, args.seed)) rows.push_back(row);
+  gradcheck_detail::print(rows, args.verbose);
+  if (std::ranges::any_of(rows, [](auto& row) { return !row.total.failed.empty(); })) return failed;
+  return std::ranges::any_of(rows, [](auto& row) { return row.total.runs > 0; }) ? passed : nothing_ran;
+}
+
 }  // namespace
 
 int gradcheck_main(int argc, char** argv) {
@@ -89,6 +123,15 @@ int gradcheck_main(int argc, char** argv) {
   app.add_option("--order", args.order, "1: gradients, 2: gradients of gradients; both if left out")
       ->check(CLI::IsMember({1, 2}));
   app.add_option("--seed", args.seed, "Seed of the inputs and cotangents");
+  app.add_flag("--mutate", args.mutate,
+               "Plant twelve kinds of mistakes in every derivative: all must be found");
+  app.add_option("--budget", args.budget, "Seconds that --mutate may take");
+  const std::map<std::string, DType> dtypes{
+      {"f64", DType::f64}, {"f32", DType::f32}, {"bf16", DType::bf16}, {"f16", DType::f16}};
+  app.add_option("--dtype", args.dtypes, "Compare results of this dtype with f64 on the CPU; may be repeated")
+      ->transform(CLI::CheckedTransformer(dtypes));
+  app.add_option("--device", args.device, "Compare results of this device with the CPU's: cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_flag("-v,--verbose", args.verbose, "Print every check");
   try {
     app.parse(argc, argv);
@@ -105,6 +148,10 @@ int gradcheck_main(int argc, char** argv) {
     list(ops);
     return passed;
   }
+  if (args.mutate) return mutate(ops, args);
+  const bool exact =
+      args.device == "cpu" && std::ranges::all_of(args.dtypes, [](DType d) { return d == DType::f64; });
+  if (!exact) return compare(ops, args);
   Tally total;
   for (auto& op : ops) check(op, args, total);
   fmt::print("{} operations, {} samples, {} checks, {} derivatives compared, {} failed\n", ops.size(),

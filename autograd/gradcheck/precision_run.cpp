@@ -60,7 +60,7 @@ void print(std::span<const PrecisionRow> rows, bool verbose) {
     all.runs += total.runs, all.elements += total.elements;
   }
   fmt::print(
-      "{} operations, {} samples, {} runs of operations against f64 on the CPU, {} elements, {} too far "
+      "{} lines, {} samples, {} runs of operations against f64 on the CPU, {} elements, {} too far "
       "off\n",
       rows.size(), samples, all.runs, all.elements, failed);
 }
