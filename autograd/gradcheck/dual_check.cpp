@@ -2,6 +2,7 @@
 #include <bobbin/autograd.h>
 #include <bobbin/random.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "../../core/probe.h"
@@ -102,6 +103,21 @@ std::optional<DualReport> check_step(const Step& step, int order) {
   }
   if (order == 2) compare(dual->cotangent, own.back(), where, report);
   return report;
+}
+
+DualReport check_steps(const Sample& sample, int order) {
+  DualReport all;
+  const bool large = std::ranges::any_of(sample.inputs, [](const Tensor& t) { return t && t.numel() > 64; });
+  if (!sample.throws.empty() || !(sample.differentiable || (large && order == 1))) return all;
+  for (auto& step : steps_of(sample.call, sample.inputs)) {
+    const auto report = check_step(step, order);
+    if (!report) continue;
+    all.operations.insert(std::string(step.op().name()));
+    all.compared += report->compared;
+    if (!(report->worst <= all.worst)) all.worst = report->worst;
+    all.failed.insert(all.failed.end(), report->failed.begin(), report->failed.end());
+  }
+  return all;
 }
 
 }  // namespace bobbin::gradcheck_detail

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,7 @@ struct DualElement {
   bool ok() const { return std::abs(analytic - dual) <= tolerance; }
 };
 struct DualReport {
+  std::set<std::string> operations;  ///< that were judged
   std::int64_t compared = 0;
   double worst = 0;  ///< the largest error by its tolerance
   std::vector<DualElement> failed;
@@ -56,5 +58,8 @@ struct DualReport {
 /// Compares op's own derivatives of order 1 or 2 at the step's inputs with dual numbers, for random
 /// cotangents of magnitude 0.5 to 1.5 from the default generator. Nothing where there is no scalar reference.
 std::optional<DualReport> check_step(const Step&, int order);
+/// All steps of a valid sample: of first order also where it is too large to be differenced, which more than
+/// 64 elements are a sign of; of second order only where it says that it is differentiable.
+DualReport check_steps(const Sample&, int order);
 
 }  // namespace bobbin::gradcheck_detail
