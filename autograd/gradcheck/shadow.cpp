@@ -65,7 +65,7 @@ class Shadow final : public detail::Probe {
     GradMode mode(true);
     const Tensor again = detail::record(*node.op, inputs);
     if (!again.requires_grad() || again.dtype() != DType::f64) return got;
-    const Tensor cotangent = exact(v.grad);
+    const Tensor cotangent = to(exact(v.grad), again.device());
     const auto want = grad(again, wanted, cotangent);
     const NoGrad quiet;
     double most = largest(cotangent);
@@ -156,8 +156,10 @@ PrecisionReport check_precision(const Sample& sample, bool differentiable, DType
     for (const Tensor& t : x)
       if (t && t.requires_grad()) wanted.push_back(t);
     const Tensor side = bernoulli(y.shape(), 0.5, DType::f64) * 2 - 1;
-    grad(y, wanted, to(to(side * uniform(y.shape(), 0.5, 1.5, DType::f64), y.dtype()), y.device()));
-  } catch (const DTypeError& e) {  // the sample brings tensors of its own
+    const Tensor v = to(to(side * uniform(y.shape(), 0.5, 1.5, DType::f64), y.dtype()), y.device());
+    grad(y, wanted, v, CreateGraph::no, Retain::yes);
+    if (y.numel() == 1) grad(y, wanted);  // for a cotangent of 1 some keep a gradient from the forward pass
+  } catch (const DTypeError& e) {         // the sample brings tensors of its own
     report.skipped = e.what();
   } catch (const ShapeError& e) {
     report.skipped = e.what();
