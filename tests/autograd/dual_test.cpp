@@ -101,6 +101,51 @@ TEST(DualOracle, AgreesWithEveryOperationThatHasAReference) {
   EXPECT_EQ(none, without);
 }
 
+// sum_j v_j y_j with element i of input k at x.
+double weighted(const Step& step, std::size_t k, std::size_t i, double x, const std::vector<double>& v) {
+  std::vector<Tensor> moved(step.inputs);
+  moved[k] = clone(moved[k]);
+  moved[k].mutable_data<double>()[i] = x;
+  const auto y = detail::record(step.op(), moved).to_vector<double>();
+  double sum = 0;
+  for (std::size_t j = 0; j < y.size(); ++j) sum += v[j] * y[j];
+  return sum;
+}
+
+// The two oracles, without the operation's own derivative between them.
+TEST(DualOracle, AgreesWithDifferences) {
+  std::int64_t compared = 0;
+  for (auto& op : all_ops()) {
+    if (!op.differentiable) continue;
+    manual_seed(34);
+    for (auto& sample : op.samples()) {
+      if (!sample.throws.empty() || !sample.differentiable) continue;
+      for (auto& step : steps_of(sample.call, sample.inputs)) {
+        const Tensor y = detail::record(step.op(), step.inputs), v = uniform(y.shape(), 0.5, 1.5, DType::f64);
+        const auto dual = dual_vjp(step.op(), step.inputs, v);
+        if (!dual) continue;
+        const auto weights = v.to_vector<double>();
+        for (std::size_t k = 0; k < step.inputs.size(); ++k) {
+          if (!step.needs[k]) continue;
+          const auto x = step.inputs[k].to_vector<double>();
+          for (std::size_t i = 0; i < x.size(); ++i) {
+            const auto slope = [&](double h) {
+              return (weighted(step, k, i, x[i] + h, weights) - weighted(step, k, i, x[i] - h, weights)) /
+                     (2 * h);
+            };
+            const double d1 = slope(0x1p-8), d2 = slope(0x1p-9), d4 = slope(0x1p-10), r1 = (4 * d2 - d1) / 3,
+                         r2 = (4 * d4 - d2) / 3, numeric = (16 * r2 - r1) / 15;
+            EXPECT_NEAR(dual->inputs[k].value[i], numeric, 1e-9 * std::max(1.0, std::abs(numeric)))
+                << step.op().name() << " (" << sample.note << "), input " << k << " [" << i << "]";
+            ++compared;
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(compared, 2500);
+}
+
 // Multiplies the derivative of one operation.
 class Wrong final : public detail::Probe {
  public:
