@@ -22,7 +22,7 @@ Tensor rolled(const Tensor& x, int axis) {
   return concat({slice(x, axis, 1, x.size(axis)), slice(x, axis, 0, 1)}, axis);
 }
 
-// The first axis from `from` on that has several elements; -1 if none has.
+// The first axis that has several elements; -1 if none has.
 int long_axis(const Tensor& x) {
   for (int i = 0; i < x.rank(); ++i)
     if (x.shape()[i] > 1) return i;
