@@ -74,11 +74,12 @@ struct RowPlan {
 /// What the choice goes by: measured on an H100; other chips need only the same proportions. The last four
 /// force a choice where it is possible at all: for tests and benchmarks.
 struct RowTuning {
-  std::int64_t cluster_packs = 1024;  ///< that a block of a cluster takes, of all inputs: several share an SM
-  std::int64_t grid_packs = 2048;     ///< the same, where the blocks that share a row are not a cluster
-  std::int64_t deep_lanes = 32;       ///< packs of a row with several sums, from which lanes hold eight
-  std::int64_t tile_row = 1024;       ///< bytes of the longest odd row that goes through tiles
-  std::int64_t tile_bytes = 16384;    ///< of each input
+  std::int64_t cluster_packs =
+      1024;  ///< of all inputs, that a block of a cluster takes; twice that with several sums
+  std::int64_t grid_packs = 2048;   ///< the same, where the blocks that share a row are not a cluster
+  std::int64_t deep_lanes = 32;     ///< packs of a row with several sums, from which lanes hold eight
+  std::int64_t tile_row = 1024;     ///< bytes of the longest odd row that goes through tiles
+  std::int64_t tile_bytes = 16384;  ///< of each input
   std::optional<Way> way;
   std::optional<Link> link;
   int blocks = 0, packs = 0;  ///< of all inputs
@@ -162,6 +163,13 @@ inline RowPlan plan_chunks(const RowShape& s, const ResidentTeams& resident) {
   return p;
 }
 
+// Threads up to which a block does well with `all` packs each. What a row costs a thread beside its elements
+// is more where there are several sums.
+inline int comfortable(int all, int sums) {
+  if (sums > 1) return all == 4 ? 0 : all == 8 ? 128 : 512;
+  return all == 4 ? 128 : 512;
+}
+
 // A row shared by `blocks` blocks; nothing where they cannot hold it.
 inline std::optional<RowPlan> plan_team(const RowShape& s, const RowTuning& t, const ResidentTeams& resident,
                                         Link link, int blocks) {
@@ -170,7 +178,7 @@ inline std::optional<RowPlan> plan_team(const RowShape& s, const RowTuning& t, c
       RowPlan p{.way = Way::block, .packs = all / s.inputs, .blocks = blocks, .link = link};
       p.share = ceil_div(ceil_div(s.packs() + s.most_shift(), blocks), aligned_packs) * aligned_packs;
       const std::int64_t threads = ceil_div(ceil_div(p.share, p.packs), 32) * 32;
-      if (t.packs ? all != t.packs : roomy && threads > (all == 4 ? 128 : 512)) continue;
+      if (t.packs ? all != t.packs : roomy && threads > comfortable(all, s.sums)) continue;
       if (threads > most_threads(s.bytes)) continue;
       p.threads = static_cast<int>(threads);
       p.shared = static_cast<std::size_t>(threads * (all - in_registers(all)) * 16);
@@ -189,7 +197,9 @@ inline RowPlan plan_block(const RowShape& s, const Chip& chip, const RowTuning& 
                           const ResidentTeams& resident) {
   const std::int64_t loaded = s.packs() * s.inputs;
   const int most = chip.clusters && t.link != Link::block ? 16 : 1;
-  const int cluster = t.blocks ? t.blocks : std::min(most, power_of_two(ceil_div(loaded, t.cluster_packs)));
+  const std::int64_t each = t.cluster_packs * (s.sums > 1 ? 2 : 1);
+  const int cluster =
+      t.blocks ? t.blocks : static_cast<int>(std::min<std::int64_t>(most, ceil_div(loaded, each)));
   const int grid = t.blocks ? t.blocks : power_of_two(ceil_div(loaded, t.grid_packs));
   const bool few = !t.link && grid > most && s.rows() * grid <= chip.sms;
   std::optional<RowPlan> p;
