@@ -43,9 +43,7 @@ class Exchange {
     if (threadIdx.x == 0)
       asm volatile(
           "mbarrier.init.shared.b64 [%0], 1;\n"
-          "fence.mbarrier_init.release.cluster;\n"
-          "mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier()),
-          "r"(static_cast<unsigned>(team.blocks * sizeof(S)))
+          "fence.mbarrier_init.release.cluster;" ::"r"(barrier())
           : "memory");
     asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
 #endif
@@ -143,6 +141,10 @@ class Exchange {
   // cluster would.
   __device__ unsigned barrier() const { return static_cast<unsigned>(__cvta_generic_to_shared(room_)); }
   __device__ void await_others() const {
+    if (threadIdx.x == 0)
+      asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier()),
+                   "r"(static_cast<unsigned>(team_.blocks * sizeof(S)))
+                   : "memory");
     unsigned done;
     do
       asm volatile(
