@@ -1,16 +1,11 @@
-// Long rows: a block, or several linked ones, holds a row in registers while the next row it will take is on
-// its way to shared memory, where each thread has a place of its own for the packs it will need. So loads go
-// on while rows are reduced and written, and nothing but the exchange makes threads wait for each other.
+// Long rows: a block, or several linked ones, holds a row in shared memory, where each thread has places of
+// its own; nothing but the exchange makes threads wait for each other. Loads go there past the registers: so
+// many of them under way would not fit in those. Blocks are small, and handed out by the chip, as many at a
+// time as it holds: some load while others compute or write.
 #pragma once
 #include "row_link.cuh"
 
 namespace bobbin::cuda {
-
-template<class F>
-constexpr std::size_t block_shared(int packs, int threads, int blocks, Link link) {
-  return static_cast<std::size_t>(packs) * static_cast<std::size_t>(threads) * F::inputs * sizeof(uint4) +
-         static_cast<std::size_t>(exchange_room(threads / 32, blocks, link)) * sizeof(Stats<F>);
-}
 
 // blockDim.x, read anew: kept from one use to the next, its multiples would take the registers of a pack.
 __device__ __forceinline__ int threads_again() {
@@ -19,72 +14,92 @@ __device__ __forceinline__ int threads_again() {
   return threads;
 }
 
-/// Each block of a team takes `share` packs of a row, P a thread; the first one also the elements beside the
-/// packs.
+/// Each block of a team takes `share` packs of a row, P of each input a thread; the first one also the
+/// elements beside the packs.
 template<class F, int P>
-__global__ void __launch_bounds__(sizeof(typename F::Storage) == 8 ? 512 : 1024)
+__global__ void __launch_bounds__(most_threads(sizeof(typename F::Storage)), 1)
     block_rows(const RowArgs<F> a, const Team team, const int share) {
   using T = typename F::Storage;
   using C = Compute<T>;
-  constexpr int n = F::inputs, E = per_pack<T>;
+  constexpr int n = F::inputs, E = per_pack<T>, held = in_registers(P * n);
   extern __shared__ uint4 shared[];
   const int thread = static_cast<int>(threadIdx.x);
   const int rank = static_cast<int>(blockIdx.x) % team.blocks, begin = rank * share + thread;
   const bool odd = rank == 0 && a.columns % E != 0;
-  uint4* const place = shared + thread;  // of pack i of input k: (k * P + i) * threads further
+  if (!a.early) await_previous();
+  Exchange<F> exchange(
+      a.f, team, reinterpret_cast<Stats<F>*>(shared + static_cast<int>(blockDim.x) * (P * n - held)), a.rows);
 
-  // This thread has pack i where i * threads is less.
-  const auto reach = [&](const Span<T>& span) { return smaller(share, span.packs - rank * share) - thread; };
+  for (std::int64_t r = blockIdx.x / team.blocks; r < a.rows; r += team.count) {
+    // This thread has pack i where i * threads is less.
+    const auto reach = [&](const Span<T>& span) {
+      return smaller(share, span.shift + span.packs - rank * share) - thread;
+    };
+    const auto there = [&](const Span<T>& span, int mine, int i, int threads) {
+      return i * threads < mine && (i > 0 || begin >= span.shift);
+    };
+    uint4 x[held ? held : 1]{};
+    // Pack i of input k beyond the registers.
+    const auto place = [&](int k, int i, int threads) {
+      return shared + thread + (k * P + i - held) * threads;
+    };
+    const auto get = [&](int k, int i, int threads) {
+      return k * P + i < held ? x[k * P + i < held ? k * P + i : 0] : *place(k, i, threads);
+    };
 
-  T edge[n];
-  typename F::Row next_row;
-  const auto fetch = [&](std::int64_t r) {
-    const Span<T> span(r, a.columns);
-    const int mine = reach(span), threads = threads_again();
-#pragma unroll
-    for (int k = 0; k < n; ++k) {
-      const T* const from = a.in[k] + r * a.pitch[k];
-      const auto* const packs = reinterpret_cast<const uint4*>(from + span.head) + begin;
-#pragma unroll
-      for (int i = 0; i < P; ++i)
-        if (i * threads < mine)
-          copy_pack(place + (k * P + i) * threads, packs + i * threads);
-        else
-          place[(k * P + i) * threads] = blank<F>(k);
-      if (odd && thread < span.edges) edge[k] = from[span.edge(thread)];
-    }
-    next_row = a.f.row(r);
-  };
-
-  std::int64_t r = blockIdx.x / team.blocks;
-  fetch(r);
-  Exchange<F> exchange(a.f, team, reinterpret_cast<Stats<F>*>(shared + n * P * blockDim.x), a.rows);
-  for (; r < a.rows; r += team.count) {
-    await_copies();
-    uint4 x[P][n];
-    const int threads = threads_again();
-#pragma unroll
-    for (int i = 0; i < P; ++i)
-#pragma unroll
-      for (int k = 0; k < n; ++k) x[i][k] = place[(k * P + i) * threads];
-    C beside[n][1];
-    bool has_edge = odd && thread < Span<T>(r, a.columns).edges;
-#pragma unroll
-    for (int k = 0; k < n; ++k) beside[k][0] = has_edge ? widen<T>(edge[k]) : blank_element<F>(k);
-
-    Stats<F> own = Stats<F>::none();
-    if constexpr (F::peak) own.max = larger(peak<F>(x), beside[0][0]);
-    const typename F::Row row = next_row;
-    if (r + team.count < a.rows) fetch(r + team.count);  // what lay in `place` has been read
-    if constexpr (F::peak) own.max = lanes_max(own.max, 32);
+    T edge[n];
     {
       const Span<T> span(r, a.columns);
       const int mine = reach(span), threads = threads_again();
 #pragma unroll
-      for (int i = 0; i < P; ++i)
-        add_pack(
-            a.f, x[i], own.max, own.sum, row,
-            i * threads < mine ? span.head + static_cast<std::int64_t>(begin + i * threads) * E : a.columns);
+      for (int k = 0; k < n; ++k) {
+        const T* const from = a.in[k] + r * a.pitch[k];
+        const auto* const packs = reinterpret_cast<const uint4*>(from + span.head) + (begin - span.shift);
+#pragma unroll
+        for (int i = 0; i < P; ++i)
+          if (k * P + i < held)
+            x[k * P + i] = load_pack(packs + i * threads, there(span, mine, i, threads), blank<F>(k));
+          else if (there(span, mine, i, threads))
+            copy_pack(place(k, i, threads), packs + i * threads);
+          else
+            *place(k, i, threads) = blank<F>(k);
+        if (odd && thread < span.edges) edge[k] = from[span.edge(thread)];
+      }
+    }
+    const typename F::Row row = a.f.row(r);
+    const bool has_edge = odd && thread < Span<T>(r, a.columns).edges;
+    if constexpr (P * n > held) await_copies();
+    C beside[n][1];
+#pragma unroll
+    for (int k = 0; k < n; ++k) beside[k][0] = has_edge ? widen<T>(edge[k]) : blank_element<F>(k);
+
+    Stats<F> own = Stats<F>::none();
+    if constexpr (F::peak) {
+      const int threads = threads_again();
+      uint4 m = get(0, 0, threads);
+#pragma unroll
+      for (int i = 1; i < P; ++i) m = larger_pack<T>(m, get(0, i, threads));
+      own.max = lanes_max(larger(largest<T>(m), beside[0][0]), 32);
+    }
+    {
+      const Span<T> span(r, a.columns);
+      const int mine = reach(span), threads = threads_again();
+#pragma unroll
+      for (int i = 0; i < P; ++i) {
+        uint4 v[n];
+#pragma unroll
+        for (int k = 0; k < n; ++k) v[k] = get(k, i, threads);
+        add_pack(a.f, v, own.max, own.sum, row,
+                 there(span, mine, i, threads)
+                     ? span.head + static_cast<std::int64_t>(begin - span.shift + i * threads) * E
+                     : a.columns);
+        if constexpr (F::keeps) {
+          if (i < held)
+            x[i < held ? i : 0] = v[0];
+          else
+            *place(0, i, threads) = v[0];
+        }
+      }
       if (odd) a.f.add(beside, own.max, own.sum, row, has_edge ? span.edge(thread) : a.columns);
     }
 #pragma unroll
@@ -95,14 +110,18 @@ __global__ void __launch_bounds__(sizeof(typename F::Storage) == 8 ? 512 : 1024)
     if (a.out) {
       const Span<T> span(r, a.columns);
       T* const to = a.out + r * a.columns;
-      auto* const packs = reinterpret_cast<uint4*>(to + span.head) + begin;
+      auto* const packs = reinterpret_cast<uint4*>(to + span.head) + (begin - span.shift);
       const int mine = reach(span), threads = threads_again();
 #pragma unroll
       for (int i = 0; i < P; ++i) {
-        keep_packed(x[i]);
-        const uint4 y = put_pack<F::keeps>(a.f, x[i], finish, row,
-                                           span.head + static_cast<std::int64_t>(begin + i * threads) * E);
-        store_pack(packs + i * threads, y, i * threads < mine);
+        uint4 v[n];
+#pragma unroll
+        for (int k = 0; k < n; ++k) v[k] = get(k, i, threads);
+        keep_packed(v);
+        const std::int64_t column =
+            span.head + static_cast<std::int64_t>(begin - span.shift + i * threads) * E;
+        const uint4 y = put_pack<F::keeps>(a.f, v, finish, row, column);
+        store_pack(packs + i * threads, y, there(span, mine, i, threads));
       }
       if (has_edge) {
         a.f.template put<F::keeps>(beside, finish, row, span.edge(thread));

@@ -14,6 +14,7 @@ __global__ void __launch_bounds__(chunk_threads, sizeof(typename F::Storage) == 
   extern __shared__ uint4 shared[];
   const int thread = static_cast<int>(threadIdx.x);
   const int rank = static_cast<int>(blockIdx.x) % team.blocks;
+  if (!a.early) await_previous();
   Exchange<F> exchange(a.f, team, reinterpret_cast<Stats<F>*>(shared), a.rows);
 
   for (std::int64_t r = blockIdx.x / team.blocks; r < a.rows; r += team.count) {

@@ -77,6 +77,7 @@ __global__ void __launch_bounds__(column_threads, 1)
       return narrow<T>(v[0][0]);
   };
 
+  if (!a.early) await_previous();
   typename F::Row row[V];
   Stats<F> own[V];
 #pragma unroll

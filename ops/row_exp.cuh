@@ -18,7 +18,9 @@ __device__ __forceinline__ float exp_with_rest(float d, float rest) {
   constexpr float log2e = 1.44269502e+00f;       // the nearest float
   constexpr float log2e_rest = 1.33497582e-08f;  // what it lacks, times ln 2
   constexpr float ln2 = 6.93147182e-01f;
-  const float y = d * log2e, e = exp2_approximately(y);
+  float y = d * log2e;
+  asm("" : "+f"(y));  // or -y becomes a product of its own
+  const float e = exp2_approximately(y);
   const float lost = fmaf(fmaf(d, log2e, -y), ln2, fmaf(d, log2e_rest, rest));
   return fmaf(e, fminf(lost, 1.0f), e);
 }

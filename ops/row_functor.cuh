@@ -29,6 +29,7 @@
 // and write memory. softmax.cu holds the shortest examples; row_run.cuh launches.
 #pragma once
 #include "row_exp.cuh"
+#include "row_plan.h"
 
 namespace bobbin::cuda {
 
@@ -41,6 +42,7 @@ struct RowArgs {
   T* out;  // or null
   std::int64_t rows, columns;
   F f;
+  bool early;  // only f.row wants what the kernel before leaves, and awaits it
 };
 
 /// A row's maximum and sums, or those of a part of it.
@@ -160,6 +162,8 @@ __device__ __forceinline__ uint4 put_pack(const F& f, const uint4 (&x)[F::inputs
 template<class T>
 struct Span {
   int head, packs, edges;
+  int shift;  ///< packs from a multiple of 128 bytes to the first pack, counted from the tensor's start
+              ///< start is one
 
   __device__ Span(std::int64_t r, std::int64_t columns) {
     constexpr unsigned n = per_pack<T>;
@@ -168,6 +172,7 @@ struct Span {
     if (head > columns) head = static_cast<int>(columns);
     packs = static_cast<int>((columns - head) / n);
     edges = static_cast<int>(columns - static_cast<std::int64_t>(packs) * n);
+    shift = static_cast<int>((phase + static_cast<unsigned>(head)) / n % aligned_packs);
   }
   /// The column of edge element e.
   __device__ std::int64_t edge(int e) const {

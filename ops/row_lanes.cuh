@@ -2,23 +2,27 @@
 // U rows at a time so that four packs of each input or more are in flight a thread.
 #pragma once
 #include "row_functor.cuh"
-#include "row_plan.h"
 
 namespace bobbin::cuda {
 
 /// Teams of `lanes` lanes (a power of two), P packs a lane. Rows that are no multiple of 16 bytes want U == 1
-/// and at least 16 lanes: each lane then holds one element beside the packs.
+/// and at least 16 lanes: each lane then holds one element beside the packs. `staged`: loads go to shared
+/// memory first, which keeps more of them under way; where there are few rows the way round only takes time.
 template<class F, int P, int U>
-__global__ void __launch_bounds__(lanes_threads) lane_rows(const RowArgs<F> a, const int lanes) {
+__global__ void __launch_bounds__(lanes_threads)
+    lane_rows(const RowArgs<F> a, const int lanes, const bool staged) {
   using T = typename F::Storage;
   using C = Compute<T>;
   constexpr int n = F::inputs;
+  extern __shared__ uint4 shared[];
+  uint4* const place = shared + threadIdx.x;  // of this thread's next pack: lanes_threads further
   const int lane = static_cast<int>(threadIdx.x) & (lanes - 1);
   const int lane_bits = __ffs(lanes) - 1, in_warp = 32 >> lane_bits;
   const std::int64_t warp = (blockIdx.x * static_cast<std::int64_t>(blockDim.x) + threadIdx.x) / 32;
   const std::int64_t first = warp * in_warp * U + (static_cast<int>(threadIdx.x % 32) >> lane_bits);
   const bool odd = U == 1 && a.columns % per_pack<T> != 0;  // elsewhere there are no edges
 
+  if (!a.early) await_previous();
   uint4 x[U][P][n];
   T edge[n];
   typename F::Row row[U]{};
@@ -33,8 +37,12 @@ __global__ void __launch_bounds__(lanes_threads) lane_rows(const RowArgs<F> a, c
 #pragma unroll
       for (int i = 0; i < P; ++i) {
         const int p = lane + i * lanes;
-        x[u][i][k] = load_pack(from + span.head + static_cast<std::int64_t>(p) * per_pack<T>,
-                               there && p < span.packs, blank<F>(k));
+        const T* const pack = from + span.head + static_cast<std::int64_t>(p) * per_pack<T>;
+        const bool mine = there && p < span.packs;
+        if (!staged)
+          x[u][i][k] = load_pack(pack, mine, blank<F>(k));
+        else if (mine)
+          copy_pack(place + ((u * P + i) * n + k) * lanes_threads, pack);
       }
       if (odd && there && lane < span.edges) edge[k] = from[span.edge(lane)];
     }
@@ -43,6 +51,20 @@ __global__ void __launch_bounds__(lanes_threads) lane_rows(const RowArgs<F> a, c
   for (int u = 0; u < U; ++u)
     if (first + u * in_warp < a.rows) row[u] = a.f.row(first + u * in_warp);
 
+  if (staged) {
+    await_copies();
+#pragma unroll
+    for (int u = 0; u < U; ++u) {
+      const bool there = first + u * in_warp < a.rows;
+      const Span<T> span(first + u * in_warp, a.columns);
+#pragma unroll
+      for (int i = 0; i < P; ++i)
+#pragma unroll
+        for (int k = 0; k < n; ++k)
+          x[u][i][k] = there && lane + i * lanes < span.packs ? place[((u * P + i) * n + k) * lanes_threads]
+                                                              : blank<F>(k);
+    }
+  }
   Stats<F> own[U];
 #pragma unroll
   for (int u = 0; u < U; ++u) own[u].max = peak<F>(x[u]);

@@ -3,7 +3,6 @@
 // exchange a row: every warp brings sums relative to its own maximum.
 #pragma once
 #include "row_functor.cuh"
-#include "row_plan.h"
 
 namespace bobbin::cuda {
 
@@ -23,9 +22,10 @@ struct Team {
   Board board;  // for Link::grid
 };
 
-/// Entries of shared memory that an exchange needs.
+/// Entries of shared memory that an exchange needs: one for a barrier, and twice one a warp and what the
+/// blocks of a team bring.
 __host__ __device__ constexpr int exchange_room(int warps, int blocks, Link link) {
-  return 2 * ((link == Link::cluster ? warps * blocks : warps) + 1);
+  return 1 + 2 * (warps + (link == Link::cluster ? blocks : 1));
 }
 
 template<class F>
@@ -39,33 +39,44 @@ class Exchange {
       : f_(f), team_(team), room_(room), rows_(rows) {
     if (team.link == Link::grid) tag_ = static_cast<unsigned>(load(team.board.words));
 #if __CUDA_ARCH__ >= 900
-    if (team.link == Link::cluster) sync_cluster();  // the others' shared memory exists from here on
+    if (team.link != Link::cluster) return;
+    if (threadIdx.x == 0)
+      asm volatile(
+          "mbarrier.init.shared.b64 [%0], 1;\n"
+          "fence.mbarrier_init.release.cluster;" ::"r"(barrier())
+          : "memory");
+    asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
 #endif
   }
 
-  /// What the row comes to, in all threads of all its blocks, from what each warp has.
+  /// What the row comes to, in all threads of all its blocks, from what each warp has. A cluster has one row.
   __device__ S operator()(const S& mine) {
     const int warps = static_cast<int>(blockDim.x) / 32;
-    const int entries = team_.link == Link::cluster ? warps * team_.blocks : warps;
-    S* const here = room_ + (tag_ & 1) * (entries + 1);  // two rooms: a warp may be a row ahead of the others
-    ++tag_;
+    S* const here =
+        room_ + 1 + (++tag_ & 1) * (warps + 1);  // two rooms: a warp may be a row ahead of the others
+    S* const others = here + warps;
+    if (lane() == 0) here[warp()] = mine;
+#if __CUDA_ARCH__ >= 900
+    if (team_.link == Link::cluster) asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
+#endif
+    __syncthreads();
+    if (team_.link == Link::block) return merge_all(here, warps);
 #if __CUDA_ARCH__ >= 900
     if (team_.link == Link::cluster) {
-      S* const place = here + static_cast<int>(blockIdx.x) % team_.blocks * warps + warp();
-      if (lane() < team_.blocks) store_remote(place, lane(), mine);
-      sync_cluster();
-      return merge_all(here, entries);
+      if (warp() == 0) {
+        const S block = merge_all(here, warps);
+        if (lane() < team_.blocks) send(others + static_cast<int>(blockIdx.x) % team_.blocks, lane(), block);
+      }
+      await_others();
+      return merge_all(others, team_.blocks);
     }
 #endif
-    if (lane() == 0) here[warp()] = mine;
-    __syncthreads();
-    if (team_.link == Link::block) return merge_all(here, entries);
     if (warp() == 0) {
-      const S all = across_grid(merge_all(here, entries));
-      if (lane() == 0) here[entries] = all;
+      const S all = across_grid(merge_all(here, warps));
+      if (lane() == 0) *others = all;
     }
     __syncthreads();
-    return here[entries];
+    return *others;
   }
 
   /// After the last row. The last block to get here makes the tags of this launch used ones.
@@ -82,10 +93,10 @@ class Exchange {
   static __device__ int lane() { return static_cast<int>(threadIdx.x % 32); }
   static __device__ int warp() { return static_cast<int>(threadIdx.x / 32); }
 
+  // Of at most 32.
   __device__ S merge_all(const S* from, int count) const {
-    S s = S::none();
-    for (int i = lane(); i < count; i += 32) s = merge(f_, s, from[i]);
-    return lanes_merge(f_, s, 32);
+    const int lanes = count > 1 ? 2 << (31 - __clz(count - 1)) : 1, i = lane() & (lanes - 1);
+    return lanes_merge(f_, i < count ? from[i] : S::none(), lanes);
   }
 
   __device__ S across_grid(const S& block) const {
@@ -126,17 +137,40 @@ class Exchange {
   }
 
 #if __CUDA_ARCH__ >= 900
-  static __device__ void sync_cluster() {
-    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+  // What blocks of a cluster send each other, they count in bytes: none waits for memory, as a barrier of the
+  // cluster would.
+  __device__ unsigned barrier() const { return static_cast<unsigned>(__cvta_generic_to_shared(room_)); }
+  __device__ void await_others() const {
+    if (threadIdx.x == 0)
+      asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier()),
+                   "r"(static_cast<unsigned>(team_.blocks * sizeof(S)))
+                   : "memory");
+    unsigned done;
+    do
+      asm volatile(
+          "{\n.reg .pred done;\n"
+          "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%1], 0;\n"
+          "selp.u32 %0, 1, 0, done;\n}"
+          : "=r"(done)
+          : "r"(barrier())
+          : "memory");
+    while (!done);
   }
-  static __device__ void store_remote(S* place, int rank, const S& s) {
-    const unsigned here = static_cast<unsigned>(__cvta_generic_to_shared(place));
+  static __device__ unsigned at_rank(unsigned here, int rank) {
     unsigned there;
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(here), "r"(rank));
+    return there;
+  }
+  __device__ void send(S* place, int rank, const S& s) const {
+    const unsigned to = at_rank(static_cast<unsigned>(__cvta_generic_to_shared(place)), rank);
+    const unsigned there = at_rank(barrier(), rank);
     const auto* const word = reinterpret_cast<const unsigned*>(&s);
 #pragma unroll
     for (int w = 0; w < n_words; ++w)
-      asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(there + 4 * w), "r"(word[w]) : "memory");
+      asm volatile(
+          "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(to + 4 * w),
+          "r"(word[w]), "r"(there)
+          : "memory");
   }
 #endif
 

@@ -112,11 +112,12 @@ __device__ __forceinline__ Compute<T> largest(const uint4& x) {
   return v[0];
 }
 
-/// Rows are read once: they pass the first-level cache by.
+/// Rows are read once: they pass the first-level cache by. Volatile, or it might move above await_previous.
 __device__ __forceinline__ uint4 load_pack(const void* p, bool there, uint4 otherwise) {
   uint4 x = otherwise;
-  asm("{\n.reg .pred there;\nsetp.ne.b32 there, %5, 0;\n"
-      "@there ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n}"
+  asm volatile(
+      "{\n.reg .pred there;\nsetp.ne.b32 there, %5, 0;\n"
+      "@there ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n}"
       : "+r"(x.x), "+r"(x.y), "+r"(x.z), "+r"(x.w)
       : "l"(p), "r"(static_cast<int>(there)));
   return x;

@@ -18,15 +18,18 @@ enum class Link { block, cluster, grid };                ///< what joins the thr
 inline constexpr int lanes_threads = 128, tile_threads = 256, chunk_threads = 512,
                      column_threads = 512;  ///< a block
 inline constexpr int tile_elements = 16;    ///< of a row that one lane holds, at most
-/// Packs that a thread of a block holds of each input: there are two kernels, and one for chunks.
-constexpr int deep_packs(int bytes, int inputs) { return (bytes == 8 ? 4 : 8) / inputs; }
-constexpr int shallow_packs(int bytes, int inputs) { return (bytes == 8 ? 4 : 2) / inputs; }
+/// Packs that a thread of a block holds, of all inputs: there are three kernels. Shared memory has them all
+/// but some of the most.
+inline constexpr int block_packs[] = {4, 8, 16};
+constexpr int in_registers(int packs) { return packs == 16 ? 4 : 0; }
 constexpr int chunk_packs(int inputs) { return 4 / inputs; }
 /// Threads of a block of columns that lie side by side: they read 128 bytes, or less by single elements.
 constexpr int column_width(bool packs) { return packs ? 8 : 16; }
 /// What such a thread holds at once, of each input.
 constexpr int column_steps(bool packs, int inputs) { return (packs ? 4 : 8) / inputs; }
 constexpr int most_threads(int bytes) { return bytes == 8 ? 512 : 1024; }
+
+inline constexpr int aligned_packs = 8;  ///< of 128 bytes: what one access of a warp should not straddle
 
 /// outer x columns x inner elements, rows along `columns`.
 struct RowShape {
@@ -40,6 +43,10 @@ struct RowShape {
   int in_pack() const { return 16 / bytes; }
   std::int64_t packs() const { return std::max<std::int64_t>(1, columns / in_pack()); }  ///< of a row
   bool odd() const { return columns % in_pack() != 0; }
+  /// Packs by which a row may begin after a multiple of 128 bytes.
+  std::int64_t most_shift() const {
+    return aligned_packs - (odd() ? 1 : std::gcd(packs(), std::int64_t{aligned_packs}));
+  }
 };
 
 struct Chip {
@@ -64,26 +71,18 @@ struct RowPlan {
   std::size_t shared = 0;  ///< bytes, less what the exchange between warps and blocks needs
 };
 
-/// What the choice goes by: measured on an H100; other chips need only the same proportions. Times are in
-/// microseconds. The last four force a choice where it is possible at all: for tests and benchmarks.
+/// What the choice goes by: measured on an H100; other chips need only the same proportions. The last four
+/// force a choice where it is possible at all: for tests and benchmarks.
 struct RowTuning {
-  double memory = 3.0e6;            ///< bytes a microsecond, of the chip
-  double multiprocessor = 60e3;     ///< the same, of one multiprocessor
-  double work = 2.5e-5;             ///< for a byte held, in one multiprocessor
-  double depth = 0.03;              ///< for a pack held, in one thread
-  double cluster = 0.6;             ///< exchange in a cluster, and
-  double cluster_block = 0.05;      ///< for each of its blocks
-  double grid = 1.8;                ///< exchange through global memory
-  double exposed = 0.4;             ///< of an exchange, where loads for the next row are under way
+  std::int64_t cluster_packs =
+      1024;  ///< of all inputs, that a block of a cluster takes; twice that with several sums
+  std::int64_t grid_packs = 2048;   ///< the same, where the blocks that share a row are not a cluster
   std::int64_t deep_lanes = 32;     ///< packs of a row with several sums, from which lanes hold eight
   std::int64_t tile_row = 1024;     ///< bytes of the longest odd row that goes through tiles
   std::int64_t tile_bytes = 16384;  ///< of each input
-  /// Whether blocks stay for several rows, and load one ahead; if not said, those that share a row do. A
-  /// block alone is better replaced by a fresh one: the chip then hands out rows as they are wanted.
-  std::optional<bool> persistent;
   std::optional<Way> way;
   std::optional<Link> link;
-  int blocks = 0, packs = 0;
+  int blocks = 0, packs = 0;  ///< of all inputs
   friend bool operator==(const RowTuning&, const RowTuning&) = default;
 };
 inline RowTuning& row_tuning() {
@@ -101,6 +100,9 @@ constexpr int power_of_two(std::int64_t least) {
   return static_cast<int>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(least, 1))));
 }
 
+// Time to the first byte counts, not how many are under way.
+inline bool few_rows(const RowShape& s, const Chip& chip) { return s.rows() <= 8 * chip.sms; }
+
 inline RowPlan plan_lanes(const RowShape& s, const Chip& chip, const RowTuning& t) {
   RowPlan p{.way = Way::lanes};
   const std::int64_t packs = s.packs();
@@ -113,6 +115,8 @@ inline RowPlan plan_lanes(const RowShape& s, const Chip& chip, const RowTuning& 
   const std::int64_t warps = ceil_div(s.rows(), std::int64_t{32} / p.lanes * p.at_once);
   p.threads = static_cast<int>(32 * std::clamp<std::int64_t>(warps / chip.sms, 1, lanes_threads / 32));
   p.grid = ceil_div(warps, p.threads / 32);
+  if (!few_rows(s, chip))
+    p.shared = static_cast<std::size_t>(p.packs * p.at_once * s.inputs * lanes_threads * 16);
   return p;
 }
 
@@ -159,64 +163,52 @@ inline RowPlan plan_chunks(const RowShape& s, const ResidentTeams& resident) {
   return p;
 }
 
-// The time a plan would take.
-inline double estimate(const RowPlan& p, const RowShape& s, const Chip& chip, const RowTuning& t) {
-  const double moved = s.inputs + s.writes;
-  const double row = static_cast<double>(s.columns * s.bytes), share = static_cast<double>(p.share) * 16;
-  const auto per_sm = [&](std::int64_t teams) {
-    return static_cast<double>(ceil_div(teams * p.blocks, chip.sms));
-  };
-  const auto wave = [&](std::int64_t teams) {
-    return std::max(static_cast<double>(teams) * row * moved / t.memory,
-                    per_sm(teams) * share * moved / t.multiprocessor);
-  };
-  const std::int64_t full = s.rows() / p.teams, rest = s.rows() % p.teams;
-  const double exchange = p.link == Link::cluster ? t.cluster + t.cluster_block * p.blocks
-                          : p.link == Link::grid  ? t.grid
-                                                  : 0;
-  const double reduced = share * s.inputs * t.work * (full > 1 ? 1 : per_sm(p.teams));  // the last rows
-  return static_cast<double>(full) * wave(p.teams) + (rest ? wave(rest) : 0) + reduced +
-         p.packs * s.inputs * t.depth + exchange +
-         exchange * t.exposed * (static_cast<double>(s.rows()) / static_cast<double>(p.teams) - 1);
+// Threads up to which a block does well with `all` packs each. What a row costs a thread beside its elements
+// is more where there are several sums.
+inline int comfortable(int all, int sums) {
+  if (sums > 1) return all == 4 ? 0 : all == 8 ? 128 : 512;
+  return all == 4 ? 128 : 512;
+}
+
+// A row shared by `blocks` blocks; nothing where they cannot hold it.
+inline std::optional<RowPlan> plan_team(const RowShape& s, const RowTuning& t, const ResidentTeams& resident,
+                                        Link link, int blocks) {
+  for (const bool roomy : {true, false})
+    for (const int all : block_packs) {
+      RowPlan p{.way = Way::block, .packs = all / s.inputs, .blocks = blocks, .link = link};
+      p.share = ceil_div(ceil_div(s.packs() + s.most_shift(), blocks), aligned_packs) * aligned_packs;
+      const std::int64_t threads = ceil_div(ceil_div(p.share, p.packs), 32) * 32;
+      if (t.packs ? all != t.packs : roomy && threads > comfortable(all, s.sums)) continue;
+      if (threads > most_threads(s.bytes)) continue;
+      p.threads = static_cast<int>(threads);
+      p.shared = static_cast<std::size_t>(threads * (all - in_registers(all)) * 16);
+      const std::int64_t held = resident(p);
+      if (held == 0) continue;
+      // The chip hands out blocks as there is room. Those that meet in global memory must all be there: they
+      // stay.
+      p.teams = link == Link::grid ? std::min(held, s.rows()) : s.rows();
+      p.grid = p.teams * blocks;
+      return p;
+    }
+  return {};
 }
 
 inline RowPlan plan_block(const RowShape& s, const Chip& chip, const RowTuning& t,
                           const ResidentTeams& resident) {
-  // Packs a thread holds; few where the chip would not be filled otherwise.
-  const int deep = deep_packs(s.bytes, s.inputs), shallow = shallow_packs(s.bytes, s.inputs);
-  std::optional<RowPlan> best;
-  double best_time = 0;
-  const auto consider = [&](Link link, int blocks, int packs) {
-    if ((t.blocks && blocks != t.blocks) || (t.link && link != *t.link) || (t.packs && packs != t.packs))
-      return;
-    RowPlan p{.way = Way::block, .packs = packs, .blocks = blocks, .link = link};
-    p.share = ceil_div(s.packs(), blocks);
-    const std::int64_t threads = ceil_div(ceil_div(p.share, packs), 32) * 32;
-    if (threads > most_threads(s.bytes) || (blocks > 1 && p.share < 64 && !t.blocks)) return;
-    p.threads = static_cast<int>(threads);
-    p.shared = static_cast<std::size_t>(threads * packs * s.inputs * 16);
-    const std::int64_t held = resident(p);
-    if (held == 0 || (packs != deep && held < s.rows() && !t.packs)) return;
-    p.teams = std::min(held, s.rows());
-    const double time = estimate(p, s, chip, t);
-    if (best && time >= best_time) return;
-    best = p;
-    best_time = time;
-  };
-  for (const int packs : {deep, shallow}) {
-    consider(Link::block, 1, packs);
-    for (int blocks = 2; chip.clusters && blocks <= 16; blocks *= 2) consider(Link::cluster, blocks, packs);
-  }
-  // Through global memory: few rows, or rows too long for what else there is.
-  for (const int packs : {deep, shallow})
-    for (int blocks = 2; blocks <= chip.sms; blocks *= 2)
-      if (!best || best->link == Link::grid || s.rows() * blocks <= chip.sms)
-        consider(Link::grid, blocks, packs);
-  if (!best) return plan_chunks(s, resident);
-  const bool stay = best->link == Link::grid || t.persistent.value_or(best->link != Link::block);
-  best->grid = best->blocks * (stay ? best->teams : s.rows());
-  best->teams = best->grid / best->blocks;
-  return *best;
+  const std::int64_t loaded = s.packs() * s.inputs;
+  const int most = chip.clusters && t.link != Link::block ? 16 : 1;
+  const std::int64_t each = t.cluster_packs * (s.sums > 1 ? 2 : 1);
+  const int cluster =
+      t.blocks ? t.blocks : static_cast<int>(std::min<std::int64_t>(most, ceil_div(loaded, each)));
+  const int grid = t.blocks ? t.blocks : power_of_two(ceil_div(loaded, t.grid_packs));
+  const bool few = !t.link && grid > most && s.rows() * grid <= chip.sms;
+  std::optional<RowPlan> p;
+  if (!few && t.link != Link::grid)
+    for (int blocks = cluster; !p && blocks > 0; blocks /= 2)
+      p = plan_team(s, t, resident, blocks > 1 ? Link::cluster : Link::block, blocks);
+  for (int blocks = std::max(2, grid); !p && blocks <= chip.sms; blocks *= 2)
+    p = plan_team(s, t, resident, Link::grid, blocks);
+  return p ? *p : plan_chunks(s, resident);
 }
 
 }  // namespace detail
@@ -232,10 +224,12 @@ inline RowPlan plan_rows(const RowShape& s, const Chip& chip, const RowTuning& t
   if (can(Way::chunks)) return plan_chunks(s, resident);
   if (can(Way::block)) return plan_block(s, chip, t, resident);
   if (s.odd() && flat && s.columns * s.bytes <= t.tile_row) return plan_tile(s, chip, t);
-  const bool few = s.rows() <= 2 * chip.sms && s.packs() >= 64;
-  // A warp that holds eight packs a lane does better as a block where it has several sums to agree on.
-  const int held = s.bytes == 8 || s.sums > 1 ? 4 : 8;
-  if (s.packs() <= 32 * held && (!few || can(Way::lanes))) return plan_lanes(s, chip, t);
+  // A warp that holds eight packs a lane does better as a block where it has several sums to agree on, and
+  // where there are rows enough to gain from aligned accesses or from more of them under way.
+  const bool many = !few_rows(s, chip);
+  const std::int64_t can_hold = s.bytes == 8 ? 128 : 256;
+  const std::int64_t should = s.sums > 1 ? 128 : many && s.most_shift() > 0 ? 128 / s.inputs : can_hold;
+  if (s.packs() <= (can(Way::lanes) ? can_hold : should)) return plan_lanes(s, chip, t);
   return plan_block(s, chip, t, resident);
 }
 

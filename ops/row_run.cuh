@@ -34,14 +34,15 @@ using BlockKernel = void (*)(RowArgs<F>, Team, int);
 
 template<class F>
 BlockKernel<F> block_kernel(const RowPlan& p) {
-  constexpr int bytes = sizeof(typename F::Storage);
-  constexpr int deep = deep_packs(bytes, F::inputs), shallow = shallow_packs(bytes, F::inputs);
   if (p.way == Way::chunks) return chunk_rows<F>;
-  return p.packs == deep ? block_rows<F, deep> : block_rows<F, shallow>;
+  constexpr int n = F::inputs;
+  return p.packs == 4 / n   ? block_rows<F, 4 / n>
+         : p.packs == 8 / n ? block_rows<F, 8 / n>
+                            : block_rows<F, 16 / n>;
 }
 
 template<class F>
-using LaneKernel = void (*)(RowArgs<F>, int);
+using LaneKernel = void (*)(RowArgs<F>, int, bool);
 
 template<class F>
 LaneKernel<F> lane_kernel(const RowPlan& p) {
@@ -89,14 +90,14 @@ const RowPlan& plan_for(Device d, const RowShape& shape) {
 }  // namespace detail
 
 /// Enqueues f over all rows of x (row_functor.cuh says what a functor is). Nothing where x has no elements.
-/// `early`: before the kernel enqueued last is done, where that can be; f.row awaits it (await_previous).
+/// `early`: only f.row wants what the kernel enqueued last leaves; it awaits that (await_previous).
 template<class F>
 void run_rows(std::string_view op, const RowOperands& x, const F& f, bool early = false) {
   using T = typename F::Storage;
   static_assert(sizeof(Stats<F>) / 4 <= board_words);
   if (x.numel() == 0) return;
   const Device d = x.device();
-  RowArgs<F> a{{}, {}, static_cast<T*>(x.out()), x.outer * x.inner, x.columns, f};
+  RowArgs<F> a{{}, {}, static_cast<T*>(x.out()), x.outer * x.inner, x.columns, f, false};
   for (std::size_t k = 0; k < F::inputs; ++k) {
     a.in[k] = static_cast<const T*>(x.in(k));
     a.pitch[k] = x.pitch[k];
@@ -106,10 +107,11 @@ void run_rows(std::string_view op, const RowOperands& x, const F& f, bool early 
   const RowPlan& p = detail::plan_for<F>(d, shape);
   Launch launch_{d, dim3(static_cast<unsigned>(p.grid)), dim3(static_cast<unsigned>(p.threads)),
                  detail::shared_bytes<F>(p)};
-  launch_.early = early && p.link != Link::grid;  // blocks of a grid meet on a board that must be ready
+  launch_.early = true;
+  a.early = early && p.link != Link::grid;  // the board must be as the kernel before leaves it
   switch (p.way) {
     case Way::lanes:
-      return launch(op, launch_, detail::lane_kernel<F>(p), a, p.lanes);
+      return launch(op, launch_, detail::lane_kernel<F>(p), a, p.lanes, p.shared > 0);
     case Way::tile:
       return launch(op, launch_, tile_rows<F>, a, x.outer, static_cast<int>(x.inner), p.slabs, p.lanes);
     case Way::columns:

@@ -3,7 +3,6 @@
 // and teams of lanes take their rows from there, element by element.
 #pragma once
 #include "row_functor.cuh"
-#include "row_plan.h"
 
 namespace bobbin::cuda {
 
@@ -22,6 +21,7 @@ __global__ void __launch_bounds__(tile_threads, sizeof(typename F::Storage) == 8
   const int elements = here * slab, packs = elements / E, stride = slabs * slab / E;  // packs of a full tile
   const auto tile = [&](int k) { return reinterpret_cast<T*>(shared + k * stride); };
 
+  if (!a.early) await_previous();
 #pragma unroll
   for (int k = 0; k < n; ++k) {
     const T* const from = a.in[k] + first * slab;

@@ -178,10 +178,10 @@ TEST_F(CudaSoftmax, EveryWayThroughTheChip) {
     t.blocks = blocks;
     cuda::row_tuning() = t;
   };
-  for (const bool persistent : {true, false}) {
+  for (const int packs : {4, 8, 16}) {
     force(Way::block, Link::block);
-    cuda::row_tuning().persistent = persistent;
-    lengths_by(persistent ? "block" : "block a row");
+    cuda::row_tuning().packs = packs;
+    lengths_by("block of " + std::to_string(packs) + " packs a thread");
   }
   for (const int blocks : {2, 4, 8, 16}) {
     force(Way::block, Link::cluster, blocks);
