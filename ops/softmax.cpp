@@ -123,7 +123,7 @@ std::vector<Sample> forward_samples(std::string_view op, Tensor (*f)(const Tenso
   const auto along = [f](int axis) { return [f, axis](Inputs x) { return f(x[0], axis); }; };
   constexpr double inf = std::numeric_limits<double>::infinity(),
                    nan = std::numeric_limits<double>::quiet_NaN();
-  return {{"last axis", {sample_input({2, 5})}, along(-1)},
+  return {batch({"last axis", {sample_input({2, 5})}, along(-1)}),
           {"first axis", {sample_input({4, 3})}, along(0)},
           {"middle axis", {sample_input({2, 3, 2})}, along(1)},
           {"one dimension", {sample_input({6})}, along(0)},
@@ -149,7 +149,7 @@ std::vector<Sample> forward_samples(std::string_view op, Tensor (*f)(const Tenso
 std::vector<Sample> backward_samples(std::string_view op, Tensor (*forward)(const Tensor&, int),
                                      Tensor (*f)(const Tensor&, const Tensor&, int)) {
   const auto along = [f](int axis) { return [f, axis](Inputs x) { return f(x[0], x[1], axis); }; };
-  return {{"last axis", {forward(sample_input({2, 5}), 1), sample_input({2, 5})}, along(-1)},
+  return {batch({"last axis", {forward(sample_input({2, 5}), 1), sample_input({2, 5})}, along(-1)}),
           {"first axis", {forward(sample_input({4, 2}), 0), sample_input({4, 2})}, along(0)},
           {"one class", {forward(sample_input({3, 1}), 1), sample_input({3, 1})}, along(1)},
           {"scalar", {forward(sample_input({}), 0), sample_input({})}, along(0)},

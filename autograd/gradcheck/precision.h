@@ -80,7 +80,9 @@ struct PrecisionRow {
   DType dtype;
   int samples = 0;                   ///< compared
   std::vector<std::string> skipped;  ///< "note: why"
+  std::vector<std::string> broken;   ///< "note: what": 20 walks that do not agree, and the like
   PrecisionReport total;
+  bool ok() const { return total.failed.empty() && broken.empty(); }
 };
 /// All samples of all operations with floating-point inputs.
 std::vector<PrecisionRow> compare_precision(std::span<const OpInfo>, DType, Device, std::uint64_t seed);

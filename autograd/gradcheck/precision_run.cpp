@@ -5,7 +5,9 @@
 
 #include <algorithm>
 
+#include "integrity.h"
 #include "precision.h"
+#include "walk.h"
 
 namespace bobbin::gradcheck_detail {
 
@@ -14,7 +16,7 @@ std::vector<PrecisionRow> compare_precision(std::span<const OpInfo> ops, DType d
   std::vector<PrecisionRow> rows;
   for (auto& op : ops) {
     if (!op.samples) continue;
-    PrecisionRow row{std::string(op.name), dtype, 0, {}, {}};
+    PrecisionRow row{std::string(op.name), dtype, 0, {}, {}, {}};
     manual_seed(seed);
     for (auto& sample : op.samples()) {
       if (!sample.throws.empty()) continue;
@@ -24,6 +26,13 @@ std::vector<PrecisionRow> compare_precision(std::span<const OpInfo> ops, DType d
         continue;
       }
       ++row.samples;
+      if (op.differentiable && sample.differentiable) {
+        std::vector<Tensor> there;
+        for (const Tensor& x : sample.inputs)
+          there.push_back(x ? to(varied(x) ? to(x, dtype) : x, device) : x);
+        const auto found = check_integrity(sample.call, there, seed, 20);
+        if (!found.failure.empty()) row.broken.push_back(sample.note + ": " + found.failure);
+      }
       PrecisionReport& all = row.total;
       all.runs += report.runs, all.elements += report.elements;
       if (!(report.worst <= all.worst)) all.worst = report.worst;
@@ -37,15 +46,15 @@ std::vector<PrecisionRow> compare_precision(std::span<const OpInfo> ops, DType d
 
 void print(std::span<const PrecisionRow> rows, bool verbose) {
   PrecisionReport all;
-  std::size_t failed = 0;
+  std::size_t failed = 0, broken = 0;
   int samples = 0;
   for (auto& row : rows) {
     const auto& total = row.total;
     const auto own = total.ulps.find(row.op);
     fmt::print("{} {:<34} {:<4} {:>3} samples {:>5} runs {:>8} elements  error by bound {:.3f}{}\n",
-               !total.failed.empty() ? "FAIL"
-               : row.samples > 0     ? "ok  "
-                                     : "skip",
+               !row.ok()         ? "FAIL"
+               : row.samples > 0 ? "ok  "
+                                 : "skip",
                row.op, name(row.dtype), row.samples, total.runs, total.elements, total.worst,
                own == total.ulps.end() ? "" : fmt::format(", {:.2f} ULP", own->second));
     for (std::size_t i = 0; i < std::min<std::size_t>(10, total.failed.size()); ++i) {
@@ -54,6 +63,8 @@ void print(std::span<const PrecisionRow> rows, bool verbose) {
                  e.derivative ? fmt::format("'s gradient of its input {}", e.input) : "", e.index, e.got,
                  e.want, e.ulps);
     }
+    for (auto& what : row.broken) fmt::print("     {}\n", what);
+    broken += row.broken.size();
     if (verbose)
       for (auto& why : row.skipped) fmt::print("     skipped {}\n", why);
     samples += row.samples, failed += total.failed.size();
@@ -61,8 +72,8 @@ void print(std::span<const PrecisionRow> rows, bool verbose) {
   }
   fmt::print(
       "{} lines, {} samples, {} runs of operations against f64 on the CPU, {} elements, {} too far "
-      "off\n",
-      rows.size(), samples, all.runs, all.elements, failed);
+      "off; 20 walks a sample, {} without the same bits\n",
+      rows.size(), samples, all.runs, all.elements, failed, broken);
 }
 
 }  // namespace bobbin::gradcheck_detail
