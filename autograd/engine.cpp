@@ -7,6 +7,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "../core/probe.h"
+
 namespace bobbin {
 namespace {
 
@@ -64,11 +66,16 @@ class Walk {
         add(producer, checked(grads[i], *producer, node.op->name()));
   }
 
-  static Grads derivative(const Node& node, const Vjp& v) {
-    if (!AnomalyMode::enabled()) return node.op->vjp(v);
+  static Grads vjp(Node& node, const Vjp& v) {
+    detail::Probe* const probe = detail::Probe::innermost();
+    return probe ? probe->derivative(node, v) : node.op->vjp(v);
+  }
+
+  static Grads derivative(Node& node, const Vjp& v) {
+    if (!AnomalyMode::enabled()) return vjp(node, v);
     const std::string where = "derivative of " + std::string(node.op->name());
     try {
-      Grads grads = node.op->vjp(v);
+      Grads grads = vjp(node, v);
       for (std::size_t i = 0; i < grads.size(); ++i)
         check_finite(where + ": the gradient of its input " + std::to_string(i), grads[i]);
       return grads;

@@ -13,8 +13,9 @@
 namespace bobbin {
 namespace {
 
-std::atomic<bool> poison = false, guard = false;
-std::atomic<std::int64_t> damaged = 0;
+std::atomic<bool> poison = false;
+thread_local bool guard = false;
+thread_local std::int64_t damaged = 0;
 
 class CpuAllocator final : public Allocator {
  public:

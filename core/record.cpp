@@ -2,9 +2,11 @@
 #include <bobbin/op.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "blocks.h"
 #include "cuda/hosted.h"
+#include "probe.h"
 
 namespace bobbin {
 namespace {
@@ -45,6 +47,8 @@ Tensor compute(const OpBase& op, Inputs inputs, bool keep_aux, std::vector<Tenso
 
 Saved keep(const Tensor& x) { return {x, x.version()}; }
 
+thread_local detail::Probe* probe = nullptr;
+
 void check_anomaly(const OpBase& op, Inputs inputs, const Tensor& out) {
   const std::string name(op.name());
   for (std::size_t i = 0; i < inputs.size(); ++i)
@@ -80,8 +84,13 @@ Tensor detail::record(const OpBase& op, Inputs inputs) {
   Tensor out = op.is_view() ? op.view(inputs[0]) : compute(op, inputs, wanted, aux);
   if (AnomalyMode::enabled()) check_anomaly(op, inputs, out);
   if (wanted && is_floating(out.dtype())) attach(op, inputs, out, aux);
+  if (probe) probe->ran(op, inputs, out);
   return out;
 }
+
+detail::Probe::Probe() : outer_(std::exchange(probe, this)) {}
+detail::Probe::~Probe() { probe = outer_; }
+detail::Probe* detail::Probe::innermost() { return probe; }
 
 void detail::no_cuda_kernel(std::string_view op) {
   fail<DeviceError>(op, ": no CUDA kernel", BOBBIN_HAS_CUDA ? "" : " (bobbin was built without CUDA)");

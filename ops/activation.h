@@ -23,6 +23,7 @@ struct ReluBackward : Binary<ReluBackward, fn::ReluBackward> {
     return {
         {"3x4", {sample_input({3, 4}), sample_input_off_zero({3, 4})}, call},
         {"at 0", {sample_input({2}), tensor({0, 0}, DType::f64)}, call, {}, false},
+        {"empty", {sample_input({0, 4}), sample_input({0, 4})}, call},
         invalid("dtypes", {tensor({1}, DType::f64), tensor({1})}, call,
                 "relu_backward: dtypes must agree; got f64[1] and f32[1]; convert one with to(x, DType)")};
   }
@@ -32,7 +33,11 @@ struct Relu : Unary<Relu, fn::Relu> {
   static constexpr std::string_view name = "relu";
   static constexpr Saves saves = Saves::output;
   Grads vjp(const Vjp& v) const { return {record(ReluBackward{}, {v.grad, v.output()})}; }
-  static std::vector<Sample> samples() { return unary_samples_off_zero(name, relu, false); }
+  static std::vector<Sample> samples() {
+    auto v = unary_samples_off_zero(name, relu, false);
+    v.push_back(kink_at_zero(relu, 0, 1, 0));
+    return v;
+  }
 };
 
 struct LeakyRelu : Unary<LeakyRelu, fn::LeakyRelu> {
@@ -40,7 +45,10 @@ struct LeakyRelu : Unary<LeakyRelu, fn::LeakyRelu> {
   static constexpr Saves saves = Saves::inputs;
   Grads vjp(const Vjp& v) const { return {where(v.input(0) > 0, v.grad, v.grad * f.slope)}; }
   static std::vector<Sample> samples() {
-    return unary_samples_off_zero(name, [](const Tensor& x) { return leaky_relu(x, 0.2); });
+    const auto f = [](const Tensor& x) { return leaky_relu(x, 0.2); };
+    auto v = unary_samples_off_zero(name, f);
+    v.push_back(kink_at_zero(f, 0.2, 1, 0.2));
+    return v;
   }
 };
 
@@ -51,7 +59,10 @@ struct Elu : Unary<Elu, fn::Elu> {
     return {v.grad * where(v.input(0) > 0, ones_like(v.grad), v.output() + f.alpha)};
   }
   static std::vector<Sample> samples() {
-    return unary_samples_off_zero(name, [](const Tensor& x) { return elu(x, 1.5); });
+    const auto f = [](const Tensor& x) { return elu(x, 1.5); };
+    auto v = unary_samples_off_zero(name, f);
+    v.push_back(kink_at_zero(f, 1.5, 1, 1.5 * std::exp(-1)));
+    return v;
   }
 };
 

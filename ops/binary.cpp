@@ -36,16 +36,19 @@ void ToDType::cpu(Inputs x, Tensor& y) const { copy_elements(x[0], y); }
 std::vector<Sample> ToDType::samples() {
   const auto call = [](DType d) { return [d](Inputs x) { return to(to(x[0], d), DType::f64); }; };
   // Derivatives are compared where rounding does not blur the differences.
-  return {{"f64 clone", {sample_input({3, 4})}, [](Inputs x) { return record(ToDType{DType::f64}, x); }},
-          {"through f32", {sample_input({3, 4})}, call(DType::f32), {}, false},
-          {"through bf16", {sample_input({3, 4})}, call(DType::bf16), {}, false},
-          {"through f16", {sample_input({3, 4}, -7e4, 7e4)}, call(DType::f16), {}, false},
-          {"through i32", {sample_input({3, 4}, -9, 9)}, call(DType::i32), {}, false},
-          {"through u8", {sample_input({3, 4}, -300, 300)}, call(DType::u8), {}, false},
-          {"through bool", {tensor({0, 0.5, -3}, DType::f64)}, call(DType::boolean), {}, false},
-          invalid(
-              "undefined", {Tensor()}, [](Inputs x) { return record(ToDType{DType::f32}, x); },
-              "to_dtype: its tensors are undefined")};
+  return {
+      {"f64 clone", {sample_input({3, 4})}, [](Inputs x) { return record(ToDType{DType::f64}, x); }},
+      {"empty", {sample_input({0, 2})}, [](Inputs x) { return record(ToDType{DType::f64}, x); }},
+      {"special values", {tensor({INFINITY, -INFINITY, NAN, -0.0}, DType::f64)}, call(DType::f32), {}, false},
+      {"through f32", {sample_input({3, 4})}, call(DType::f32), {}, false},
+      {"through bf16", {sample_input({3, 4})}, call(DType::bf16), {}, false},
+      {"through f16", {sample_input({3, 4}, -7e4, 7e4)}, call(DType::f16), {}, false},
+      {"through i32", {sample_input({3, 4}, -9, 9)}, call(DType::i32), {}, false},
+      {"through u8", {sample_input({3, 4}, -300, 300)}, call(DType::u8), {}, false},
+      {"through bool", {tensor({0, 0.5, -3}, DType::f64)}, call(DType::boolean), {}, false},
+      invalid(
+          "undefined", {Tensor()}, [](Inputs x) { return record(ToDType{DType::f32}, x); },
+          "to_dtype: its tensors are undefined")};
 }
 
 Tensor add(const Tensor& a, const Tensor& b) { return record(Add{}, {a, b}); }

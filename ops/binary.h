@@ -95,7 +95,10 @@ struct Extreme : Binary<Self, F> {
         v, [&] { return where(tie, half, where(first, v.grad, none)); },
         [&] { return where(tie, half, where(first, none, v.grad)); });
   }
-  static std::vector<Sample> samples() { return extreme_samples(Self::name, Self::call); }
+  static std::vector<Sample> samples() {
+    constexpr double at_2 = std::is_same_v<F, fn::Maximum> ? 0 : 1;
+    return extreme_samples(Self::name, Self::call, tensor({0.5, at_2, 0.5}, DType::f64));
+  }
 };
 struct Maximum : Extreme<Maximum, fn::Maximum> {
   static constexpr std::string_view name = "maximum";

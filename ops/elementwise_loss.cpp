@@ -57,11 +57,9 @@ Tensor kl_div(const Tensor& x, const Tensor& t, Reduction r) { return reduced(re
 std::vector<Sample> SquaredError::samples() { return loss_samples(name, mse_loss, any, any); }
 std::vector<Sample> AbsoluteError::samples() {
   auto v = loss_samples(name, l1_loss, far_prediction, near_zero);
-  v.push_back({"equal",
-               {tensor({1, 2}, DType::f64), tensor({1, 3}, DType::f64)},
-               [](Inputs x) { return l1_loss(x[0], x[1]); },
-               {},
-               false});
+  v.push_back(at_kinks(
+      "equal", {tensor({1, 2}, DType::f64), tensor({1, 3}, DType::f64)},
+      [](Inputs x) { return l1_loss(x[0], x[1]); }, tensor({0, -0.5}, DType::f64)));
   return v;
 }
 std::vector<Sample> Huber::samples() {

@@ -124,12 +124,12 @@ std::vector<Sample> Linear::samples() {
       {"sigmoid", Activation::sigmoid},    {"silu", Activation::silu}, {"relu", Activation::relu}};
   for (auto& [note, activation] : all)
     samples.push_back(
-        {note, {sample_input({3, 2}), sample_input({2, 2}), sample_input({2}, 3, 4)}, with(activation)});
+        {note, {sample_input({3, 2}), sample_input({2, 2}), sample_input({2})}, with(activation)});
   // Far enough from the kink on either side: weights are small against the bias.
   samples.back().inputs = {sample_input({3, 2}, -0.1, 0.1), sample_input({2, 2}),
                            tensor({1, -1}, DType::f64)};
   const auto no_bias = [](Inputs x) { return linear(x[0], x[1]); };
-  samples.push_back({"no bias", {sample_input({2, 2, 3}), sample_input({2, 3})}, no_bias});
+  samples.push_back(batch({"no bias", {sample_input({2, 2, 3}), sample_input({2, 3})}, no_bias}));
   samples.push_back({"no bias, silu", {sample_input({2, 3}), sample_input({2, 3})}, [](Inputs x) {
                        return linear(x[0], x[1], {}, Activation::silu);
                      }});

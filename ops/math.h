@@ -54,14 +54,14 @@ constexpr float exp_low = -105.0f;  // e^x rounds to 0 below -103.98
 constexpr float exp_high = 89.0f;   // and to infinity above 88.73
 }  // namespace detail
 
-/// Within 1 ULP; NaN, infinities and subnormal results included.
+/// Within 1.01 ULP (ULP.md); NaN, infinities and subnormal results included.
 inline float exp(float x) {
   float c = x < detail::exp_low ? detail::exp_low : x;
   c = c > detail::exp_high ? detail::exp_high : c;
   return detail::exp_reduced(c, 0.0f);
 }
 
-/// exp(a - b) for a <= b, within 1 ULP of the exact difference's: rounding of a - b is made up for.
+/// exp(a - b) for a <= b, as close to the exact difference's as exp: rounding of a - b is made up for.
 inline float exp_difference(float a, float b) {
   const auto [d, rest] = two_difference(a, b);
   const float e = detail::exp_reduced(d < detail::exp_low ? detail::exp_low : d, rest);

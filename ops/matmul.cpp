@@ -128,7 +128,7 @@ std::vector<Sample> Matmul::samples() {
                               sample("vector by vector", {4}, {4}),
                               sample("vector by matrix", {3}, {3, 2}),
                               sample("matrix by vector", {2, 3}, {3}),
-                              sample("batches", {2, 2, 3}, {2, 3, 2}),
+                              batch(sample("batches", {2, 2, 3}, {2, 3, 2})),
                               sample("batch by matrix", {2, 2, 3}, {3, 2}),
                               sample("broadcast batches", {2, 1, 2, 2}, {3, 2, 1}),
                               sample("nothing inside", {2, 0}, {0, 3}),

@@ -82,11 +82,23 @@ void add_special(std::vector<Sample>& samples, const Call& f) {
                      false});
 }
 
+// At ties the first takes all of the gradient, or all share it.
 template<bool largest>
-std::vector<Sample> extreme_samples(std::string_view op, const Call& f) {
+Tensor at_ties(bool shared) {
+  if (shared)
+    return largest ? tensor({{0, .5, .5, 0}, {.25, .25, .25, .25}, {.5, 0, .5, 0}}, DType::f64)
+                   : tensor({{.5, 0, 0, .5}, {.25, .25, .25, .25}, {0, .5, 0, .5}}, DType::f64);
+  return largest ? tensor({{0, 1, 0, 0}, {1, 0, 0, 0}, {1, 0, 0, 0}}, DType::f64)
+                 : tensor({{1, 0, 0, 0}, {1, 0, 0, 0}, {0, 1, 0, 0}}, DType::f64);
+}
+
+template<bool largest>
+std::vector<Sample> extreme_samples(std::string_view op, const Call& f, bool shared) {
   auto v = over_samples(op, f, distinct);
   const auto rows = [f](Inputs x) { return f(x[0], {1}, false); };
-  v.push_back({"ties", {tensor({{1, 3, 3, 1}, {2, 2, 2, 2}, {0, -1, 0, -1}}, DType::f64)}, rows, {}, false});
+  v.push_back(at_kinks(
+      "ties", {tensor({{1, 3, 3, 1}, {2, 2, 2, 2}, {0, -1, 0, -1}}, DType::f64)},
+      [f](Inputs x) { return f(x[0], {1}, true); }, at_ties<largest>(shared)));
   v.push_back({"long rows", {with_peaks(4, 2100, largest ? 8 : -8)}, rows, {}, false});
   add_special(v, f);
   v.push_back({"i32", {tensor({{4, -2}, {-7, 9}}, DType::i32)}, rows, {}, false});
@@ -161,11 +173,11 @@ std::vector<Sample> Std::samples() {
 
 template<bool largest>
 std::vector<Sample> FirstExtreme<largest>::samples() {
-  return largest ? extreme_samples<true>(name, max) : extreme_samples<false>(name, min);
+  return largest ? extreme_samples<true>(name, max, false) : extreme_samples<false>(name, min, false);
 }
 template<bool largest>
 std::vector<Sample> SharedExtreme<largest>::samples() {
-  return largest ? extreme_samples<true>(name, amax) : extreme_samples<false>(name, amin);
+  return largest ? extreme_samples<true>(name, amax, true) : extreme_samples<false>(name, amin, true);
 }
 template std::vector<Sample> Max::samples();
 template std::vector<Sample> Min::samples();
@@ -243,8 +255,14 @@ std::vector<Sample> Norm::samples() {
   add("p 0.5", off_zero({3, 4}), 0.5);
   add("p infinity", distinct({3, 4}) + 0.125, inf, false);  // may tie: -1.125 and 1.125
   add("p infinity, apart", tensor({{1, -3, 2}, {5, 4, -1}}, DType::f64), inf);
-  for (const double p : {0.5, 1.0, 1.5, 2.0, 3.0, inf}) add("zeros", zeros({2, 3}, DType::f64), p, false);
-  add("ties", tensor({{2, -2, 1}, {0, 0, 0}}, DType::f64), inf, false);
+  const auto add_kinks = [&](std::string note, Tensor x, double p, Tensor derivative) {
+    v.push_back(at_kinks(
+        note, {x}, [f = with(p)](Inputs x) { return f(x[0], {1}, true); }, derivative));
+  };
+  for (const double p : {0.5, 1.0, 1.5, 2.0, 3.0, inf})
+    add_kinks("zeros", zeros({2, 3}, DType::f64), p, zeros({2, 3}, DType::f64));
+  add_kinks("ties", tensor({{2, -2, 1}, {0, 0, 0}}, DType::f64), inf,
+            tensor({{.5, -.5, 0}, {0, 0, 0}}, DType::f64));
   add_of_nothing(v, with(2));
   add_special(v, with(2));
   add_special(v, with(inf));

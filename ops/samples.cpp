@@ -13,7 +13,7 @@ std::vector<Sample> unary(std::string_view op, Tensor (*f)(const Tensor&), const
   constexpr double inf = std::numeric_limits<double>::infinity(),
                    nan = std::numeric_limits<double>::quiet_NaN();
   std::vector<Sample> samples{
-      {"3x4", {draw({3, 4})}, call},
+      batch({"3x4", {draw({3, 4})}, call}),
       {"scalar", {draw({})}, call},
       {"empty", {draw({0, 3})}, call},
       {"special values",
@@ -52,6 +52,12 @@ std::vector<Sample> unary_samples_off_zero(std::string_view op, Tensor (*f)(cons
       op, f, [](const Shape& s) { return sample_input_off_zero(s); }, floating_only);
 }
 
+Sample kink_at_zero(Tensor (*f)(const Tensor&), double at_0, double at_1, double at_minus_1) {
+  return at_kinks(
+      "kink at 0", {tensor({0, 1, -1}, DType::f64)}, [f](Inputs x) { return f(x[0]); },
+      tensor({at_0, at_1, at_minus_1}, DType::f64));
+}
+
 std::vector<Sample> binary_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&), double low,
                                    double high) {
   const auto call = [f](Inputs x) { return f(x[0], x[1]); };
@@ -71,7 +77,8 @@ std::vector<Sample> binary_samples(std::string_view op, Tensor (*f)(const Tensor
   };
 }
 
-std::vector<Sample> extreme_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&)) {
+std::vector<Sample> extreme_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&),
+                                    const Tensor& at_ties) {
   auto samples = binary_samples(op, f);
   // The first operands lie near whole numbers, the second near halves.
   for (auto& s : samples) {
@@ -82,11 +89,9 @@ std::vector<Sample> extreme_samples(std::string_view op, Tensor (*f)(const Tenso
                     0.5 * static_cast<double>(i);
     }
   }
-  samples.push_back({"ties",
-                     {tensor({1, 2, 3}, DType::f64), tensor({1, 5, 3}, DType::f64)},
-                     [f](Inputs x) { return f(x[0], x[1]); },
-                     {},
-                     false});
+  samples.push_back(at_kinks(
+      "ties", {tensor({1, 2, 3}, DType::f64), tensor({1, 5, 3}, DType::f64)},
+      [f](Inputs x) { return f(x[0], x[1]); }, at_ties));
   return samples;
 }
 

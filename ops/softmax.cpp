@@ -45,6 +45,9 @@ int axis_of(std::string_view op, const Tensor& x, int axis) {
   return x.rank() == 0 && (axis == 0 || axis == -1) ? 0 : normalize_axis(op, axis, x.rank());
 }
 
+// A scalar is a row of its own.
+Axes row_axes(const Tensor& x, int axis) { return x.rank() == 0 ? Axes{} : Axes{axis}; }
+
 }  // namespace
 
 TensorSpec Softmax::infer(Inputs x) const { return infer_forward(name, x); }
@@ -86,9 +89,9 @@ void LogSoftmaxBackward::cpu(Inputs x, Tensor& y) const {
 //   for dO: O (H - sum(O H)), which is softmax_backward again;  for O: H (dO - s) - dO sum(O H).
 Grads SoftmaxBackward::vjp(const Vjp& v) const {
   const Tensor &o = v.input(0), &g = v.input(1), &h = v.grad;
-  if (o.rank() == 0) return {zeros_like(o), zeros_like(o)};
   Grads out(2);
-  if (v.needs(0)) out[0] = h * (g - sum(o * g, {axis}, true)) - g * sum(o * h, {axis}, true);
+  const auto over_row = [&](const Tensor& t) { return sum(t, row_axes(t, axis), true); };
+  if (v.needs(0)) out[0] = h * (g - over_row(o * g)) - g * over_row(o * h);
   if (v.needs(1)) out[1] = softmax_backward(o, h, axis);
   return out;
 }
@@ -96,11 +99,10 @@ Grads SoftmaxBackward::vjp(const Vjp& v) const {
 // With dX = dO - exp(O) S, S = sum(dO):  for dO: H - sum(exp(O) H);  for O: -H exp(O) S.
 Grads LogSoftmaxBackward::vjp(const Vjp& v) const {
   const Tensor &o = v.input(0), &g = v.input(1), &h = v.grad;
-  if (o.rank() == 0) return {zeros_like(o), zeros_like(o)};
   const Tensor p = exp(o);
   Grads out(2);
-  if (v.needs(0)) out[0] = -h * p * sum(g, {axis}, true);
-  if (v.needs(1)) out[1] = h - sum(p * h, {axis}, true);
+  if (v.needs(0)) out[0] = -h * p * sum(g, row_axes(g, axis), true);
+  if (v.needs(1)) out[1] = h - sum(p * h, row_axes(g, axis), true);
   return out;
 }
 
@@ -121,7 +123,7 @@ std::vector<Sample> forward_samples(std::string_view op, Tensor (*f)(const Tenso
   const auto along = [f](int axis) { return [f, axis](Inputs x) { return f(x[0], axis); }; };
   constexpr double inf = std::numeric_limits<double>::infinity(),
                    nan = std::numeric_limits<double>::quiet_NaN();
-  return {{"last axis", {sample_input({2, 5})}, along(-1)},
+  return {batch({"last axis", {sample_input({2, 5})}, along(-1)}),
           {"first axis", {sample_input({4, 3})}, along(0)},
           {"middle axis", {sample_input({2, 3, 2})}, along(1)},
           {"one dimension", {sample_input({6})}, along(0)},
@@ -147,10 +149,10 @@ std::vector<Sample> forward_samples(std::string_view op, Tensor (*f)(const Tenso
 std::vector<Sample> backward_samples(std::string_view op, Tensor (*forward)(const Tensor&, int),
                                      Tensor (*f)(const Tensor&, const Tensor&, int)) {
   const auto along = [f](int axis) { return [f, axis](Inputs x) { return f(x[0], x[1], axis); }; };
-  return {{"last axis", {forward(sample_input({2, 5}), 1), sample_input({2, 5})}, along(-1)},
+  return {batch({"last axis", {forward(sample_input({2, 5}), 1), sample_input({2, 5})}, along(-1)}),
           {"first axis", {forward(sample_input({4, 2}), 0), sample_input({4, 2})}, along(0)},
           {"one class", {forward(sample_input({3, 1}), 1), sample_input({3, 1})}, along(1)},
-          {"scalar", {forward(sample_input({}), 0), sample_input({})}, along(0), {}, false},
+          {"scalar", {forward(sample_input({}), 0), sample_input({})}, along(0)},
           {"wide", {forward(sample_input({3, 1500}), 1), sample_input({3, 1500})}, along(1), {}, false},
           {"empty", {sample_input({0, 3}), sample_input({0, 3})}, along(1)},
           invalid("shapes", {sample_input({2, 3}), sample_input({3, 2})}, along(1),

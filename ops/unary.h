@@ -17,7 +17,11 @@ struct Abs : Unary<Abs, fn::Abs> {
   static constexpr std::string_view name = "abs";
   static constexpr Saves saves = Saves::inputs;
   Grads vjp(const Vjp& v) const { return {v.grad * sign(v.input(0))}; }
-  static std::vector<Sample> samples() { return unary_samples_off_zero(name, abs, false); }
+  static std::vector<Sample> samples() {
+    auto v = unary_samples_off_zero(name, abs, false);
+    v.push_back(kink_at_zero(abs, 0, 1, -1));
+    return v;
+  }
 };
 
 struct Sign : Unary<Sign, fn::Sign> {
@@ -152,11 +156,9 @@ struct Clamp : Unary<Clamp, fn::Clamp> {
   static std::vector<Sample> samples() {
     auto v = unary_samples_off_zero(
         name, [](const Tensor& x) { return clamp(x, 0, 5); }, false);
-    v.push_back({"at the ends",
-                 {tensor({-1, 0, 1, 5, 6}, DType::f64)},
-                 [](Inputs x) { return clamp(x[0], 0, 5); },
-                 {},
-                 false});
+    v.push_back(at_kinks(
+        "at the ends", {tensor({-1, 0, 1, 5, 6}, DType::f64)}, [](Inputs x) { return clamp(x[0], 0, 5); },
+        tensor({0, 1, 1, 1, 0}, DType::f64)));
     v.push_back(invalid(
         "low > high", {tensor({1}, DType::f64)}, [](Inputs x) { return clamp(x[0], 2, 1); },
         "clamp: expected low <= high; got 2 and 1"));

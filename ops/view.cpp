@@ -249,6 +249,8 @@ std::vector<Sample> Slice::samples() {
           {"with a step", {x}, [](Inputs x) { return slice(x[0], 1, 0, 5, 2); }},
           {"from the end", {x}, [](Inputs x) { return slice(x[0], -1, -3, 99, 1); }},
           {"nothing", {x}, [](Inputs x) { return slice(x[0], 0, 3, 1); }},
+          {"of nothing", {sample_input({0, 3})}, [](Inputs x) { return slice(x[0], 1, 1, 3); }},
+          {"of one", {sample_input({1})}, [](Inputs x) { return slice(x[0], 0, 0, 1); }},
           {"select", {x}, [](Inputs x) { return select(x[0], 1, -1); }},
           {"narrow", {x}, [](Inputs x) { return narrow(x[0], 0, 1, 2); }},
           invalid(
@@ -272,6 +274,11 @@ std::vector<Sample> Expand::samples() {
            {sample_input({3})},
            [](Inputs x) {
              return expand(x[0], {2, 2, -1});
+           }},
+          {"a matrix",
+           {sample_input({2, 3})},
+           [](Inputs x) {
+             return expand(x[0], {4, 2, 3});
            }},
           {"scalar",
            {sample_input({})},

@@ -4,115 +4,230 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <limits>
+#include <utility>
+
+#include "difference.h"
+#include "integrity.h"
+#include "walk.h"
 
 namespace bobbin {
 namespace {
 
-using Function = std::function<std::vector<Tensor>(Inputs)>;
+using namespace gradcheck_detail;
 
-// Fresh leaves with the elements of x.
-std::vector<Tensor> leaves(Inputs x) {
-  std::vector<Tensor> out;
-  for (const Tensor& t : x) {
-    out.push_back(clone(t.detach()));
-    if (is_floating(t.dtype())) out.back().set_requires_grad();
+constexpr double most_kinks = 0.05;  // of the elements
+constexpr std::size_t kept_mismatches = 10;
+
+class Check {
+ public:
+  Check(const Function& f, Inputs inputs, const GradcheckOptions& options)
+      : f_(f), x_(leaves(inputs)), options_(options) {}
+
+  GradcheckReport run() {
+    ys_ = f_(x_);
+    y_ = flat(ys_);
+    v_ = cotangents(ys_);
+    const std::vector<Tensor> wanted = floating(x_);
+    for (const Flat& v : v_)
+      gradients_.push_back(weighted_gradients(ys_, shaped(v, ys_), wanted, CreateGraph::no));
+    zeros_stay_zeros(wanted);
+    if (options_.at_kinks) state_rules();
+    std::size_t j = 0;
+    for (std::size_t k = 0; k < x_.size(); ++k) {
+      report_.shapes.push_back(x_[k] ? x_[k].shape() : Shape());
+      report_.errors.emplace_back();
+      if (varied(x_[k])) compare_input(k, j++);
+    }
+    report_.verdict = verdict();
+    if (!report_.ok()) report_.failure = fmt::format("order {}, {}", options_.order, why());
+    return std::move(report_);
   }
-  return out;
-}
 
-std::vector<Tensor> floating(Inputs x) {
-  std::vector<Tensor> out;
-  std::copy_if(x.begin(), x.end(), std::back_inserter(out),
-               [](const Tensor& t) { return is_floating(t.dtype()); });
-  return out;
-}
-
-std::vector<Tensor> cotangents(std::span<const Tensor> ys) {
-  std::vector<Tensor> out;
-  for (const Tensor& y : ys) {
-    const Tensor side = bernoulli(y.shape(), 0.5, y.dtype()) * 2 - 1;
-    out.push_back(side * uniform(y.shape(), 0.5, 1.5, y.dtype()));
+  /// Whether elements lie at kinks for which there is no rule.
+  bool at_kinks() const { return !kinks_.empty(); }
+  /// The inputs, with these moved a little.
+  std::vector<Tensor> off_kinks() const {
+    auto moved = leaves(x_);
+    for (auto& [k, i] : kinks_) {
+      const NoGrad quiet;
+      double& x = moved[k].mutable_data<double>()[i];
+      const double by = uniform({}, 0.1, 0.3, DType::f64).item() * std::max(std::abs(x), 1.0);
+      x += bernoulli({}, 0.5, DType::f64).item() > 0 ? by : -by;
+    }
+    return moved;
   }
-  return out;
-}
 
-// The gradients of sum_k <y_k, v_k>; zeros where it depends on no input.
-std::vector<Tensor> weighted_gradients(std::span<const Tensor> ys, std::span<const Tensor> vs, Inputs xs,
-                                       CreateGraph create) {
-  Tensor total;
-  for (std::size_t k = 0; k < ys.size(); ++k) {
-    const Tensor term = sum(ys[k] * vs[k]);
-    total = total ? total + term : term;
+ private:
+  void zeros_stay_zeros(const std::vector<Tensor>& wanted) {
+    const auto g = weighted_gradients(ys_, shaped(Flat(y_.size()), ys_), wanted, CreateGraph::no);
+    for (std::size_t j = 0; j < g.size(); ++j) {
+      const auto values = g[j].to_vector<double>();
+      for (std::size_t i = 0; i < values.size(); ++i)
+        if (!(values[i] == 0))
+          add({options_.order, input_of(j), static_cast<std::int64_t>(i), g[j].shape(), values[i], 0, 0,
+               "zero", "exactly zero"},
+              std::numeric_limits<double>::infinity());
+    }
   }
-  if (total.requires_grad()) return grad(total, xs, {}, create);
-  std::vector<Tensor> out;
-  for (const Tensor& x : xs) out.push_back(zeros_like(x));
-  return out;
-}
 
-// Gradients of f, weighted with fixed cotangents, as a function of the same inputs.
-Function derivative(Function f, std::vector<Tensor> v) {
-  return [f = std::move(f), v = std::move(v)](Inputs x) {
-    return weighted_gradients(f(x), v, floating(x), CreateGraph::yes);
-  };
-}
-
-double weighted_sum(std::span<const Tensor> ys, std::span<const Tensor> vs) {
-  double total = 0;
-  for (std::size_t k = 0; k < ys.size(); ++k) {
-    const auto y = ys[k].to_vector<double>(), v = vs[k].to_vector<double>();
-    for (std::size_t i = 0; i < y.size(); ++i) total += y[i] * v[i];
+  // What the documentation makes of each cotangent.
+  void state_rules() {
+    const Flat slopes = options_.at_kinks.to_vector<double>();
+    for (const Flat& v : v_) {
+      Flat g = expand(shaped(v, ys_).front(), x_.front().shape()).to_vector<double>();
+      for (std::size_t i = 0; i < g.size(); ++i) g[i] *= slopes.at(i);
+      rules_.push_back(g);
+    }
   }
-  return total;
-}
 
-// df/dx[i] by central differences at h, h/2 and h/4, extrapolated: the error is of order h^6.
-double numeric(const Function& f, std::vector<Tensor> inputs, std::size_t k, std::int64_t i,
-               std::span<const Tensor> v) {
-  const double x = inputs[k].data<double>()[static_cast<std::size_t>(i)];
-  const auto at = [&](double value) {
-    std::vector<Tensor> moved = leaves(inputs);
+  void compare_input(std::size_t k, std::size_t j) {
+    std::vector<Flat> analytic;
+    for (auto& g : gradients_) analytic.push_back(g[j].to_vector<double>());
+    const auto values = x_[k].to_vector<double>();
+    auto& errors = report_.errors.back();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const Along along = [&](double value) { return outputs(k, i, value); };
+      Flat a;
+      for (auto& g : analytic) a.push_back(g[i]);
+      auto slopes = quick_slopes(along, values[i], v_);
+      if (!agree(slopes, a)) slopes = careful_slopes(along, values[i], y_, v_);
+      errors.push_back(judge(slopes, a, k, i));
+      ++report_.elements;
+    }
+  }
+
+  Flat outputs(std::size_t k, std::size_t i, double value) {
+    std::vector<Tensor> moved = leaves(x_);
     {
       const NoGrad quiet;
-      moved[k].mutable_data<double>()[static_cast<std::size_t>(i)] = value;
+      moved[k].mutable_data<double>()[i] = value;
     }
-    return weighted_sum(f(moved), v);
-  };
-  const double scale = std::exp2(std::floor(std::log2(std::clamp(std::abs(x), 1e-3, 1.0))));
-  std::array<double, 3> d{};
-  double h = scale / 64;
-  for (double& slope : d) {
-    const double up = x + h, down = x - h;
-    slope = (at(up) - at(down)) / (up - down);
-    h /= 2;
+    return flat(f_(moved));
   }
-  const double r1 = (4 * d[1] - d[0]) / 3, r2 = (4 * d[2] - d[1]) / 3;
-  return (16 * r2 - r1) / 15;
-}
 
-void compare(const Function& f, Inputs inputs, const GradcheckOptions& options, GradcheckReport& report) {
-  const std::vector<Tensor> xs = leaves(inputs);
-  const std::vector<Tensor> ys = f(xs), v = cotangents(ys);
-  const std::vector<Tensor> wanted = floating(xs);
-  const std::vector<Tensor> analytic = weighted_gradients(ys, v, wanted, CreateGraph::no);
-  std::size_t j = 0;
-  for (std::size_t k = 0; k < inputs.size(); ++k) {
-    if (!is_floating(inputs[k].dtype())) continue;
-    const auto a = analytic[j++].to_vector<double>();
-    for (std::size_t i = 0; i < a.size(); ++i) {
-      const double n = numeric(f, xs, k, static_cast<std::int64_t>(i), v);
-      const double error = std::abs(a[i] - n) / std::max(1.0, std::abs(n));
-      ++report.elements;
-      if (!(error <= report.worst)) report.worst = error;
-      if (!(error <= options.tolerance) && report.ok) {
-        report.ok = false;
-        report.failure = fmt::format("order {}, input {}, flat index {}: analytic {:.12g}, numeric {:.12g}",
-                                     options.order, k, i, a[i], n);
+  static bool agree(std::span<const Slope> slopes, const Flat& a) {
+    for (std::size_t c = 0; c < slopes.size(); ++c)
+      if (!(std::abs(a[c] - slopes[c].value) <= slopes[c].tolerance()) || !slopes[c].settled()) return false;
+    return true;
+  }
+
+  // The largest error by its tolerance.
+  double judge(std::span<const Slope> slopes, const Flat& a, std::size_t k, std::size_t i) {
+    double worst = 0;
+    Mismatch wrong;  // that of the worst cotangent
+    bool right = true, kink = false, unsettled = false;
+    const auto compare = [&](Mismatch m, double error) {
+      const bool fits = error <= m.tolerance;
+      const double relative = error == 0 ? 0 : error / m.tolerance;
+      right &= fits;
+      if (!(relative <= worst)) {
+        worst = relative;
+        wrong = std::move(m);
+      }
+      return fits;
+    };
+    for (std::size_t c = 0; c < slopes.size(); ++c) {
+      const Slope& s = slopes[c];
+      Mismatch m{options_.order, static_cast<int>(k), static_cast<std::int64_t>(i), x_[k].shape(), a[c],
+                 s.value,        s.tolerance(),       cotangent_names[c],           "differences"};
+      double error = m.error();
+      if (s.kind == Slope::Kind::kink) {
+        const auto [low, high] = std::minmax(s.value, s.right);
+        kink = true;
+        m.oracle = "one-sided differences";
+        m.numeric = a[c] > high ? high : low;
+        error = a[c] >= low && a[c] <= high ? 0 : m.error();
+      }
+      // A wrong derivative is wrong even where the right one is not known well.
+      if (compare(m, error) && !s.settled() && s.kind == Slope::Kind::smooth) {
+        unsettled = true;
+        m.oracle = "unsettled";
+        add(m, 0);
+      }
+      if (k == 0 && !rules_.empty()) {
+        m.oracle = "the documented derivative";
+        m.numeric = rules_[c][i];
+        m.tolerance = 0x1p-49 * std::abs(m.numeric);
+        compare(m, m.error());
       }
     }
+    if (!right) add(wrong, worst);
+    if (kink && (k > 0 || rules_.empty())) kinks_.emplace_back(k, i);
+    report_.nonsmooth += kink;
+    report_.inconclusive += unsettled;
+    if (!(worst <= report_.worst)) report_.worst = worst;
+    return worst;
   }
+
+  void add(Mismatch m, double by_tolerance) {
+    const auto place = std::ranges::find_if(rank_, [&](double r) { return !(by_tolerance <= r); });
+    const auto at = place - rank_.begin();
+    rank_.insert(place, by_tolerance);
+    report_.mismatches.insert(report_.mismatches.begin() + at, std::move(m));
+    if (rank_.size() <= kept_mismatches) return;
+    rank_.pop_back();
+    report_.mismatches.pop_back();
+  }
+
+  Verdict verdict() const {
+    if (std::ranges::any_of(report_.mismatches, [](auto& m) { return m.oracle != "unsettled"; }))
+      return Verdict::fail;
+    if (static_cast<double>(kinks_.size()) > most_kinks * static_cast<double>(report_.elements))
+      return Verdict::nonsmooth;
+    if (report_.inconclusive > 0) return Verdict::inconclusive;
+    return report_.elements == 0 ? Verdict::skip : Verdict::pass;
+  }
+
+  std::string why() const {
+    switch (report_.verdict) {
+      case Verdict::nonsmooth:
+        return fmt::format("{} of {} elements lie at kinks, {} may", kinks_.size(), report_.elements,
+                           static_cast<int>(most_kinks * static_cast<double>(report_.elements)));
+      case Verdict::skip:
+        return "there is no floating element to differentiate for";
+      case Verdict::inconclusive:
+        return fmt::format("differences settle nowhere for {} of {} elements; {}", report_.inconclusive,
+                           report_.elements, describe(report_.mismatches.front()));
+      default:
+        return describe(report_.mismatches.front());
+    }
+  }
+
+  int input_of(std::size_t j) const {
+    for (std::size_t k = 0; k < x_.size(); ++k)
+      if (varied(x_[k]) && j-- == 0) return static_cast<int>(k);
+    return -1;
+  }
+
+  const Function& f_;
+  std::vector<Tensor> x_, ys_;
+  Flat y_;
+  std::vector<Flat> v_, rules_;                 // by cotangent
+  std::vector<std::vector<Tensor>> gradients_;  // by cotangent
+  const GradcheckOptions& options_;
+  GradcheckReport report_;
+  std::vector<double> rank_;                                // of the mismatches
+  std::vector<std::pair<std::size_t, std::size_t>> kinks_;  // input and index of those without a rule
+};
+
+// Elements that lie at kinks by chance are moved away from them, a few times.
+GradcheckReport check(const Function& f, std::vector<Tensor> inputs, const GradcheckOptions& options) {
+  for (int moves = 3;; --moves) {
+    Check attempt(f, inputs, options);
+    auto report = attempt.run();
+    if (moves == 0 || report.verdict == Verdict::fail || !attempt.at_kinks()) return report;
+    inputs = attempt.off_kinks();
+  }
+}
+
+void with_integrity(GradcheckReport& report, const std::function<Tensor(Inputs)>& f, Inputs inputs,
+                    const GradcheckOptions& options) {
+  const auto found = check_integrity(f, inputs, options.seed, options.repeats);
+  if (found.failure.empty() || report.verdict == Verdict::fail) return;
+  report.verdict = found.verdict;
+  report.failure = found.failure;
 }
 
 }  // namespace
@@ -120,21 +235,33 @@ void compare(const Function& f, Inputs inputs, const GradcheckOptions& options, 
 GradcheckReport gradcheck(const std::function<Tensor(Inputs)>& f, std::span<const Tensor> inputs,
                           const GradcheckOptions& options) {
   for (const Tensor& x : inputs)
-    if (is_floating(x.dtype()) && x.dtype() != DType::f64)
+    if (varied(x) && x.dtype() != DType::f64)
       fail<DTypeError>("gradcheck: inputs must be f64, where differences are exact enough; got ", x.spec());
-  if (options.order < 1) fail<ValueError>("gradcheck: expected an order of at least 1; got ", options.order);
-  const Generator before = std::exchange(default_generator(), {options.seed, 0});
-  Function function = [&f](Inputs x) { return std::vector<Tensor>{f(x)}; };
-  GradcheckReport report;
-  try {
-    for (int order = 1; order < options.order; ++order)
-      function = derivative(function, cotangents(function(leaves(inputs))));
-    compare(function, inputs, options, report);
-  } catch (...) {
-    default_generator() = before;
-    throw;
+  if (options.order != 1 && options.order != 2)
+    fail<ValueError>("gradcheck: expected order 1 or 2; got ", options.order);
+  if (options.at_kinks && options.order != 1)
+    fail<ValueError>("gradcheck: at_kinks are derivatives of order 1");
+  if (options.at_kinks && (inputs.empty() || options.at_kinks.shape() != inputs.front().shape()))
+    fail<ShapeError>("gradcheck: at_kinks must have the first input's shape; got ", options.at_kinks.spec());
+  struct Restore {
+    Generator before;
+    ~Restore() { default_generator() = before; }
+  } restore{std::exchange(default_generator(), {options.seed, 0})};
+  // Whatever f draws, it draws again.
+  Function function = [&f, draws = Generator{options.seed + 1, 0}](Inputs x) {
+    const Generator own = std::exchange(default_generator(), draws);
+    std::vector<Tensor> y{f(x)};
+    default_generator() = own;
+    return y;
+  };
+  std::vector<Tensor> all(inputs.begin(), inputs.end());
+  if (options.order == 2) {
+    const auto v = random_cotangents(function(leaves(all)));
+    function = derivative(function, all.size());
+    all.insert(all.end(), v.begin(), v.end());
   }
-  default_generator() = before;
+  GradcheckReport report = check(function, all, options);
+  if (options.order == 1) with_integrity(report, f, inputs, options);
   return report;
 }
 

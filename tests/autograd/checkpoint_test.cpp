@@ -42,7 +42,7 @@ TEST(Checkpoint, HasHigherDerivatives) {
   };
   for (const int order : {1, 2}) {
     const auto report = gradcheck(f, std::vector{x, tensor({1.5, -2}, DType::f64)}, {.order = order});
-    EXPECT_TRUE(report.ok) << report.failure;
+    EXPECT_TRUE(report.ok()) << report.failure;
   }
 }
 
@@ -52,7 +52,7 @@ TEST(Checkpoint, NestsAndChains) {
         [](Inputs i) { return square(checkpoint([](Inputs j) { return square(j[0]); }, {i[0]})); }, {in[0]});
   };
   const auto report = gradcheck(square_twice, std::vector{tensor({1.1, -.4}, DType::f64)});
-  EXPECT_TRUE(report.ok) << report.failure;
+  EXPECT_TRUE(report.ok()) << report.failure;
 }
 
 TEST(Checkpoint, UnderNoGradJustRuns) {

@@ -137,7 +137,7 @@ TEST_P(CudaSample, AgreesWithF64OnTheCpu) {
     const auto widened = mapped(given, exact);
     const Tensor want = s.call(widened);
     const Bound bound = is_floating(got->dtype()) ? bound_of(GetParam().op.name) : Bound{0};
-    const Tolerance close(bound, s, widened, want, got->dtype());
+    const Tolerance close(bound, widened, want, got->dtype(), s.call);
     expect_close("contiguous", *got, want, close);
     expect_close("strided", *call(s, mapped(given, strided)), want, close);
     expect_same("a second run", *call(s, x), *got);

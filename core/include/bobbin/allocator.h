@@ -36,10 +36,10 @@ Allocator& allocator(Device = {});
 /// While on, every block handed out is filled with 0xFF bytes (NaN as a float), so that an element a kernel
 /// forgets to write shows. For tests.
 void poison_allocations(bool on);
-/// While on, every block handed out lies between bands of known bytes, which are looked at when it is freed.
-/// For tests: looking at a GPU's waits for it.
+/// While on, every block that this thread is handed lies between bands of known bytes, which are looked at
+/// when it is freed. For tests: looking at a GPU's waits for it.
 void guard_allocations(bool on);
-/// Blocks whose bands were written to, so far.
+/// Blocks whose bands were written to, of those that this thread freed.
 std::int64_t damaged_guards();
 
 /// The memory of one tensor and its views, with a count of in-place edits.

@@ -86,6 +86,12 @@ struct Sample {
   std::string throws = {};
   /// Whether derivatives are compared with finite differences here: false at kinks and at infinities.
   bool differentiable = true;
+  /// At kinks of the first input: the derivative that is documented for each of its elements. The gradient
+  /// must be the cotangent, which must broadcast to the input, times this, and lie between the one-sided
+  /// slopes.
+  Tensor at_kinks = {};
+  /// Whether rows of the first input, along its first axis, make the rows of the result each by itself.
+  bool batch = false;
 };
 
 template<class T>
@@ -170,6 +176,7 @@ template<Operator T>
 class OpModel final : public OpBase {
  public:
   explicit OpModel(T op) : op_(std::move(op)) {}
+  const T& op() const { return op_; }
   std::string_view name() const override { return T::name; }
   bool is_view() const override { return ViewOperator<T>; }
   bool differentiable() const override { return HasVjp<T> || HasReplay<T>; }

@@ -1,0 +1,183 @@
+#include "sample_check.h"
+
+#include <bobbin/autograd.h>
+#include <bobbin/random.h>
+#include <fmt/format.h>
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "dual_oracle.h"
+#include "walk.h"
+
+namespace bobbin::gradcheck_detail {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+bool matches(const std::string& pattern, const std::string& text) {
+  return fnmatch(pattern.c_str(), text.c_str(), 0) == 0;
+}
+
+bool is_edge(const Sample& s) {
+  return std::ranges::any_of(s.inputs, [](const Tensor& x) {
+    if (!x) return false;
+    if (x.numel() <= 1) return true;
+    const auto v = x.to_vector<double>();
+    return !std::ranges::all_of(v, [](double e) { return std::isfinite(e); });
+  });
+}
+
+// Elements drawn from those of x, a little changed, so that they stay where the function is smooth.
+Tensor redrawn(const Tensor& x, const Shape& shape) {
+  if (!is_floating(x.dtype()))
+    return reshape(index_select(reshape(x, {-1}), 0, randint(0, x.numel(), {numel(shape)})), shape);
+  const Tensor picked = index_select(reshape(x.detach(), {-1}), 0, randint(0, x.numel(), {numel(shape)}));
+  return reshape(picked * uniform(picked.shape(), 0.99, 1.01, x.dtype()), shape);
+}
+
+void reshape_inputs(Sample& s, const Shape& shape) {
+  if (s.inputs.empty() || s.inputs.front().numel() == 0) return;
+  const Shape first = s.inputs.front().shape();
+  for (Tensor& x : s.inputs)
+    if (x && x.shape() == first) x = redrawn(x, shape);
+}
+
+GradcheckReport of_line(std::string failure, std::int64_t elements) {
+  GradcheckReport r;
+  r.elements = elements;
+  if (!failure.empty()) r.verdict = Verdict::fail;
+  r.failure = std::move(failure);
+  return r;
+}
+
+GradcheckReport by_dual_numbers(const Sample& sample, int order) {
+  const auto found = check_steps(sample, order);
+  GradcheckReport r;
+  r.elements = found.compared;
+  r.worst = found.worst;
+  if (found.compared == 0) r.verdict = Verdict::skip, r.failure = "no operation has a scalar reference";
+  auto failed = found.failed;
+  std::ranges::sort(failed, std::greater(),
+                    [](auto& e) { return std::abs(e.analytic - e.dual) / e.tolerance; });
+  for (auto& e : failed) {
+    if (r.mismatches.size() == 10) break;
+    r.mismatches.push_back({order,
+                            e.input,
+                            e.index,
+                            {},
+                            e.analytic,
+                            e.dual,
+                            e.tolerance,
+                            "random",
+                            fmt::format("dual numbers of {}", e.op)});
+  }
+  if (!failed.empty()) {
+    r.verdict = Verdict::fail;
+    r.failure = fmt::format("order {}, {}", order, describe(r.mismatches.front()));
+  }
+  return r;
+}
+
+// Runs checks one after the other, and keeps what they came to.
+class Checks {
+ public:
+  Checks(std::string op, const CheckOptions& options) : op_(std::move(op)), options_(options) {}
+  std::vector<CheckResult> results;
+
+  void operator()(const std::string& sample, std::string check, const std::string& again,
+                  const std::function<GradcheckReport()>& f) {
+    const auto began = Clock::now();
+    CheckResult r{op_, sample, std::move(check), again, 0, {}};
+    try {
+      r.report = f();
+    } catch (const Error& e) {  // a shape that was asked for does not fit every call
+      r.report = of_line(e.what(), 0);
+      if (options_.shape) r.report.verdict = Verdict::skip;
+    }
+    r.seconds = std::chrono::duration<double>(Clock::now() - began).count();
+    results.push_back(std::move(r));
+  }
+
+ private:
+  std::string op_;
+  const CheckOptions& options_;
+};
+
+}  // namespace
+
+SampleCounts count_samples(const OpInfo& op, std::uint64_t seed) {
+  SampleCounts n;
+  manual_seed(seed);
+  for (auto& s : op.samples ? op.samples() : std::vector<Sample>()) {
+    if (!s.throws.empty()) {
+      ++n.invalid;
+      continue;
+    }
+    ++n.valid;
+    n.edge += is_edge(s);
+    n.checked += op.differentiable && s.differentiable;
+  }
+  return n;
+}
+
+std::vector<CheckResult> check_op(const OpInfo& op, const CheckOptions& options,
+                                  const std::function<bool()>& more) {
+  Checks check(std::string(op.name), options);
+  manual_seed(options.seed);
+  if (!op.differentiable || !op.samples) return {};
+  for (auto& sample : op.samples()) {
+    if (!sample.throws.empty() || !matches(options.sample, sample.note)) continue;
+    if (!more()) break;
+    if (options.shape) reshape_inputs(sample, *options.shape);
+    const auto has = [&](Layout l) { return std::ranges::count(options.layouts, l) > 0; };
+    std::int64_t elements = 0;
+    for (const Tensor& x : sample.inputs) elements += varied(x) ? x.numel() : 0;
+    for (const int order : options.orders) {
+      if (!has(Layout::contiguous)) break;
+      const auto again = fmt::format("--order {} --layout contiguous", order);
+      GradcheckOptions own{.order = order, .seed = options.seed};
+      if (!options.shape && order == 1) own.at_kinks = sample.at_kinks;
+      if (sample.differentiable || own.at_kinks)
+        check(sample.note, fmt::format("differences, order {}", order), again,
+              [&] { return gradcheck(sample.call, sample.inputs, own); });
+      check(sample.note, fmt::format("dual numbers, order {}", order), again,
+            [&] { return by_dual_numbers(sample, order); });
+      if (check.results.back().report.verdict == Verdict::skip) check.results.pop_back();
+    }
+    if (!sample.differentiable) continue;
+    for (const Layout layout : {Layout::strided, Layout::expanded})
+      if (has(layout))
+        check(sample.note, std::string(name(layout)), fmt::format("--layout {}", name(layout)), [&] {
+          return of_line(compare_layout(sample.call, sample.inputs, layout, options.seed), elements);
+        });
+    if (sample.batch && has(Layout::contiguous) && !options.shape)
+      check(sample.note, "rows", "--layout contiguous",
+            [&] { return of_line(compare_rows(sample.call, sample.inputs, options.seed), elements); });
+  }
+  return std::move(check.results);
+}
+
+std::vector<CheckResult> check_model(const ModelInfo& model, const CheckOptions& options) {
+  Checks check(std::string(model.name), options);
+  manual_seed(options.seed);
+  const Sample sample = model.make();
+  for (const int order : options.orders)
+    check(sample.note, fmt::format("differences, order {}", order), fmt::format("--order {}", order),
+          [&] { return gradcheck(sample.call, sample.inputs, {.order = order, .seed = options.seed}); });
+  check(sample.note, "Taylor remainder", "", [&] {
+    const auto taylor = taylor_test(sample.call, sample.inputs, options.seed);
+    GradcheckReport r;
+    r.elements = static_cast<std::int64_t>(taylor.steps.size());
+    r.worst = std::abs(taylor.slope - 2) / 0.1;
+    if (!taylor.ok()) r.verdict = Verdict::fail;
+    r.failure = fmt::format("slope {:.4f} over steps {:.1e} to {:.1e}", taylor.slope, taylor.steps.front(),
+                            taylor.steps.back());
+    return r;
+  });
+  return std::move(check.results);
+}
+
+}  // namespace bobbin::gradcheck_detail

@@ -1,0 +1,37 @@
+// Functions of tensors taken apart into numbers, and walked for chosen cotangents.
+#pragma once
+#include <bobbin/autograd.h>
+#include <bobbin/op.h>
+
+#include <array>
+#include <functional>
+#include <vector>
+
+namespace bobbin::gradcheck_detail {
+
+using Function = std::function<std::vector<Tensor>(Inputs)>;
+using Flat = std::vector<double>;  ///< the elements of some tensors, row-major, one after the other
+
+inline bool varied(const Tensor& t) { return t && is_floating(t.dtype()); }
+/// Fresh contiguous leaves with the elements of x; integers are shared.
+std::vector<Tensor> leaves(Inputs x);
+/// Those of x that are floating.
+std::vector<Tensor> floating(Inputs x);
+
+Flat flat(std::span<const Tensor>);
+/// Tensors like ys that hold v.
+std::vector<Tensor> shaped(const Flat& v, std::span<const Tensor> ys);
+
+/// Of either sign and magnitude 0.5 to 1.5, from the default generator: never all alike.
+std::vector<Tensor> random_cotangents(std::span<const Tensor> ys);
+inline constexpr std::array cotangent_names{"random 1", "random 2", "random 3", "one-hot"};
+std::vector<Flat> cotangents(std::span<const Tensor> ys);
+
+/// The gradients of sum_k <y_k, v_k>; zeros where it depends on no input. No operation of the check's own is
+/// on the tape: a mistake in the derivative of mul or sum must not hide itself.
+std::vector<Tensor> weighted_gradients(std::span<const Tensor> ys, std::span<const Tensor> vs, Inputs xs,
+                                       CreateGraph create);
+/// The gradients of f as a function of its inputs and of a cotangent for each of its outputs, which follow.
+Function derivative(Function f, std::size_t inputs);
+
+}  // namespace bobbin::gradcheck_detail
