@@ -88,5 +88,17 @@ template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Host
 template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<MomentumRule<double>>);
 template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<AdamRule<float>>);
 template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<AdamRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<RmsPropRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<RmsPropRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>,
+                            cuda::Hosted<RmsPropMomentumRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>,
+                            cuda::Hosted<RmsPropMomentumRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<AdagradRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<AdagradRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<LionRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<LionRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<BlendRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<BlendRule<double>>);
 
 }  // namespace bobbin::optim

@@ -37,16 +37,78 @@ template<class T>
 struct AdamRule {
   using type = T;
   static constexpr int states = 2;
-  T b1, b2, eps;
-  T keep;    // what weight decay leaves of a parameter
+  T b1, b2, eps, decay;
+  T keep;    // what decoupled weight decay leaves of a parameter
   T rate;    // with the mean's bias corrected
   T unbias;  // corrects that of the root of the squares' mean
   BOBBIN_HD void operator()(T& p, T g, T* s) const {
     using std::sqrt;
+    g += decay * p;
     s[0] = b1 * s[0] + (1 - b1) * g;
     s[1] = b2 * s[1] + (1 - b2) * g * g;
     p = keep * p - rate * s[0] / (sqrt(s[1]) * unbias + eps);
   }
+};
+
+template<class T>
+struct RmsPropRule {
+  using type = T;
+  static constexpr int states = 1;
+  T rate, decay, alpha, eps;
+  BOBBIN_HD void operator()(T& p, T g, T* s) const {
+    using std::sqrt;
+    g += decay * p;
+    s[0] = alpha * s[0] + (1 - alpha) * g * g;
+    p -= rate * g / (sqrt(s[0]) + eps);
+  }
+};
+
+template<class T>
+struct RmsPropMomentumRule {
+  using type = T;
+  static constexpr int states = 2;
+  T rate, decay, alpha, eps, mu;
+  BOBBIN_HD void operator()(T& p, T g, T* s) const {
+    using std::sqrt;
+    g += decay * p;
+    s[0] = alpha * s[0] + (1 - alpha) * g * g;
+    s[1] = mu * s[1] + g / (sqrt(s[0]) + eps);
+    p -= rate * s[1];
+  }
+};
+
+template<class T>
+struct AdagradRule {
+  using type = T;
+  static constexpr int states = 1;
+  T rate, decay, eps;
+  BOBBIN_HD void operator()(T& p, T g, T* s) const {
+    using std::sqrt;
+    g += decay * p;
+    s[0] += g * g;
+    p -= rate * g / (sqrt(s[0]) + eps);
+  }
+};
+
+template<class T>
+struct LionRule {
+  using type = T;
+  static constexpr int states = 1;
+  T rate, keep, b1, b2;
+  BOBBIN_HD void operator()(T& p, T g, T* s) const {
+    const T u = b1 * s[0] + (1 - b1) * g;
+    p = keep * p - (u > 0 ? rate : u < 0 ? -rate : u * 0);  // NaN stays
+    s[0] = b2 * s[0] + (1 - b2) * g;
+  }
+};
+
+// p = keep p - rate g: a step along a direction that is given, and a moving average.
+template<class T>
+struct BlendRule {
+  using type = T;
+  static constexpr int states = 0;
+  T keep, rate;
+  BOBBIN_HD void operator()(T& p, T g, T*) const { p = keep * p - rate * g; }
 };
 
 /// The n elements of one parameter.

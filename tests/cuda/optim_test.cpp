@@ -29,18 +29,23 @@ struct Kind {
   Make make;
 };
 
+template<class Optimizer, class Options>
+Make with(Options o) {
+  return [o](Tensors p) { return std::make_unique<Optimizer>(std::move(p), o); };
+}
+
 std::vector<Kind> kinds() {
-  const auto sgd = [](optim::SgdOptions o) -> Make {
-    return [o](Tensors p) { return std::make_unique<optim::Sgd>(std::move(p), o); };
-  };
+  const auto sgd = [](optim::SgdOptions o) { return with<optim::Sgd>(o); };
   return {{"sgd", sgd({.lr = .1})},
           {"decay", sgd({.lr = .1, .weight_decay = .01})},
           {"momentum", sgd({.lr = .1, .momentum = .9, .weight_decay = .01})},
           {"nesterov", sgd({.lr = .1, .momentum = .9, .nesterov = true})},
-          {"adam", [](Tensors p) {
-             return std::make_unique<optim::Adam>(std::move(p),
-                                                  optim::AdamOptions{.lr = .1, .weight_decay = .01});
-           }}};
+          {"adam", with<optim::Adam>(optim::AdamOptions{.lr = .1, .weight_decay = .01})},
+          {"adamw", with<optim::AdamW>(optim::AdamWOptions{.lr = .1, .weight_decay = .01})},
+          {"rmsprop", with<optim::RmsProp>(optim::RmsPropOptions{.lr = .1, .weight_decay = .01})},
+          {"rmsprop, momentum", with<optim::RmsProp>(optim::RmsPropOptions{.lr = .1, .momentum = .9})},
+          {"adagrad", with<optim::Adagrad>(optim::AdagradOptions{.lr = .1, .lr_decay = .1})},
+          {"lion", with<optim::Lion>(optim::LionOptions{.lr = .1, .weight_decay = .01})}};
 }
 
 Tensors leaves(const Tensors& xs, Device d) {

@@ -1,0 +1,71 @@
+// Runs a rule over all parameters of a step.
+#pragma once
+#include <bobbin/optim.h>
+#include <bobbin/parallel.h>
+
+#include <algorithm>
+
+#include "rules.h"
+
+namespace bobbin::optim {
+
+// Runs f(first, last) over fixed ranges of n elements, in parallel.
+template<class F>
+void ranges(std::int64_t n, F&& f) {
+  constexpr std::int64_t size = 1 << 14;
+  parallel_for((n + size - 1) / size, [&](std::int64_t i) { f(i * size, std::min(n, (i + 1) * size)); });
+}
+
+template<class F>
+void visit_floating(DType d, F&& f) {
+  d == DType::f64 ? f(Type<double>{}) : f(Type<float>{});
+}
+
+template<class Rule, class T = typename Rule::type>
+void update_on_cpu(const Rule& rule, const Elements<T>& e) {
+  T* __restrict p = e.p, * __restrict s0 = e.s[0], * __restrict s1 = e.s[1];
+  const T* __restrict g = e.g;
+  ranges(e.n, [=](std::int64_t first, std::int64_t last) {
+    for (std::int64_t k = first; k < last; ++k) {
+      T s[2];
+      if constexpr (Rule::states > 0) s[0] = s0[k];
+      if constexpr (Rule::states > 1) s[1] = s1[k];
+      rule(p[k], g[k], s);
+      if constexpr (Rule::states > 0) s0[k] = s[0];
+      if constexpr (Rule::states > 1) s1[k] = s[1];
+    }
+  });
+}
+
+/// Applies the rule that make(Type<T>{}, group) gives to all parts, neighbours of one group, dtype and device
+/// together.
+template<template<class> class Rule, class Make>
+void apply(std::span<const Optimizer::Part> parts, std::initializer_list<const std::vector<Tensor>*> states,
+           Make make) {
+  for (auto first = parts.begin(); first != parts.end();) {
+    const Device device = first->parameter.device();
+    const DType dtype = first->parameter.dtype();
+    const std::size_t group = first->group;
+    const auto last = std::find_if(first, parts.end(), [&](auto& part) {
+      return part.parameter.device() != device || part.parameter.dtype() != dtype || part.group != group;
+    });
+    visit_floating(dtype, [&]<class T>(Type<T> type) {
+      std::vector<Elements<T>> all;
+      for (; first != last; ++first) {
+        const auto& [i, own, p, g] = *first;
+        Elements<T>& e = all.emplace_back();
+        e = {static_cast<T*>(p.raw()), static_cast<const T*>(g.raw()), {}, p.numel()};
+        for (T** s = e.s; const auto* state : states) *s++ = static_cast<T*>((*state)[i].raw());
+        ++p.storage()->version;
+      }
+#if BOBBIN_HAS_CUDA
+      if (device.is_cuda())
+        return update_on_gpu<Rule<T>>(device, all, cuda::hosted<Rule<T>>([=] { return make(type, group); }));
+#endif
+      const Rule<T> rule = make(type, group);
+      for (auto& e : all) update_on_cpu(rule, e);
+    });
+  }
+}
+
+}  // namespace bobbin::optim
