@@ -130,7 +130,11 @@ Storage::Storage(std::size_t size, Device where) : data(nullptr), bytes(size), d
   set_bytes(device, block + band + size, guard_value, band);
 }
 
+Storage::Storage(void* memory, std::size_t size, std::shared_ptr<const void> owner)
+    : data(memory), bytes(size), device(Device::cpu()), owner_(std::move(owner)) {}
+
 Storage::~Storage() {
+  if (owner_) return;
   auto* block = static_cast<char*>(data);
   if (!guarded_) {
     allocator(device).deallocate(block, bytes);

@@ -1,7 +1,11 @@
 #include <bobbin/safetensors.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -82,35 +86,64 @@ void save_safetensors(const std::filesystem::path& path, const TensorFile& file)
   out.keep();
 }
 
-TensorFile load_safetensors(const std::filesystem::path& path) {
-  const std::string name = path.string();
-  if (!std::filesystem::exists(path)) fail<IoError>("load_safetensors: ", name, " does not exist");
-  if (!std::filesystem::is_regular_file(path))
-    fail<IoError>("load_safetensors: ", name, " is not a regular file");
-  std::ifstream in(path, std::ios::binary);
-  if (!in) fail<IoError>("load_safetensors: ", name, " cannot be opened");
-  const std::uint64_t size = std::filesystem::file_size(path);
-  auto bad = [&](const auto&... what) { fail<FormatError>("load_safetensors: ", name, ": ", what...); };
-  std::uint64_t length = 0;
-  if (size < 8 || !in.read(reinterpret_cast<char*>(&length), 8)) bad("no safetensors header");
-  if (length > max_header || length > size - 8) bad("a header of ", length, " bytes does not fit the file");
-  std::string text(length, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(length));
-  const std::uint64_t body = size - 8 - length;
+namespace {
 
-  TensorFile file;
-  struct Entry {
-    std::uint64_t begin, end;
-    std::string key;
-    TensorSpec spec;
-  };
-  std::vector<Entry> entries;
-  try {
-    const json header = json::parse(text);
+struct Entry {
+  std::uint64_t begin, end;  // bytes of the body
+  std::string key;
+  TensorSpec spec;
+};
+
+// An open file whose header is known.
+struct Opened {
+  std::string name;
+  std::ifstream in;  // at the body
+  std::uint64_t body_at = 0, body = 0;
+  std::vector<Entry> entries;  // in the order of the file
+  std::map<std::string, std::string> metadata;
+
+  template<class... What>
+  [[noreturn]] void bad(const What&... what) const {
+    fail<FormatError>("load_safetensors: ", name, ": ", what...);
+  }
+
+  explicit Opened(const std::filesystem::path& path) : name(path.string()) {
+    if (!std::filesystem::exists(path)) fail<IoError>("load_safetensors: ", name, " does not exist");
+    if (!std::filesystem::is_regular_file(path))
+      fail<IoError>("load_safetensors: ", name, " is not a regular file");
+    in.open(path, std::ios::binary);
+    if (!in) fail<IoError>("load_safetensors: ", name, " cannot be opened");
+    const std::uint64_t size = std::filesystem::file_size(path);
+    std::uint64_t length = 0;
+    if (size < 8 || !in.read(reinterpret_cast<char*>(&length), 8)) bad("no safetensors header");
+    if (length > max_header || length > size - 8) bad("a header of ", length, " bytes does not fit the file");
+    std::string text(length, '\0');
+    in.read(text.data(), static_cast<std::streamsize>(length));
+    body_at = 8 + length;
+    body = size - body_at;
+    try {
+      read_header(json::parse(text));
+    } catch (const json::exception& e) {
+      bad("its header is not what the format asks for: ", e.what());
+    } catch (const ShapeError& e) {
+      bad(e.what());
+    }
+    // Every byte belongs to one tensor, or a small file could ask for much memory.
+    std::sort(entries.begin(), entries.end(),
+              [](auto& a, auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+    std::uint64_t at = 0;
+    for (auto& entry : entries) {
+      if (entry.begin != at) bad("tensors overlap or leave a gap at byte ", at);
+      at = entry.end;
+    }
+    if (at != body) bad(body - at, " bytes belong to no tensor");
+  }
+
+  void read_header(const json& header) {
     if (!header.is_object()) bad("its header is not a JSON object");
     for (auto& [key, entry] : header.items()) {
       if (key == "__metadata__") {
-        file.metadata = entry.get<std::map<std::string, std::string>>();
+        metadata = entry.get<std::map<std::string, std::string>>();
         continue;
       }
       const auto dtype = entry.at("dtype").get<std::string>();
@@ -127,33 +160,54 @@ TensorFile load_safetensors(const std::filesystem::path& path) {
         bad("tensor '", key, "': bytes ", begin, " to ", end, " of ", body, " do not hold ", spec);
       entries.push_back({begin, end, key, spec});
     }
-  } catch (const json::exception& e) {
-    bad("its header is not what the format asks for: ", e.what());
-  } catch (const ShapeError& e) {
-    bad(e.what());
   }
 
-  // Every byte belongs to one tensor, or a small file could ask for much memory.
-  std::sort(entries.begin(), entries.end(),
-            [](auto& a, auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
-  std::uint64_t at = 0;
-  for (auto& entry : entries) {
-    if (entry.begin != at) bad("tensors overlap or leave a gap at byte ", at);
-    at = entry.end;
+  void check(const Entry& entry, const char* bytes) const {
+    if (entry.spec.dtype == DType::boolean &&
+        std::any_of(bytes, bytes + (entry.end - entry.begin), [](char b) { return (b & ~1) != 0; }))
+      bad("tensor '", entry.key, "' holds a bool that is neither 0 nor 1");
   }
-  if (at != body) bad(body - at, " bytes belong to no tensor");
+};
 
-  for (auto& entry : entries) {
+}  // namespace
+
+TensorFile load_safetensors(const std::filesystem::path& path) {
+  Opened file(path);
+  TensorFile out{{}, file.metadata};
+  for (auto& entry : file.entries) {
     Tensor t = empty(entry.spec);
     auto* bytes = static_cast<char*>(t.raw());
     const auto size = static_cast<std::streamsize>(entry.end - entry.begin);
-    if (size > 0 && !in.read(bytes, size)) bad("truncated");
-    if (entry.spec.dtype == DType::boolean &&
-        std::any_of(bytes, bytes + size, [](char b) { return (b & ~1) != 0; }))
-      bad("tensor '", entry.key, "' holds a bool that is neither 0 nor 1");
-    file.tensors[entry.key] = std::move(t);
+    if (size > 0 && !file.in.read(bytes, size)) file.bad("truncated");
+    file.check(entry, bytes);
+    out.tensors[entry.key] = std::move(t);
   }
-  return file;
+  return out;
+}
+
+TensorFile map_safetensors(const std::filesystem::path& path) {
+  const Opened file(path);
+  TensorFile out{{}, file.metadata};
+  if (file.body == 0) return load_safetensors(path);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const std::uint64_t size = file.body_at + file.body;
+  // Private: who edits a tensor edits a copy of its page.
+  void* const map = fd < 0 ? MAP_FAILED : ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+  if (fd >= 0) ::close(fd);
+  if (map == MAP_FAILED)
+    fail<IoError>("map_safetensors: ", file.name, " cannot be mapped: ", std::strerror(errno));
+  const std::shared_ptr<const void> owner(map,
+                                          [size](const void* p) { ::munmap(const_cast<void*>(p), size); });
+  for (auto& entry : file.entries) {
+    char* const bytes = static_cast<char*>(map) + file.body_at + entry.begin;
+    file.check(entry, bytes);
+    const bool aligned =
+        reinterpret_cast<std::uintptr_t>(bytes) % static_cast<std::uintptr_t>(size_of(entry.spec.dtype)) == 0;
+    Tensor t = aligned ? from_blob(bytes, entry.spec, owner) : empty(entry.spec);
+    if (!aligned) std::memcpy(t.raw(), bytes, entry.end - entry.begin);
+    out.tensors[entry.key] = std::move(t);
+  }
+  return out;
 }
 
 }  // namespace bobbin

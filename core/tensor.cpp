@@ -173,6 +173,19 @@ Tensor empty(const TensorSpec& spec) {
   return t;
 }
 
+Tensor from_blob(void* data, const TensorSpec& spec, std::shared_ptr<const void> owner) {
+  if (!spec.device.is_cpu()) fail<DeviceError>("from_blob: expected memory of the CPU; got ", spec);
+  if (reinterpret_cast<std::uintptr_t>(data) % static_cast<std::uintptr_t>(size_of(spec.dtype)) != 0)
+    fail<ValueError>("from_blob: ", spec, " is not aligned to its elements; copy it");
+  Tensor t;
+  t.impl_ = std::make_shared<detail::TensorImpl>();
+  t.impl_->spec = spec;
+  t.impl_->strides = contiguous_strides(spec.shape);
+  t.impl_->storage = std::make_shared<Storage>(
+      data, static_cast<std::size_t>(numel(spec.shape) * size_of(spec.dtype)), std::move(owner));
+  return t;
+}
+
 Tensor full(const Shape& shape, double value, DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
   fill_elements(t, value);

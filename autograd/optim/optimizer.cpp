@@ -1,11 +1,10 @@
 #include <bobbin/ops.h>
 #include <bobbin/optim.h>
+#include <bobbin/saving.h>
 #include <bobbin/tape.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <set>
-#include <sstream>
 
 #include "../../core/cuda/hosted.h"
 
@@ -53,7 +52,8 @@ std::vector<Tensor>& Optimizer::keep(std::string name, double value) {
 }
 
 std::map<std::string, Tensor> Optimizer::state_dict() const {
-  std::map<std::string, Tensor> out{{"step", tensor(static_cast<double>(steps_), DType::i64)}};
+  std::map<std::string, Tensor> out{{"step", tensor(static_cast<double>(steps_), DType::i64)},
+                                    {"lr", tensor(lr, DType::f64)}};
   for (auto& [name, tensors] : states_)
     for (std::size_t i = 0; i < tensors.size(); ++i) out.emplace(fmt::format("{}.{}", name, i), tensors[i]);
   return out;
@@ -61,25 +61,9 @@ std::map<std::string, Tensor> Optimizer::state_dict() const {
 
 void Optimizer::load_state_dict(const std::map<std::string, Tensor>& from) {
   const auto own = state_dict();
-  std::vector<std::string> wrong;
-  for (auto& [name, t] : own) {
-    const auto it = from.find(name);
-    if (it == from.end())
-      wrong.push_back(fmt::format("'{}' is missing", name));
-    else if (it->second.shape() != t.shape() || it->second.dtype() != t.dtype())
-      wrong.push_back(
-          (std::ostringstream() << "'" << name << "' is " << it->second.spec() << ", not " << t.spec())
-              .str());
-  }
-  for (auto& [name, t] : from)
-    if (!own.contains(name)) wrong.push_back(fmt::format("'{}' is unknown", name));
-  if (!wrong.empty())
-    fail<FormatError>("optimizer: the state does not fit: ", fmt::format("{}", fmt::join(wrong, "; ")));
-  for (auto& [name, t] : own)
-    if (name == "step")
-      steps_ = from.at(name).item<std::int64_t>();
-    else
-      Tensor(t).copy_(from.at(name));
+  load_state("optimizer", own, from);
+  steps_ = from.at("step").item<std::int64_t>();
+  lr = from.at("lr").item();
 }
 
 }  // namespace bobbin::optim

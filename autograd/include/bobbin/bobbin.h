@@ -13,5 +13,6 @@
 #include <bobbin/plot.h>
 #include <bobbin/random.h>
 #include <bobbin/safetensors.h>
+#include <bobbin/saving.h>
 #include <bobbin/schedule.h>
 #include <bobbin/stream.h>

@@ -44,7 +44,7 @@ class Optimizer {
 
   double lr;  ///< may be changed between steps
 
-  /// All that a step depends on besides parameters and lr: "step", and for parameter i "NAME.i", by PyTorch's
+  /// All that a step depends on besides parameters: "step", "lr", and for parameter i "NAME.i", by PyTorch's
   /// names ("exp_avg.0"). The tensors are the optimizer's own.
   std::map<std::string, Tensor> state_dict() const;
   /// Copies them into the optimizer's. Throws FormatError that lists all missing, extra and wrongly shaped

@@ -45,6 +45,8 @@ std::int64_t damaged_guards();
 /// The memory of one tensor and its views, with a count of in-place edits.
 struct Storage {
   Storage(std::size_t bytes, Device device);
+  /// On the CPU, memory that `owner` keeps.
+  Storage(void* data, std::size_t bytes, std::shared_ptr<const void> owner);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -56,6 +58,7 @@ struct Storage {
 
  private:
   bool guarded_ = false;
+  std::shared_ptr<const void> owner_;
 };
 
 }  // namespace bobbin

@@ -17,5 +17,9 @@ struct TensorFile {
 void save_safetensors(const std::filesystem::path&, const TensorFile&);
 /// Reads a whole file into CPU tensors. Throws IoError, or FormatError naming the file and what is wrong.
 TensorFile load_safetensors(const std::filesystem::path&);
+/// The same without reading: elements come from the file when they are first touched, and edits of them do
+/// not go there. The file must not be changed in place meanwhile; to rename another one over it, as
+/// save_safetensors does, is no such change. Tensors that the file does not align are copied.
+TensorFile map_safetensors(const std::filesystem::path&);
 
 }  // namespace bobbin

@@ -122,6 +122,7 @@ class Tensor {
 
  private:
   friend Tensor empty(const TensorSpec&);
+  friend Tensor from_blob(void*, const TensorSpec&, std::shared_ptr<const void>);
   const detail::TensorImpl& impl() const {
     if (!impl_) undefined();
     return *impl_;
@@ -140,6 +141,10 @@ Tensor empty(const TensorSpec&);
 inline Tensor empty(const Shape& s, DType t = DType::f32, Device d = {}) {
   return empty(TensorSpec{s, t, d});
 }
+/// Row-major elements in memory of the CPU that is not Bobbin's, and is kept by `owner` as long as any tensor
+/// needs it. Edits in place write there. Throws DeviceError, or ValueError where it is not aligned to the
+/// elements.
+Tensor from_blob(void* data, const TensorSpec&, std::shared_ptr<const void> owner);
 Tensor full(const Shape&, double value, DType = DType::f32, Device = {});
 inline Tensor zeros(const Shape& s, DType t = DType::f32, Device d = {}) { return full(s, 0, t, d); }
 inline Tensor ones(const Shape& s, DType t = DType::f32, Device d = {}) { return full(s, 1, t, d); }

@@ -1,0 +1,36 @@
+// Models and training as files: by name, so that other programs can open them.
+#pragma once
+#include <bobbin/optim.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+
+namespace bobbin {
+
+using StateDict = std::map<std::string, Tensor>;
+
+/// Copies the elements of `from` into the tensors of `own`, wherever they are. Throws FormatError that begins
+/// with `what` and lists all missing, unknown and wrongly shaped ones; nothing has changed then.
+void load_state(std::string_view what, const StateDict& own, const StateDict& from);
+
+/// Writes a safetensors file with all that training goes on from: the model's tensors as "model.NAME", the
+/// optimizer's as "optimizer.NAME", this thread's generator, and `notes` (an epoch, say) as metadata. Atomic,
+/// as save_safetensors is; throws IoError.
+void save_checkpoint(const std::filesystem::path&, const StateDict& model, const optim::Optimizer&,
+                     const std::map<std::string, std::string>& notes = {});
+/// Puts all that back, so that training goes on to the same bits as if it had never stopped, and gives the
+/// notes. Throws IoError or FormatError; nothing has changed then.
+std::map<std::string, std::string> load_checkpoint(const std::filesystem::path&, const StateDict& model,
+                                                   optim::Optimizer&);
+
+/// NumPy's format of one array. bf16 is unknown to it: DTypeError. Throws IoError.
+void save_npy(const std::filesystem::path&, const Tensor&);
+/// Little-endian arrays of the dtypes that Bobbin has, in either order. Throws IoError, or FormatError.
+Tensor load_npy(const std::filesystem::path&);
+/// Several arrays in one compressed archive, as numpy.savez_compressed and numpy.load do.
+void save_npz(const std::filesystem::path&, const StateDict&);
+StateDict load_npz(const std::filesystem::path&);
+
+}  // namespace bobbin
