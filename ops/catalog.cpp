@@ -5,12 +5,14 @@
 
 #include "activation.h"
 #include "binary.h"
+#include "conv.h"
 #include "cross_entropy.h"
 #include "dropout.h"
 #include "elementwise_loss.h"
 #include "index.h"
 #include "join.h"
 #include "matmul.h"
+#include "pool.h"
 #include "reduce.h"
 #include "softmax.h"
 #include "transfer.h"
@@ -34,10 +36,10 @@ std::vector<OpInfo> builtin_ops() {
       Neg, Abs, Sign, Square, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Reciprocal, Sin, Cos, Tanh, Erf, PowScalar,
       Clamp, Sigmoid, Relu, ReluBackward, LeakyRelu, Elu, Silu, Softplus, GeluErf, GeluTanh,
       // binary, comparisons, choice, conversion
-      Add, Sub, Mul, Div, Pow, Maximum, Minimum, Eq, Ne, Lt, Le, Gt, Ge, Where, ToDType,
-      ToDevice,
+      Add, Sub, Mul, Div, Pow, Maximum, Minimum, Eq, Ne, Lt, Le, Gt, Ge, Where, ToDType, ToDevice,
       // products
-      Matmul, Linear,
+      Matmul, Linear, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MaxPool2d, MaxPool2dBackward, AvgPool2d,
+      AvgPool2dBackward,
       // softmax family and losses
       Softmax, SoftmaxBackward, LogSoftmax, LogSoftmaxBackward, CrossEntropy, CrossEntropyBackward,
       SquaredError, AbsoluteError, Huber, BceWithLogits, KlDiv,

@@ -1,7 +1,15 @@
-// Reading data sets from files.
+// Data sets: something of a size that gives batches for indices. Files become data sets, data sets become
+// others by transforms and subsets, and a DataLoader goes through one in batches:
+//   for (auto& batch : DataLoader(csv, {.batch_size = 32})) train(batch[0], batch[1]);
 #pragma once
+#include <bobbin/tensor.h>
+
+#include <concepts>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
 #include <vector>
 
 namespace bobbin {
@@ -19,5 +27,150 @@ struct IdxArray {
 /// too few or too many bytes, a damaged gzip stream); IoError when `path` is not a readable regular file;
 /// ValueError when expected_rank is outside [0, 255].
 IdxArray read_idx(const std::filesystem::path& path, int expected_rank = 0);
+
+/// A batch's tensors, such as images and labels, each with the examples along its first axis.
+using Batch = std::vector<Tensor>;
+
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+  virtual std::int64_t size() const = 0;
+  /// The examples of these i64 indices [n], in their order. From several threads at once.
+  virtual Batch batch(const Tensor& indices) const = 0;
+};
+using DatasetPtr = std::shared_ptr<const Dataset>;
+
+/// Rows of tensors that have as many of them. They may lie on a GPU: batches are then gathered there.
+/// Throws ShapeError where the numbers of rows differ.
+class TensorDataset final : public Dataset {
+ public:
+  explicit TensorDataset(std::vector<Tensor> tensors);
+  std::int64_t size() const override { return tensors_.front().size(0); }
+  Batch batch(const Tensor& indices) const override;
+  const std::vector<Tensor>& tensors() const { return tensors_; }
+
+ private:
+  std::vector<Tensor> tensors_;
+};
+
+/// An IDX file as u8 tensor.
+Tensor idx_tensor(const std::filesystem::path&, int expected_rank = 0);
+
+struct CsvOptions {
+  bool header = true;  ///< the first line names the columns
+  char separator = ',';
+  DType dtype = DType::f32;
+};
+/// A table of numbers.
+struct Csv {
+  std::vector<std::string> columns;  ///< empty without a header
+  Tensor values;                     ///< [rows, columns]
+  /// The column of this name, [rows]. Throws ValueError that lists the names.
+  Tensor operator[](std::string_view name) const;
+};
+/// Reads RFC 4180 text. Throws IoError, or FormatError with the line of what is no number, or of a row of
+/// another length; an empty field is NaN.
+Csv read_csv(const std::filesystem::path&, const CsvOptions& = {});
+
+/// Windows of a text, as bytes: [n, length + 1] u8 from each index on, of which the first `length` are what a
+/// model reads and the last `length` what it should say. Throws ValueError for a text that is not longer than
+/// `length`.
+class TextDataset final : public Dataset {
+ public:
+  TextDataset(std::string_view text, std::int64_t length);
+  std::int64_t size() const override { return text_.numel() - length_; }
+  /// {inputs, targets}, each i64 [n, length].
+  Batch batch(const Tensor& indices) const override;
+
+ private:
+  Tensor text_;
+  std::int64_t length_;
+};
+
+/// PNG, JPEG, BMP, GIF and PNM files, in the order of their names, in folders that are classes, read when
+/// asked for.
+class ImageFolder final : public Dataset {
+ public:
+  /// Images are scaled to height x width. Throws IoError where the folder holds no folder of images.
+  ImageFolder(const std::filesystem::path&, std::int64_t height, std::int64_t width,
+              std::int64_t channels = 3);
+  std::int64_t size() const override { return static_cast<std::int64_t>(files_.size()); }
+  /// {images, labels}: f32 [n, channels, height, width] of [0, 1], and i64 [n]. Throws FormatError for a file
+  /// that is no image.
+  Batch batch(const Tensor& indices) const override;
+  const std::vector<std::string>& classes() const { return classes_; }
+
+ private:
+  std::vector<std::filesystem::path> files_;
+  std::vector<std::int64_t> labels_;
+  std::vector<std::string> classes_;
+  std::int64_t height_, width_, channels_;
+};
+
+/// What `change` makes of each batch; random ones draw anew each time.
+DatasetPtr transformed(DatasetPtr, std::function<Batch(Batch)> change);
+/// The examples of these i64 indices alone.
+DatasetPtr subset(DatasetPtr, Tensor indices);
+/// In a seeded order, this share of the examples, and the rest. Throws ValueError unless 0 <= share <= 1.
+std::pair<DatasetPtr, DatasetPtr> random_split(DatasetPtr, double share, std::uint64_t seed);
+
+struct DataLoaderOptions {
+  std::int64_t batch_size = 1;
+  bool shuffle = true;
+  bool drop_last = false;  ///< a last batch that is smaller
+  std::uint64_t seed =
+      0;  ///< of the orders and of what transforms draw: the batches of an epoch depend on nothing else
+  Device device = {};  ///< where batches go
+  int prefetch =
+      2;  ///< batches made ahead by a thread of its own; 0: none, each is made when it is asked for
+};
+
+/// Goes through a data set once for each loop over it; each loop is another epoch.
+class DataLoader {
+ public:
+  /// Throws ValueError for a batch size below 1.
+  DataLoader(DatasetPtr, const DataLoaderOptions&);
+  template<std::derived_from<Dataset> D>
+  DataLoader(D dataset, const DataLoaderOptions& o)
+      : DataLoader(std::make_shared<const D>(std::move(dataset)), o) {}
+  std::int64_t batches() const;  ///< of an epoch
+
+  class Iterator;
+  struct End {};
+  /// Begins the next epoch.
+  Iterator begin();
+  End end() const { return {}; }
+
+  std::int64_t epoch = 0;  ///< the next one; may be set, to go on from it
+
+ private:
+  DatasetPtr dataset_;
+  DataLoaderOptions options_;
+};
+
+class DataLoader::Iterator {
+ public:
+  ~Iterator();
+  Iterator(Iterator&&) noexcept;
+  Batch& operator*() { return now_; }
+  Batch* operator->() { return &now_; }
+  /// Throws what the data set threw.
+  Iterator& operator++();
+  bool operator==(End) const { return done_; }
+
+ private:
+  friend class DataLoader;
+  struct Source;
+  explicit Iterator(std::unique_ptr<Source>);
+  std::unique_ptr<Source> source_;
+  Batch now_;
+  bool done_ = false;
+};
+
+/// Moves each image [n, channels, height, width] by up to `pixels` along both axes, at random; what comes in
+/// from outside is `fill`. For transformed().
+Tensor random_shift(const Tensor& images, std::int64_t pixels, double fill = 0);
+/// Mirrors each image left to right with probability p.
+Tensor random_flip(const Tensor& images, double p = 0.5);
 
 }  // namespace bobbin

@@ -1,0 +1,126 @@
+#include <bobbin/data.h>
+#include <bobbin/ops.h>
+#include <bobbin/random.h>
+#include <bobbin/tape.h>
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace bobbin {
+
+// One epoch's batches, in order, made ahead by a thread where that is asked for.
+struct DataLoader::Iterator::Source {
+  DatasetPtr dataset;
+  DataLoaderOptions options;
+  Tensor order;
+  std::int64_t epoch, batches, next = 0;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<Batch> ready;
+  std::exception_ptr error;
+  bool ended = false;
+  std::jthread worker;  // last: it uses all the others
+
+  Batch make(std::int64_t i) const {
+    const NoGrad quiet;
+    // What a batch draws depends on its place alone.
+    const Generator own = std::exchange(
+        default_generator(),
+        {options.seed, static_cast<std::uint64_t>(epoch) << 44 | static_cast<std::uint64_t>(i + 1) << 20});
+    struct Restore {
+      Generator own;
+      ~Restore() { default_generator() = own; }
+    } restore{own};
+    Batch batch =
+        dataset->batch(contiguous(slice(order, 0, i * options.batch_size, (i + 1) * options.batch_size)));
+    for (Tensor& t : batch) t = to(t, options.device);
+    return batch;
+  }
+
+  void work(const std::stop_token& stop) {
+    try {
+      for (std::int64_t i = 0; i < batches && !stop.stop_requested(); ++i) {
+        Batch batch = make(i);
+        std::unique_lock lock(mutex);
+        changed.wait(lock, [&] {
+          return stop.stop_requested() || ready.size() < static_cast<std::size_t>(options.prefetch);
+        });
+        ready.push_back(std::move(batch));
+        changed.notify_all();
+      }
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      error = std::current_exception();
+    }
+    const std::lock_guard lock(mutex);
+    ended = true;
+    changed.notify_all();
+  }
+
+  // False at the end.
+  bool take(Batch& out) {
+    if (options.prefetch <= 0) {
+      if (next == batches) return false;
+      out = make(next++);
+      return true;
+    }
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return !ready.empty() || ended; });
+    if (ready.empty()) {
+      if (error) std::rethrow_exception(error);
+      return false;
+    }
+    out = std::move(ready.front());
+    ready.pop_front();
+    changed.notify_all();
+    return true;
+  }
+
+  ~Source() {
+    worker.request_stop();
+    const std::lock_guard lock(mutex);
+    changed.notify_all();
+  }
+};
+
+DataLoader::DataLoader(DatasetPtr dataset, const DataLoaderOptions& options)
+    : dataset_(std::move(dataset)), options_(options) {
+  if (options.batch_size < 1)
+    fail<ValueError>("DataLoader: expected a batch size of at least 1; got ", options.batch_size);
+}
+
+std::int64_t DataLoader::batches() const {
+  return (dataset_->size() + (options_.drop_last ? 0 : options_.batch_size - 1)) / options_.batch_size;
+}
+
+DataLoader::Iterator DataLoader::begin() {
+  auto source = std::make_unique<Iterator::Source>();
+  source->dataset = dataset_;
+  source->options = options_;
+  source->epoch = epoch++;
+  source->batches = batches();
+  const Generator own =
+      std::exchange(default_generator(), {options_.seed, static_cast<std::uint64_t>(source->epoch) << 44});
+  source->order = options_.shuffle ? randperm(dataset_->size()) : arange(dataset_->size());
+  default_generator() = own;
+  if (options_.prefetch > 0)
+    source->worker = std::jthread([s = source.get()](const std::stop_token& stop) { s->work(stop); });
+  Iterator first(std::move(source));
+  return ++first, std::move(first);
+}
+
+DataLoader::Iterator::Iterator(std::unique_ptr<Source> source) : source_(std::move(source)) {}
+DataLoader::Iterator::Iterator(Iterator&&) noexcept = default;
+DataLoader::Iterator::~Iterator() = default;
+
+DataLoader::Iterator& DataLoader::Iterator::operator++() {
+  done_ = !source_->take(now_);
+  return *this;
+}
+
+}  // namespace bobbin

@@ -1,0 +1,274 @@
+#include "conv.h"
+
+#include <bobbin/ops.h>
+#include <bobbin/parallel.h>
+
+#include <algorithm>
+
+#include "../core/blocks.h"
+#include "check.h"
+#include "gemm.h"
+#include "matmul.h"
+
+namespace bobbin {
+namespace {
+
+// Calls f(column, pixel, first, last) for each row of outputs and each element of the kernel, of one channel:
+// of these `ow` columns, which begin at `column` of the channel's part of the matrix, those from first to
+// last are of the image, column i of pixel + i stride; the others are of the padding.
+template<class F>
+void each_stretch(const ConvShape& s, F&& f) {
+  const auto& [stride, padding, dilation, groups] = s.options;
+  for (std::int64_t ky = 0, row = 0; ky < s.kh; ++ky)
+    for (std::int64_t kx = 0; kx < s.kw; ++kx, ++row) {
+      const std::int64_t left = kx * dilation.w - padding.w;
+      // Columns whose pixel is in the image: ox stride + left in [0, w).
+      const std::int64_t first = std::clamp<std::int64_t>((-left + stride.w - 1) / stride.w, 0, s.ow);
+      const std::int64_t last =
+          std::clamp<std::int64_t>(s.w - left <= 0 ? 0 : (s.w - left + stride.w - 1) / stride.w, first, s.ow);
+      for (std::int64_t oy = 0; oy < s.oh; ++oy) {
+        const std::int64_t y = oy * stride.h + ky * dilation.h - padding.h,
+                           column = row * s.places() + oy * s.ow;
+        if (y < 0 || y >= s.h)
+          f(column, std::int64_t{0}, std::int64_t{0}, std::int64_t{0});
+        else
+          f(column, y * s.w + left, first, last);
+      }
+    }
+}
+
+// The matrix of one group of channels of one image.
+template<class T>
+void to_columns(const ConvShape& s, const T* image, T* columns) {
+  for (std::int64_t c = 0; c < s.group_in(); ++c) {
+    const T* from = image + c * s.h * s.w;
+    T* to = columns + c * s.kh * s.kw * s.places();
+    each_stretch(s, [&](std::int64_t column, std::int64_t pixel, std::int64_t first, std::int64_t last) {
+      T* out = to + column;
+      std::fill(out, out + first, T(0));
+      if (s.options.stride.w == 1)
+        std::copy(from + (pixel + first), from + (pixel + last), out + first);
+      else
+        for (std::int64_t i = first; i < last; ++i) out[i] = from[pixel + i * s.options.stride.w];
+      std::fill(out + last, out + s.ow, T(0));
+    });
+  }
+}
+
+// Adds each column's element to its pixel.
+template<class T>
+void add_columns(const ConvShape& s, const T* columns, T* image) {
+  std::fill(image, image + s.group_in() * s.h * s.w, T(0));
+  for (std::int64_t c = 0; c < s.group_in(); ++c) {
+    T* to = image + c * s.h * s.w;
+    const T* from = columns + c * s.kh * s.kw * s.places();
+    each_stretch(s, [&](std::int64_t column, std::int64_t pixel, std::int64_t first, std::int64_t last) {
+      for (std::int64_t i = first; i < last; ++i) to[pixel + i * s.options.stride.w] += from[column + i];
+    });
+  }
+}
+
+template<class T>
+T* data(const Tensor& t) {
+  return static_cast<T*>(t.raw());
+}
+
+// Where the parts of group g of image n begin.
+template<class T>
+struct Parts {
+  const ConvShape& s;
+  std::int64_t n, g;
+  T* x(const Tensor& t) const { return data<T>(t) + (n * s.in + g * s.group_in()) * s.h * s.w; }
+  T* y(const Tensor& t) const { return data<T>(t) + (n * s.out + g * s.group_out()) * s.places(); }
+  T* weight(const Tensor& t) const { return data<T>(t) + g * s.group_out() * s.window(); }
+};
+
+template<class T, class F>
+void each_part(const ConvShape& s, F&& f) {
+  parallel_for(s.n * s.options.groups, [&](std::int64_t i) {
+    f(Parts<T>{s, i / s.options.groups, i % s.options.groups});
+  });
+}
+
+template<class T>
+void forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Tensor& y) {
+  each_part<T>(s, [&](const Parts<T>& p) {
+    const T* columns = p.x(x);
+    Tensor scratch;
+    if (!s.is_product()) {
+      scratch = empty({s.window(), s.places()}, x.dtype());
+      to_columns(s, p.x(x), data<T>(scratch));
+      columns = data<T>(scratch);
+    }
+    gemm<T>({p.weight(weight), s.group_out(), s.window(), s.window()},
+            {columns, s.window(), s.places(), s.places()}, p.y(y));
+  });
+}
+
+template<class T>
+void input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const Tensor& x) {
+  each_part<T>(s, [&](const Parts<T>& p) {
+    const Matrix<T> w{p.weight(weight), s.window(), s.group_out(), s.window(), true},
+        gradient{p.y(g), s.group_out(), s.places(), s.places()};
+    if (s.is_product()) return gemm<T>(w, gradient, p.x(x));
+    const Tensor columns = empty({s.window(), s.places()}, g.dtype());
+    gemm<T>(w, gradient, data<T>(columns));
+    add_columns(s, data<T>(columns), p.x(x));
+  });
+}
+
+// Images in at most 16 runs, whatever the number of threads: each is summed by itself, then all of them in
+// order.
+template<class T>
+void weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Tensor& weight) {
+  const std::int64_t runs = std::min<std::int64_t>(s.n, 16), size = s.group_out() * s.window();
+  const Tensor sums = zeros({runs, s.options.groups, size}, weight.dtype());
+  parallel_for(runs * s.options.groups, [&](std::int64_t i) {
+    const std::int64_t run = i / s.options.groups, group = i % s.options.groups;
+    const Tensor columns = empty({s.window(), s.places()}, x.dtype()), product = empty({size}, x.dtype());
+    T* const sum = data<T>(sums) + i * size;
+    for (std::int64_t n = s.n * run / runs; n < s.n * (run + 1) / runs; ++n) {
+      const Parts<T> p{s, n, group};
+      const T* matrix = p.x(x);
+      if (!s.is_product()) {
+        to_columns(s, p.x(x), data<T>(columns));
+        matrix = data<T>(columns);
+      }
+      gemm<T>({p.y(g), s.group_out(), s.places(), s.places()},
+              {matrix, s.places(), s.window(), s.places(), true}, data<T>(product));
+      for (std::int64_t k = 0; k < size; ++k) sum[k] += data<T>(product)[k];
+    }
+  });
+  T* const out = data<T>(weight);
+  const std::int64_t all = size * s.options.groups;
+  std::fill(out, out + all, T(0));
+  for (std::int64_t run = 0; run < runs; ++run)
+    for (std::int64_t k = 0; k < all; ++k) out[k] += data<T>(sums)[run * all + k];
+}
+
+// f<float or double>(a, b, out), in the type that is computed in.
+template<class F>
+void compute(Inputs x, Tensor& y, F&& f) {
+  if (y.numel() == 0) return;
+  const DType type = compute_type(y.dtype());
+  const Tensor a = row_major(x[0], type), b = row_major(x[1], type);
+  in_compute_type(y, [&](const Tensor& out) {
+    type == DType::f64 ? f(Type<double>{}, a, b, out) : f(Type<float>{}, a, b, out);
+  });
+}
+
+void require_images(std::string_view op, Inputs x) {
+  require_floating(op, x[0]);
+  require_same_dtype(op, x[0], x[1]);
+}
+
+}  // namespace
+
+bool ConvShape::is_product() const {
+  return kh == 1 && kw == 1 && options.stride == Pair(1) && options.padding == Pair(0);
+}
+
+ConvShape conv_shape(std::string_view op, const ConvOptions& o, const Shape& x, const Shape& weight) {
+  const auto bad = [&](const auto&... what) {
+    fail<ShapeError>(op, ": ", what..., "; got x ", x, " and weight ", weight);
+  };
+  if (x.size() != 4 || weight.size() != 4)
+    bad("expected x [n, in, h, w] and weight [out, in / groups, kh, kw]");
+  if (o.groups < 1 || x[1] != weight[1] * o.groups || weight[0] % o.groups != 0)
+    bad("channels do not fit ", o.groups, o.groups == 1 ? " group" : " groups");
+  if (o.stride.h < 1 || o.stride.w < 1 || o.dilation.h < 1 || o.dilation.w < 1 || o.padding.h < 0 ||
+      o.padding.w < 0)
+    fail<ValueError>(op, ": expected stride and dilation of at least 1, and padding of at least 0");
+  const auto along = [&](std::int64_t size, std::int64_t k, std::int64_t stride, std::int64_t pad,
+                         std::int64_t dilation) {
+    const std::int64_t room = size + 2 * pad - dilation * (k - 1) - 1;
+    if (k < 1 || room < 0) bad("the kernel is larger than the padded image");
+    return room / stride + 1;
+  };
+  return {o,
+          x[0],
+          x[1],
+          x[2],
+          x[3],
+          weight[0],
+          weight[2],
+          weight[3],
+          along(x[2], weight[2], o.stride.h, o.padding.h, o.dilation.h),
+          along(x[3], weight[3], o.stride.w, o.padding.w, o.dilation.w)};
+}
+
+TensorSpec Conv2d::infer(Inputs x) const {
+  require_images(name, x);
+  return {conv_shape(name, options, x[0].shape(), x[1].shape()).y(), x[0].dtype(), x[0].device()};
+}
+
+void Conv2d::cpu(Inputs x, Tensor& y) const {
+  const ConvShape s = conv_shape(name, options, x[0].shape(), x[1].shape());
+  compute(x, y, [&]<class T>(Type<T>, auto&... t) { forward<T>(s, t...); });
+}
+
+Grads Conv2d::vjp(const Vjp& v) const {
+  Grads out(2);
+  const auto size = [&](int i) { return Pair(v.spec(i).shape[2], v.spec(i).shape[3]); };
+  if (v.needs(0)) out[0] = record(Conv2dInputGrad{options, size(0)}, {v.grad, v.input(1)});
+  if (v.needs(1)) out[1] = record(Conv2dWeightGrad{options, size(1)}, {v.input(0), v.grad});
+  return out;
+}
+
+TensorSpec Conv2dInputGrad::infer(Inputs x) const {
+  require_images(name, x);
+  const Tensor &g = x[0], &weight = x[1];
+  if (g.rank() != 4 || weight.rank() != 4)
+    fail<ShapeError>(name, ": expected g [n, out, oh, ow] and weight [out, in / groups, kh, kw]; got ",
+                     g.spec(), " and ", weight.spec());
+  const ConvShape s =
+      conv_shape(name, options, {g.size(0), weight.size(1) * options.groups, size.h, size.w}, weight.shape());
+  if (g.shape() != s.y())
+    fail<ShapeError>(name, ": expected g ", s.y(), " for images of ", size.h, " x ", size.w, "; got ",
+                     g.spec());
+  return {s.x(), g.dtype(), g.device()};
+}
+
+void Conv2dInputGrad::cpu(Inputs x, Tensor& y) const {
+  const ConvShape s = conv_shape(name, options, y.shape(), x[1].shape());
+  compute(x, y, [&]<class T>(Type<T>, auto&... t) { input_grad<T>(s, t...); });
+}
+
+// With a cotangent h of the gradient: for g conv2d(h, weight), for the weight as for x = h.
+Grads Conv2dInputGrad::vjp(const Vjp& v) const {
+  Grads out(2);
+  if (v.needs(0)) out[0] = record(Conv2d{options}, {v.grad, v.input(1)});
+  if (v.needs(1))
+    out[1] =
+        record(Conv2dWeightGrad{options, Pair(v.spec(1).shape[2], v.spec(1).shape[3])}, {v.grad, v.input(0)});
+  return out;
+}
+
+TensorSpec Conv2dWeightGrad::infer(Inputs x) const {
+  require_images(name, x);
+  const Tensor &in = x[0], &g = x[1];
+  if (in.rank() != 4 || g.rank() != 4 || options.groups < 1 || in.size(1) % options.groups != 0)
+    fail<ShapeError>(name, ": expected x [n, in, h, w] and g [n, out, oh, ow]; got ", in.spec(), " and ",
+                     g.spec());
+  const ConvShape s =
+      conv_shape(name, options, in.shape(), {g.size(1), in.size(1) / options.groups, kernel.h, kernel.w});
+  if (g.shape() != s.y()) fail<ShapeError>(name, ": expected g ", s.y(), "; got ", g.spec());
+  return {s.weight(), in.dtype(), in.device()};
+}
+
+void Conv2dWeightGrad::cpu(Inputs x, Tensor& y) const {
+  const ConvShape s = conv_shape(name, options, x[0].shape(), y.shape());
+  compute(x, y, [&]<class T>(Type<T>, auto&... t) { weight_grad<T>(s, t...); });
+}
+
+// With a cotangent h of the gradient: for x as with the weight h, for g conv2d(x, h).
+Grads Conv2dWeightGrad::vjp(const Vjp& v) const {
+  Grads out(2);
+  if (v.needs(0))
+    out[0] =
+        record(Conv2dInputGrad{options, Pair(v.spec(0).shape[2], v.spec(0).shape[3])}, {v.input(1), v.grad});
+  if (v.needs(1)) out[1] = record(Conv2d{options}, {v.input(0), v.grad});
+  return out;
+}
+
+}  // namespace bobbin

@@ -1,0 +1,212 @@
+// Convolutions on a GPU: windows become the columns of matrices, for as many images at a time as a workspace
+// holds; cuBLASLt multiplies them. Each pixel of a gradient gathers what its windows have, so nothing is
+// added atomically.
+#include <bobbin/ops.h>
+#include <bobbin/tape.h>
+
+#include <algorithm>
+
+#include "../core/cuda/blas.h"
+#include "../core/cuda/elements.h"
+#include "../core/cuda/runtime.h"
+#include "conv.h"
+
+namespace bobbin {
+namespace {
+
+constexpr int threads = 256;
+constexpr std::int64_t workspace = std::int64_t{1} << 28;  // bytes of columns at a time
+
+// What the kernels know of a convolution: all of its channels, for some images.
+struct Sizes {
+  int in, h, w, kh, kw, oh, ow;
+  int stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+
+  explicit Sizes(const ConvShape& s)
+      : in(static_cast<int>(s.in)),
+        h(static_cast<int>(s.h)),
+        w(static_cast<int>(s.w)),
+        kh(static_cast<int>(s.kh)),
+        kw(static_cast<int>(s.kw)),
+        oh(static_cast<int>(s.oh)),
+        ow(static_cast<int>(s.ow)),
+        stride_h(static_cast<int>(s.options.stride.h)),
+        stride_w(static_cast<int>(s.options.stride.w)),
+        pad_h(static_cast<int>(s.options.padding.h)),
+        pad_w(static_cast<int>(s.options.padding.w)),
+        dilation_h(static_cast<int>(s.options.dilation.h)),
+        dilation_w(static_cast<int>(s.options.dilation.w)) {}
+};
+
+// A thread for each channel and place of an image: its window, one element of the kernel a row.
+template<class T>
+__global__ void __launch_bounds__(threads) to_columns(const Sizes s, const T* x, T* columns, std::int64_t n) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
+  if (i >= n) return;
+  const int places = s.oh * s.ow, place = static_cast<int>(i % places);
+  const std::int64_t channel = i / places;  // of all images
+  const int y0 = place / s.ow * s.stride_h - s.pad_h, x0 = place % s.ow * s.stride_w - s.pad_w;
+  const T* const from = x + channel * s.h * s.w;
+  T* to = columns + channel * s.kh * s.kw * places + place;
+  for (int ky = 0; ky < s.kh; ++ky)
+    for (int kx = 0; kx < s.kw; ++kx, to += places) {
+      const int row = y0 + ky * s.dilation_h, column = x0 + kx * s.dilation_w;
+      const bool inside = row >= 0 && row < s.h && column >= 0 && column < s.w;
+      *to = inside ? from[row * s.w + column] : T(0.f);
+    }
+}
+
+// A thread a pixel: the sum of what all windows have of it.
+template<class T>
+__global__ void __launch_bounds__(threads)
+    add_columns(const Sizes s, const T* columns, T* x, std::int64_t n) {
+  using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
+  if (i >= n) return;
+  const int pixel = static_cast<int>(i % (s.h * s.w)), row = pixel / s.w, column = pixel % s.w;
+  const std::int64_t channel = i / (s.h * s.w);
+  const int places = s.oh * s.ow;
+  const T* const from = columns + channel * s.kh * s.kw * places;
+  Sum sum = 0;
+  for (int ky = 0; ky < s.kh; ++ky) {
+    const int y = row + s.pad_h - ky * s.dilation_h;
+    if (y < 0 || y % s.stride_h != 0 || y / s.stride_h >= s.oh) continue;
+    for (int kx = 0; kx < s.kw; ++kx) {
+      const int left = column + s.pad_w - kx * s.dilation_w;
+      if (left < 0 || left % s.stride_w != 0 || left / s.stride_w >= s.ow) continue;
+      sum += static_cast<Sum>(from[(ky * s.kw + kx) * places + y / s.stride_h * s.ow + left / s.stride_w]);
+    }
+  }
+  x[i] = T(sum);
+}
+
+void* at(const Tensor& t, std::int64_t elements) {
+  return static_cast<char*>(t.raw()) + elements * size_of(t.dtype());
+}
+
+template<class F>
+void visit_floating(DType d, F&& f) {
+  visit(d, [&]<class T>(Type<T> type) {
+    if constexpr (!std::is_integral_v<T>) f(type);
+  });
+}
+
+// Columns of the images [first, first + images).
+Tensor columns_of(std::string_view op, const ConvShape& s, const Tensor& x, std::int64_t first,
+                  std::int64_t images) {
+  const Tensor columns = empty({images, s.in * s.kh * s.kw, s.places()}, x.dtype(), x.device());
+  const std::int64_t n = images * s.in * s.places();
+  visit_floating(x.dtype(), [&]<class T>(Type<T>) {
+    cuda::launch(op, {.device = x.device(), .grid = cuda::blocks_for(n, threads), .block = threads},
+                 to_columns<T>, Sizes(s), static_cast<const T*>(at(x, first * s.in * s.h * s.w)),
+                 static_cast<T*>(columns.raw()), n);
+  });
+  return columns;
+}
+
+// f(first, images) for runs of images whose columns fit the workspace.
+template<class F>
+void each_run(const ConvShape& s, DType dtype, F&& f) {
+  const std::int64_t image = s.in * s.kh * s.kw * s.places() * size_of(dtype);
+  const std::int64_t run = s.is_product() ? s.n : std::clamp<std::int64_t>(workspace / image, 1, s.n);
+  for (std::int64_t first = 0; first < s.n; first += run) f(first, std::min(run, s.n - first));
+}
+
+}  // namespace
+
+void Conv2d::cuda(Inputs x, Tensor& y) const {
+  if (y.numel() == 0) return;
+  const ConvShape s = conv_shape(name, options, x[0].shape(), x[1].shape());
+  const Tensor &in = x[0], &weight = x[1];
+  if (s.window() == 0) return cuda::fill_elements(y, 0);
+  each_run(s, y.dtype(), [&](std::int64_t first, std::int64_t images) {
+    const Tensor columns = s.is_product() ? Tensor() : columns_of(name, s, in, first, images);
+    for (std::int64_t g = 0; g < options.groups; ++g)
+      cuda::multiply(name, y.device(),
+                     {.rows = s.group_out(),
+                      .cols = s.places(),
+                      .inner = s.window(),
+                      .a = {at(weight, g * s.group_out() * s.window()), s.window()},
+                      .b = {columns ? at(columns, g * s.window() * s.places())
+                                    : at(in, (first * s.in + g * s.group_in()) * s.places()),
+                            s.places(), false, s.in * s.kh * s.kw * s.places()},
+                      .y = at(y, (first * s.out + g * s.group_out()) * s.places()),
+                      .y_stride = s.places(),
+                      .dtype = y.dtype(),
+                      .y_dtype = y.dtype(),
+                      .tf32 = tf32_allowed(),
+                      .batch = images,
+                      .y_next = s.out * s.places()});
+  });
+}
+
+void Conv2dInputGrad::cuda(Inputs x, Tensor& y) const {
+  if (y.numel() == 0) return;
+  const Tensor &g = x[0], &weight = x[1];
+  const ConvShape s = conv_shape(name, options, y.shape(), weight.shape());
+  if (s.group_out() == 0) return cuda::fill_elements(y, 0);
+  each_run(s, y.dtype(), [&](std::int64_t first, std::int64_t images) {
+    const Tensor columns =
+        s.is_product() ? Tensor() : empty({images, s.in * s.kh * s.kw, s.places()}, y.dtype(), y.device());
+    for (std::int64_t group = 0; group < options.groups; ++group)
+      cuda::multiply(name, y.device(),
+                     {.rows = s.window(),
+                      .cols = s.places(),
+                      .inner = s.group_out(),
+                      .a = {at(weight, group * s.group_out() * s.window()), s.window(), true},
+                      .b = {at(g, (first * s.out + group * s.group_out()) * s.places()), s.places(), false,
+                            s.out * s.places()},
+                      .y = columns ? at(columns, group * s.window() * s.places())
+                                   : at(y, (first * s.in + group * s.group_in()) * s.places()),
+                      .y_stride = s.places(),
+                      .dtype = y.dtype(),
+                      .y_dtype = y.dtype(),
+                      .tf32 = tf32_allowed(),
+                      .batch = images,
+                      .y_next = s.in * s.kh * s.kw * s.places()});
+    if (!columns) return;
+    const std::int64_t n = images * s.in * s.h * s.w;
+    visit_floating(y.dtype(), [&]<class T>(Type<T>) {
+      cuda::launch(name, {.device = y.device(), .grid = cuda::blocks_for(n, threads), .block = threads},
+                   add_columns<T>, Sizes(s), static_cast<const T*>(columns.raw()),
+                   static_cast<T*>(at(y, first * s.in * s.h * s.w)), n);
+    });
+  });
+}
+
+// A product an image, and then their sum: in f32 at least.
+void Conv2dWeightGrad::cuda(Inputs x, Tensor& y) const {
+  if (y.numel() == 0) return;
+  const Tensor &in = x[0], &g = x[1];
+  const ConvShape s = conv_shape(name, options, in.shape(), y.shape());
+  if (s.n == 0) return cuda::fill_elements(y, 0);
+  const NoGrad quiet;
+  const DType wide = compute_type(y.dtype());
+  Tensor total;
+  each_run(s, y.dtype(), [&](std::int64_t first, std::int64_t images) {
+    const Tensor columns = s.is_product() ? Tensor() : columns_of(name, s, in, first, images);
+    const Tensor products = empty({images, y.numel()}, wide, y.device());
+    for (std::int64_t group = 0; group < options.groups; ++group)
+      cuda::multiply(name, y.device(),
+                     {.rows = s.group_out(),
+                      .cols = s.window(),
+                      .inner = s.places(),
+                      .a = {at(g, (first * s.out + group * s.group_out()) * s.places()), s.places(), false,
+                            s.out * s.places()},
+                      .b = {columns ? at(columns, group * s.window() * s.places())
+                                    : at(in, (first * s.in + group * s.group_in()) * s.places()),
+                            s.places(), true, s.in * s.kh * s.kw * s.places()},
+                      .y = at(products, group * s.group_out() * s.window()),
+                      .y_stride = s.window(),
+                      .dtype = y.dtype(),
+                      .y_dtype = wide,
+                      .tf32 = tf32_allowed(),
+                      .batch = images,
+                      .y_next = y.numel()});
+    const Tensor run = sum(products, {0});
+    total = total ? total + run : run;
+  });
+  cuda::copy_elements(reshape(total, y.shape()), y);
+}
+
+}  // namespace bobbin

@@ -1,0 +1,69 @@
+// Convolutions as matrix products: an image's windows become the columns of a matrix. The three operations
+// are one trilinear form, sum y g = conv2d(x, w) . g, by each of its arguments, so that their derivatives are
+// each other.
+#pragma once
+#include <bobbin/conv.h>
+#include <bobbin/op.h>
+
+namespace bobbin {
+
+/// All sizes of a convolution.
+struct ConvShape {
+  ConvOptions options;
+  std::int64_t n, in, h, w, out, kh, kw, oh, ow;
+
+  std::int64_t group_in() const { return in / options.groups; }
+  std::int64_t group_out() const { return out / options.groups; }
+  std::int64_t window() const { return group_in() * kh * kw; }  ///< rows of the matrix of a group
+  std::int64_t places() const { return oh * ow; }               ///< its columns
+  Shape x() const { return {n, in, h, w}; }
+  Shape weight() const { return {out, group_in(), kh, kw}; }
+  Shape y() const { return {n, out, oh, ow}; }
+  /// Whether an image is its own matrix.
+  bool is_product() const;
+};
+
+/// x and weight -> y.
+struct Conv2d {
+  ConvOptions options;
+  static constexpr std::string_view name = "conv2d";
+  static constexpr Saves saves(Needs needs) {
+    return (needs[0] ? Saves::input(1) : Saves::none) | (needs[1] ? Saves::input(0) : Saves::none);
+  }
+  TensorSpec infer(Inputs) const;
+  void cpu(Inputs, Tensor& out) const;
+  void cuda(Inputs, Tensor& out) const;
+  Grads vjp(const Vjp&) const;
+  static std::vector<Sample> samples();
+};
+
+/// The cotangent g of y, and weight -> the gradient of x, of h x w.
+struct Conv2dInputGrad {
+  ConvOptions options;
+  Pair size;
+  static constexpr std::string_view name = "conv2d_input_grad";
+  static constexpr Saves saves(Needs needs) { return Conv2d::saves(needs); }
+  TensorSpec infer(Inputs) const;
+  void cpu(Inputs, Tensor& out) const;
+  void cuda(Inputs, Tensor& out) const;
+  Grads vjp(const Vjp&) const;
+  static std::vector<Sample> samples();
+};
+
+/// x and g -> the gradient of a weight of kh x kw.
+struct Conv2dWeightGrad {
+  ConvOptions options;
+  Pair kernel;
+  static constexpr std::string_view name = "conv2d_weight_grad";
+  static constexpr Saves saves(Needs needs) { return Conv2d::saves(needs); }
+  TensorSpec infer(Inputs) const;
+  void cpu(Inputs, Tensor& out) const;
+  void cuda(Inputs, Tensor& out) const;
+  Grads vjp(const Vjp&) const;
+  static std::vector<Sample> samples();
+};
+
+/// Of an operation's x (or its gradient), weight and y, given where an operation has it. Throws ShapeError.
+ConvShape conv_shape(std::string_view op, const ConvOptions&, const Shape& x, const Shape& weight);
+
+}  // namespace bobbin

@@ -1,0 +1,99 @@
+// Convolutions and pooling against their definitions, and against PyTorch's numbers.
+#include <bobbin/bobbin.h>
+#include <gtest/gtest.h>
+
+using namespace bobbin;
+
+namespace {
+
+// The definition, element by element.
+std::vector<double> convolved(const Tensor& x, const Tensor& w, const ConvOptions& o, const Shape& result) {
+  const auto xs = x.to_vector<double>(), ws = w.to_vector<double>();
+  const std::int64_t in = x.size(1), h = x.size(2), width = x.size(3), part = w.size(1), out = w.size(0);
+  std::vector<double> y;
+  for (std::int64_t n = 0; n < result[0]; ++n)
+    for (std::int64_t c = 0; c < out; ++c)
+      for (std::int64_t i = 0; i < result[2]; ++i)
+        for (std::int64_t j = 0; j < result[3]; ++j) {
+          double sum = 0;
+          for (std::int64_t k = 0; k < part; ++k)
+            for (std::int64_t a = 0; a < w.size(2); ++a)
+              for (std::int64_t b = 0; b < w.size(3); ++b) {
+                const std::int64_t r = i * o.stride.h - o.padding.h + a * o.dilation.h,
+                                   s = j * o.stride.w - o.padding.w + b * o.dilation.w;
+                if (r < 0 || r >= h || s < 0 || s >= width) continue;
+                const std::int64_t channel = c / (out / o.groups) * part + k;
+                sum += xs[static_cast<std::size_t>(((n * in + channel) * h + r) * width + s)] *
+                       ws[static_cast<std::size_t>(((c * part + k) * w.size(2) + a) * w.size(3) + b)];
+              }
+          y.push_back(sum);
+        }
+  return y;
+}
+
+TEST(Conv2d, IsItsDefinition) {
+  manual_seed(7);
+  const std::tuple<Shape, Shape, ConvOptions, Shape> cases[] = {
+      {{2, 3, 7, 8}, {4, 3, 3, 2}, {}, {2, 4, 5, 7}},
+      {{1, 4, 9, 6}, {6, 2, 3, 3}, {.stride = {2, 1}, .padding = {0, 2}, .groups = 2}, {1, 6, 4, 8}},
+      {{2, 3, 5, 5}, {3, 1, 2, 2}, {.padding = 3, .dilation = {3, 2}, .groups = 3}, {2, 3, 8, 9}},
+      {{3, 5, 4, 4}, {2, 5, 1, 1}, {}, {3, 2, 4, 4}},
+      {{1, 2, 8, 8}, {2, 2, 1, 1}, {.stride = 3}, {1, 2, 3, 3}}};
+  for (auto& [x_shape, w_shape, options, result] : cases) {
+    const Tensor x = randn(x_shape, DType::f64), w = randn(w_shape, DType::f64),
+                 y = conv2d(x, w, {}, options);
+    ASSERT_EQ(y.shape(), result);
+    const auto got = y.to_vector<double>(), want = convolved(x, w, options, result);
+    for (std::size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-12) << i;
+  }
+}
+
+TEST(Conv2d, GivesPyTorchsNumbers) {
+  const Tensor x = reshape(arange(0, 16, 1, DType::f64), {1, 1, 4, 4}),
+               w = tensor({{{{1, 2}, {3, 4}}}}, DType::f64);
+  EXPECT_EQ(conv2d(x, w, tensor({10}, DType::f64), {.stride = 2}).to_vector<double>(),
+            (std::vector<double>{44, 64, 124, 144}));
+  const Tensor up = conv_transpose2d(tensor({{{{1, 2}, {3, 4}}}}, DType::f64), w, {}, {.stride = 2});
+  EXPECT_EQ(up.shape(), (Shape{1, 1, 4, 4}));
+  EXPECT_EQ(up.to_vector<double>(), (std::vector<double>{1, 2, 2, 4, 3, 4, 6, 8, 3, 6, 4, 8, 9, 12, 12, 16}));
+  const Tensor line =
+      conv1d(tensor({{{1, 2, 3, 4, 5}}}, DType::f64), tensor({{{1, 0, -1}}}, DType::f64), {}, {.padding = 1});
+  EXPECT_EQ(line.to_vector<double>(), (std::vector<double>{-2, -2, -2, -2, 4}));
+}
+
+TEST(Conv2d, ThreadsDoNotChangeItsGradients) {
+  manual_seed(2);
+  const Tensor x = randn({37, 3, 9, 9}), w = randn({5, 3, 3, 3});
+  const auto gradients = [&] {
+    const Tensor a = x.detach().set_requires_grad(), b = w.detach().set_requires_grad();
+    backward(sum(square(conv2d(a, b, {}, {.padding = 1}))));
+    return std::pair(a.grad().to_vector<float>(), b.grad().to_vector<float>());
+  };
+  const int before = num_threads();
+  set_num_threads(1);
+  const auto one = gradients();
+  set_num_threads(3);
+  EXPECT_EQ(gradients(), one);
+  set_num_threads(before);
+}
+
+TEST(Pool, TakesTheLargestAndTheMean) {
+  const Tensor x = reshape(arange(0, 16, 1, DType::f64), {1, 1, 4, 4});
+  EXPECT_EQ(max_pool2d(x, 2).to_vector<double>(), (std::vector<double>{5, 7, 13, 15}));
+  EXPECT_EQ(avg_pool2d(x, 2).to_vector<double>(), (std::vector<double>{2.5, 4.5, 10.5, 12.5}));
+  EXPECT_EQ(max_pool2d(x, 3, {.stride = 2, .padding = 1}).to_vector<double>(),
+            (std::vector<double>{5, 7, 13, 15}));
+  EXPECT_EQ(avg_pool2d(x, 2, {.stride = 4, .padding = 1}).to_vector<double>(),
+            (std::vector<double>{0, .75, 3, 3.75}));
+  EXPECT_EQ(adaptive_avg_pool2d(x, {1, 3}).to_vector<double>(), (std::vector<double>{6.5, 7.5, 8.5}));
+  EXPECT_EQ(upsample_nearest2d(tensor({{{{1, 2}}}}), 2).to_vector<float>(),
+            (std::vector<float>{1, 1, 2, 2, 1, 1, 2, 2}));
+}
+
+TEST(Pool, EqualElementsGiveTheGradientToTheFirst) {
+  const Tensor x = ones({1, 1, 2, 4}).set_requires_grad();
+  backward(sum(max_pool2d(x, 2)));
+  EXPECT_EQ(x.grad().to_vector<float>(), (std::vector<float>{1, 0, 1, 0, 0, 0, 0, 0}));
+}
+
+}  // namespace
