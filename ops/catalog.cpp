@@ -12,6 +12,7 @@
 #include "index.h"
 #include "join.h"
 #include "matmul.h"
+#include "norm.h"
 #include "pool.h"
 #include "reduce.h"
 #include "softmax.h"
@@ -28,7 +29,12 @@ std::vector<OpInfo> list() {
 }
 
 // What is made of other operations, but is checked like one.
-constexpr OpInfo composites[] = {{"nll_loss", true, true, &nll_loss_samples}};
+constexpr OpInfo composites[] = {{"nll_loss", true, true, &nll_loss_samples},
+                                 {"layer_norm", true, true, &layer_norm_samples},
+                                 {"rms_norm", true, true, &rms_norm_samples},
+                                 {"group_norm", true, true, &group_norm_samples},
+                                 {"batch_norm", true, true, &batch_norm_samples},
+                                 {"scaled_dot_product_attention", true, true, &attention_samples}};
 
 std::vector<OpInfo> builtin_ops() {
   auto ops = list<

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "../core/blocks.h"
 #include "../core/cuda/blas.h"
 #include "../core/cuda/elements.h"
 #include "../core/cuda/runtime.h"

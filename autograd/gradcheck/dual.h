@@ -44,7 +44,10 @@ struct Rounded {
     return Rounded(f, (error == 0 ? 0 : std::abs(slope) * error) + std::abs(f));
   }
 };
-inline Rounded exp(const Rounded& a) { return a.through(std::exp(a.value), std::exp(a.value)); }
+inline Rounded exp(const Rounded& a) {
+  if (std::isinf(a.value) && a.value < 0) return Rounded(0);  // exactly, whatever led to -inf
+  return a.through(std::exp(a.value), std::exp(a.value));
+}
 inline Rounded expm1(const Rounded& a) { return a.through(std::expm1(a.value), std::exp(a.value)); }
 inline Rounded log(const Rounded& a) { return a.through(std::log(a.value), 1 / a.value); }
 inline Rounded log1p(const Rounded& a) { return a.through(std::log1p(a.value), 1 / (1 + a.value)); }

@@ -1,11 +1,13 @@
 // Every operation.
 #pragma once
+#include <bobbin/attention.h>
 #include <bobbin/conv.h>
 #include <bobbin/dropout.h>
 #include <bobbin/elementwise.h>
 #include <bobbin/index.h>
 #include <bobbin/loss.h>
 #include <bobbin/matmul.h>
+#include <bobbin/norm.h>
 #include <bobbin/op.h>
 #include <bobbin/pool.h>
 #include <bobbin/reduce.h>

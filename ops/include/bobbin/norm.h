@@ -1,0 +1,31 @@
+// Normalisations, made of other operations, so that gradients of any order work; 16-bit inputs are normalised
+// in f32. weight and bias may be undefined. Floating dtypes. All throw ShapeError and DTypeError.
+#pragma once
+#include <bobbin/tensor.h>
+
+namespace bobbin {
+
+/// (x - mean) / sqrt(var + eps) weight + bias over the last axes, which have the sizes `over`; so have weight
+/// and bias (Ba, Kiros and Hinton, arXiv:1607.06450). The variance is that of the elements, without
+/// correction.
+Tensor layer_norm(const Tensor& x, const Shape& over, const Tensor& weight = {}, const Tensor& bias = {},
+                  double eps = 1e-5);
+/// x / sqrt(mean(x^2) + eps) weight over the last axes (Zhang and Sennrich, arXiv:1910.07467).
+Tensor rms_norm(const Tensor& x, const Shape& over, const Tensor& weight = {}, double eps = 1e-5);
+/// layer_norm over each of `groups` groups of channels of x [n, channels, ...]; weight and bias [channels]
+/// (Wu and He, arXiv:1803.08494).
+Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight = {}, const Tensor& bias = {},
+                  double eps = 1e-5);
+
+struct BatchNormOptions {
+  bool training = false;  ///< normalise by the batch and move the running statistics, or normalise by these
+  double momentum = 0.1;  ///< running = (1 - momentum) running + momentum batch's
+  double eps = 1e-5;
+};
+/// Normalises each channel of x [n, channels, ...] over all other axes (Ioffe and Szegedy, arXiv:1502.03167).
+/// weight, bias, running_mean and running_var are [channels]; the last two, edited in place outside the tape
+/// while training, take the variance with Bessel's correction, as PyTorch's do.
+Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
+                  const Tensor& weight = {}, const Tensor& bias = {}, const BatchNormOptions& = {});
+
+}  // namespace bobbin
