@@ -6,10 +6,10 @@
 
 #include <algorithm>
 
-#include "../core/blocks.h"
 #include "../core/cuda/blas.h"
 #include "../core/cuda/elements.h"
 #include "../core/cuda/runtime.h"
+#include "check.h"
 #include "conv.h"
 
 namespace bobbin {

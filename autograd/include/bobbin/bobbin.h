@@ -7,6 +7,7 @@
 #include <bobbin/gradcheck.h>
 #include <bobbin/graphviz.h>
 #include <bobbin/layers.h>
+#include <bobbin/module.h>
 #include <bobbin/ops.h>
 #include <bobbin/optim.h>
 #include <bobbin/parallel.h>

@@ -1,0 +1,143 @@
+// Models: plain structs whose members are parameters and other such structs. One member function names them:
+//
+//   struct Net {
+//     nn::Conv2d conv{1, 16, 3};
+//     nn::Linear out{16, 10};
+//     Tensor operator()(const Tensor& x) const { return out(mean(relu(conv(x)), {2, 3})); }
+//     void each(nn::Visit& v) { v("conv", conv), v("out", out); }
+//   };
+//   Net net;
+//   optim::Adam adam(nn::parameters(net));
+//
+// C++ cannot list a struct's members with their names. A line that does is plainer than a macro or a base
+// class that registers them, and keeps models copyable, movable and free of virtual functions.
+#pragma once
+#include <bobbin/elementwise.h>
+#include <bobbin/saving.h>
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <typeinfo>
+
+namespace bobbin::nn {
+
+class Visit;
+
+template<class M>
+concept Module = requires(M& m, Visit& v) {
+  m.each(v);
+};
+
+/// Goes through a model's parts, by their names joined with dots.
+class Visit {
+ public:
+  virtual ~Visit() = default;
+  /// A parameter; nothing where it is undefined, as a bias that is left out.
+  void operator()(std::string_view name, Tensor& parameter) {
+    if (parameter) on_parameter(path_ + std::string(name), parameter);
+  }
+  /// What belongs to the model's state but is not trained.
+  void buffer(std::string_view name, Tensor& buffer) {
+    if (buffer) on_buffer(path_ + std::string(name), buffer);
+  }
+  /// Whether the layer behaves as in training.
+  void mode(bool& training) { on_mode(training); }
+  template<Module M>
+  void operator()(std::string_view name, M& module) {
+    enter(name, typeid(M));
+    module.each(*this);
+    leave(name);
+  }
+  /// A module whose type is not known here.
+  void part(std::string_view name, const std::type_info& type, const std::function<void(Visit&)>& each) {
+    enter(name, type);
+    each(*this);
+    leave(name);
+  }
+
+ protected:
+  virtual void on_parameter(const std::string& name, Tensor&) = 0;
+  virtual void on_buffer(const std::string& name, Tensor&) = 0;
+  virtual void on_mode(bool&) {}
+  virtual void on_enter(std::string_view, const std::type_info&) {}
+  virtual void on_leave() {}
+
+ private:
+  void enter(std::string_view name, const std::type_info& type) {
+    path_ += std::string(name) + ".";
+    on_enter(name, type);
+  }
+  void leave(std::string_view name) {
+    path_.resize(path_.size() - name.size() - 1);
+    on_leave();
+  }
+  std::string path_;
+};
+
+namespace detail {
+using Each = std::function<void(Visit&)>;
+StateDict state(const Each&, bool parameters, bool buffers);
+std::vector<Tensor> parameters(const Each&);
+void set_training(const Each&, bool);
+void move(const Each&, const std::function<Tensor(const Tensor&)>&);
+std::string summary(const Each&, const std::type_info&);
+template<class M>
+Each each(M& m) {
+  return [&m](Visit& v) { m.each(v); };
+}
+}  // namespace detail
+
+/// In the order in which the model names them; one that is there twice (tied) comes once.
+template<Module M>
+std::vector<Tensor> parameters(M& m) {
+  return detail::parameters(detail::each(m));
+}
+template<Module M>
+StateDict named_parameters(M& m) {
+  return detail::state(detail::each(m), true, false);
+}
+template<Module M>
+std::int64_t num_parameters(M& m) {
+  std::int64_t n = 0;
+  for (auto& p : parameters(m)) n += p.numel();
+  return n;
+}
+/// Parameters and buffers; the tensors are the model's own.
+template<Module M>
+StateDict state_dict(M& m) {
+  return detail::state(detail::each(m), true, true);
+}
+/// Copies these elements into the model's. Throws FormatError that lists all that does not fit; nothing has
+/// changed then.
+template<Module M>
+void load_state_dict(M& m, const StateDict& from) {
+  load_state("load_state_dict", state_dict(m), from);
+}
+/// Turns dropout, batch statistics and the like on or off.
+template<Module M>
+void train(M& m, bool on = true) {
+  detail::set_training(detail::each(m), on);
+}
+template<Module M>
+void eval(M& m) {
+  train(m, false);
+}
+/// Moves all tensors there. Optimizers hold the tensors from before: make them afterwards.
+template<Module M>
+void to(M& m, Device device) {
+  detail::move(detail::each(m), [device](const Tensor& t) { return bobbin::to(t, device); });
+}
+/// Converts all floating tensors.
+template<Module M>
+void to(M& m, DType dtype) {
+  detail::move(detail::each(m),
+               [dtype](const Tensor& t) { return is_floating(t.dtype()) ? bobbin::to(t, dtype) : t; });
+}
+/// The model as a tree, with shapes and numbers of parameters.
+template<Module M>
+std::string summary(M& m) {
+  return detail::summary(detail::each(m), typeid(M));
+}
+
+}  // namespace bobbin::nn

@@ -1,0 +1,116 @@
+#include <bobbin/layers.h>
+#include <bobbin/ops.h>
+#include <bobbin/random.h>
+
+#include <cmath>
+
+namespace bobbin::nn {
+namespace {
+
+void require(std::string_view layer, std::initializer_list<std::int64_t> sizes) {
+  for (const std::int64_t n : sizes)
+    if (n < 1) fail<ValueError>(layer, ": expected sizes of at least 1; got ", n);
+}
+
+Tensor drawn(const Shape& shape, std::int64_t fan_in, DType dtype = DType::f32) {
+  const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
+  return uniform(shape, -bound, bound, dtype).set_requires_grad();
+}
+
+Tensor parameter(const Shape& shape, double value) { return full(shape, value).set_requires_grad(); }
+
+std::int64_t per_group(std::string_view layer, std::int64_t in, std::int64_t out, std::int64_t groups) {
+  require(layer, {in, out, groups});
+  if (in % groups != 0 || out % groups != 0)
+    fail<ValueError>(layer, ": ", in, " and ", out, " channels do not part into ", groups, " groups");
+  return in / groups;
+}
+
+}  // namespace
+
+Linear::Linear(std::int64_t in, std::int64_t out, bool with_bias, DType dtype) {
+  require("Linear", {in, out});
+  weight = drawn({out, in}, in, dtype);
+  if (with_bias) bias = drawn({out}, in, dtype);
+}
+
+Conv2d::Conv2d(std::int64_t in, std::int64_t out, Pair kernel, const Conv2dOptions& o) : options(o) {
+  const std::int64_t part = per_group("Conv2d", in, out, o.groups), fan = part * kernel.h * kernel.w;
+  require("Conv2d", {kernel.h, kernel.w});
+  weight = drawn({out, part, kernel.h, kernel.w}, fan);
+  if (o.bias) bias = drawn({out}, fan);
+}
+
+Conv1d::Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Conv2dOptions& o) : options(o) {
+  const std::int64_t part = per_group("Conv1d", in, out, o.groups);
+  require("Conv1d", {kernel});
+  weight = drawn({out, part, kernel}, part * kernel);
+  if (o.bias) bias = drawn({out}, part * kernel);
+}
+
+BatchNorm::BatchNorm(std::int64_t channels, double m, double e) : momentum(m), eps(e) {
+  require("BatchNorm", {channels});
+  weight = parameter({channels}, 1);
+  bias = parameter({channels}, 0);
+  running_mean = zeros({channels});
+  running_var = ones({channels});
+}
+
+void BatchNorm::each(Visit& v) {
+  v("weight", weight), v("bias", bias);
+  v.buffer("running_mean", running_mean), v.buffer("running_var", running_var);
+  v.mode(training);
+}
+
+LayerNorm::LayerNorm(const Shape& sizes, double e)
+    : over(sizes), weight(parameter(sizes, 1)), bias(parameter(sizes, 0)), eps(e) {}
+RMSNorm::RMSNorm(const Shape& sizes, double e) : over(sizes), weight(parameter(sizes, 1)), eps(e) {}
+GroupNorm::GroupNorm(std::int64_t parts, std::int64_t channels, double e)
+    : groups(parts), weight(parameter({channels}, 1)), bias(parameter({channels}, 0)), eps(e) {
+  per_group("GroupNorm", channels, channels, parts);
+}
+
+Embedding::Embedding(std::int64_t count, std::int64_t size) {
+  require("Embedding", {count, size});
+  weight = randn({count, size}).set_requires_grad();
+}
+Tensor Embedding::operator()(const Tensor& indices) const { return embedding(weight, indices); }
+
+Dropout::Dropout(double probability) : p(probability) {
+  if (!(p >= 0 && p < 1)) fail<ValueError>("Dropout: expected 0 <= p < 1; got ", p);
+}
+Tensor Dropout::operator()(const Tensor& x) const { return training && p > 0 ? bobbin::dropout(x, p) : x; }
+
+Tensor Flatten::operator()(const Tensor& x) const {
+  return reshape(x, {x.size(0), x.numel() / std::max<std::int64_t>(1, x.size(0))});
+}
+
+MultiheadAttention::MultiheadAttention(std::int64_t size, std::int64_t n, double p)
+    : in(size, 3 * size), out(size, size), heads(n), dropout(p) {
+  require("MultiheadAttention", {n});
+  if (size % n != 0) fail<ValueError>("MultiheadAttention: size ", size, " does not part into ", n, " heads");
+}
+
+Tensor MultiheadAttention::operator()(const Tensor& x, bool causal) const {
+  if (x.rank() != 3) fail<ShapeError>("MultiheadAttention: expected [n, length, size]; got ", x.spec());
+  const std::int64_t n = x.size(0), length = x.size(1), size = x.size(2);
+  const Tensor qkv = permute(reshape(in(x), {n, length, 3, heads, size / heads}), {2, 0, 3, 1, 4});
+  const Tensor y = scaled_dot_product_attention(select(qkv, 0, 0), select(qkv, 0, 1), select(qkv, 0, 2),
+                                                {.causal = causal, .dropout = training ? dropout : 0});
+  return out(reshape(permute(y, {0, 2, 1, 3}), {n, length, size}));
+}
+
+TransformerBlock::TransformerBlock(std::int64_t size, std::int64_t heads, double p)
+    : norm1({size}),
+      attention(size, heads, p),
+      norm2({size}),
+      up(size, 4 * size),
+      down(4 * size, size),
+      drop(p) {}
+
+Tensor TransformerBlock::operator()(const Tensor& x, bool causal) const {
+  const Tensor seen = x + drop(attention(norm1(x), causal));
+  return seen + drop(down(up(norm2(seen), Activation::gelu)));
+}
+
+}  // namespace bobbin::nn
