@@ -13,6 +13,7 @@
 
 #include "mnist_data.h"
 #include "mnist_file.h"
+#include "mnist_model.h"
 #include "mnist_pictures.h"
 #include "mnist_tally.h"
 #include "progress.h"
@@ -26,37 +27,10 @@ struct Options {
   std::string dataset = "mnist", model = "mlp", device = "auto";
   fs::path data, save, load, out = "out";
   std::vector<std::int64_t> hidden;  // empty: as in the file that is loaded, else 256
-  std::int64_t epochs = 8, batch = 128, seed = 1;
-  double lr = 3e-3;
+  std::int64_t epochs = 8, batch = 0, seed = 1;
+  double lr = 0;  // 0: as the model wants it
   int threads = num_threads();
   bool augment = true;
-};
-
-// --- the model ---
-
-/// A multi-layer perceptron: linear layers with ReLU between them; the last gives logits.
-struct Mlp {
-  std::vector<nn::Linear> layers;
-
-  Mlp(const std::vector<std::int64_t>& hidden, Device device) {
-    std::int64_t in = pixels;
-    for (const std::int64_t out : hidden) layers.emplace_back(std::exchange(in, out), out);
-    layers.emplace_back(in, classes);
-    for (auto& layer : layers)
-      for (Tensor* p : {&layer.weight, &layer.bias}) *p = to(p->detach(), device).set_requires_grad();
-  }
-  Tensor operator()(Tensor x) const {
-    for (std::size_t i = 0; i + 1 < layers.size(); ++i) x = layers[i](x, Activation::relu);
-    return layers.back()(x);
-  }
-  Parameters parameters() const {
-    Parameters all;
-    for (std::size_t i = 0; i < layers.size(); ++i) {
-      all[fmt::format("layers.{}.weight", i)] = layers[i].weight;
-      all[fmt::format("layers.{}.bias", i)] = layers[i].bias;
-    }
-    return all;
-  }
 };
 
 // --- training and testing ---
@@ -69,8 +43,9 @@ void on_signal(int signal) {
 }
 
 /// Scores a model; `predicted`, where given, gets the class of each image.
-Tally evaluate(const Mlp& model, const Examples& set, std::vector<std::int64_t>* predicted = nullptr) {
+Tally evaluate(Classifier& model, const Examples& set, std::vector<std::int64_t>* predicted = nullptr) {
   const NoGrad quiet;
+  nn::eval(model);
   Tally tally(set.labels.device());
   for (std::int64_t start = 0; start < set.size(); start += 1000) {
     const Tensor labels = slice(set.labels, 0, start, start + 1000);
@@ -78,11 +53,12 @@ Tally evaluate(const Mlp& model, const Examples& set, std::vector<std::int64_t>*
     tally.add(cross_entropy(logits, labels), best, labels);
     if (predicted) std::ranges::copy(best.to_vector<std::int64_t>(), std::back_inserter(*predicted));
   }
+  nn::train(model);
   return tally;
 }
 
 /// Trains until all epochs are done or a signal comes.
-History train(const Mlp& model, const Examples& set, const Options& o) {
+History train(Classifier& model, const Examples& set, const Options& o) {
   // A twelfth is held out for validation: the same one for every seed, so that training that goes on from a
   // file is not validated on images it has seen.
   const Device device = set.labels.device();
@@ -93,12 +69,16 @@ History train(const Mlp& model, const Examples& set, const Options& o) {
   const Tensor rows = slice(split, 0, held, set.size()), held_rows = slice(split, 0, 0, held);
   const Examples validation{index_select(set.images, 0, held_rows), index_select(set.labels, 0, held_rows)};
 
-  std::vector<Tensor> parameters;
-  for (auto& [name, p] : model.parameters()) parameters.push_back(p);
-  optim::Adam adam(parameters);
+  optim::Adam adam(nn::parameters(model), {.beta2 = model.kind == "mlp" ? 0.999 : 0.95});
   const std::int64_t steps = (n + o.batch - 1) / o.batch, every = std::max<std::int64_t>(1, steps / 10);
-  const optim::OneCycle rate{o.lr, o.epochs * steps};
-  const RandomShift shift(dataset(o.dataset).background(), device);
+  const optim::OneCycle cycle{o.lr, o.epochs * steps};
+  const optim::Linear line{o.lr, o.epochs * steps};
+  const auto rate = [&](std::int64_t step) { return model.kind == "mlp" ? cycle(step) : line(step); };
+  const auto shift = [&](const Tensor& images) {
+    const Tensor moved = random_shift(reshape(images, {images.size(0), 1, side, side}),
+                                      model.kind == "mlp" ? 1 : 2, dataset(o.dataset).background());
+    return reshape(moved, images.shape());
+  };
 
   Tally all(device), recent(device);  // over the epoch, and since the last point of the curve
   const auto train_on = [&](const Tensor& batch) {
@@ -166,7 +146,7 @@ History train(const Mlp& model, const Examples& set, const Options& o) {
 }
 
 /// Tests the model, and says and draws how it did.
-void report(const Mlp& model, const Examples& test, const Options& o) {
+void report(Classifier& model, const Examples& test, const Options& o) {
   std::vector<std::int64_t> predicted;
   const Tally tally = evaluate(model, test, &predicted);
   const Score score = tally.score();
@@ -214,32 +194,30 @@ int run(const Options& o) {
   set_num_threads(o.threads);
   manual_seed(static_cast<std::uint64_t>(o.seed));
 
-  const Dataset& set = dataset(o.dataset);
+  const ImageSet& set = dataset(o.dataset);
   const Examples training = read_examples(o.data, "train", set, device);
   const Examples test = read_examples(o.data, "t10k", set, device);
   const TensorFile loaded = o.load.empty() ? TensorFile{} : load_safetensors(o.load);
   const auto hidden = !o.hidden.empty() ? o.hidden : hidden_sizes(loaded, {256});
-  const Mlp model(hidden, device);
-  if (!o.load.empty()) load_parameters(model.parameters(), loaded, o.load);
+  Classifier model(o.model, hidden);
+  nn::to(model, device);
+  if (!o.load.empty()) load_parameters(nn::state_dict(model), loaded, o.load);
   check_outputs(o);
 
-  std::int64_t count = 0;
-  for (auto& [name, p] : model.parameters()) count += p.numel();
   fmt::print("{}: {} images for training and validation, {} for testing\n", set.title, training.size(),
              test.size());
   const std::string where = device.is_cpu() ? fmt::format("{} threads", num_threads()) : "a GPU";
-  fmt::print("MLP {}-{}-{} with {} parameters, {}, seed {}\n", pixels, fmt::join(hidden, "-"), classes, count,
-             where, o.seed);
+  fmt::print("{} with {} parameters, {}, seed {}\n", model.title(), nn::num_parameters(model), where, o.seed);
 
   const History history = train(model, training, o);
   if (!o.save.empty()) {
     const auto sizes = fmt::format("{}", fmt::join(hidden, ","));
-    save_safetensors(o.save,
-                     {model.parameters(), {{"model", o.model}, {"hidden", sizes}, {"dataset", o.dataset}}});
+    save_safetensors(
+        o.save, {nn::state_dict(model), {{"model", o.model}, {"hidden", sizes}, {"dataset", o.dataset}}});
     fmt::print("saved {}\n", o.save.string());
   }
   draw_curves(history, o.out / "curves.png");
-  draw_filters(model.layers.front().weight, o.out / "filters.png");
+  draw_filters(model.filters(), o.out / "filters.png");
   if (!stopped) report(model, test, o);
   fmt::print("pictures are in {}\n", o.out.string());
   return stopped ? 130 : 0;
@@ -255,7 +233,7 @@ int main(int argc, char** argv) {
   app.add_option("--dataset", o.dataset, "what the data is")->check(CLI::IsMember({"mnist", "fashion"}));
   app.add_option("--data", o.data, "directory of the four IDX files")
       ->default_str("$BOBBIN_DATA/DATASET, data/DATASET");
-  app.add_option("--model", o.model, "kind of model")->check(CLI::IsMember({"mlp"}));
+  app.add_option("--model", o.model, "kind of model")->check(CLI::IsMember({"mlp", "cnn", "cnn-small"}));
   app.add_option("--hidden", o.hidden, "sizes of the hidden layers")
       ->delimiter(',')
       ->check(CLI::Range(1, 65536))
@@ -265,20 +243,25 @@ int main(int argc, char** argv) {
   app.add_flag_callback(
          "--quick", [&] { o.epochs = 3; }, "3 epochs")
       ->excludes(epochs);
-  app.add_option("--batch", o.batch, "images a step")->check(CLI::Range(1, 1000000));
-  app.add_option("--lr", o.lr, "peak learning rate");
+  app.add_option("--batch", o.batch, "images a step")
+      ->check(CLI::Range(1, 1000000))
+      ->default_str("128, 256 for cnn, 64 for cnn-small");
+  auto* lr = app.add_option("--lr", o.lr, "peak learning rate")->default_str("0.003, 0.01 for a cnn");
   app.add_option("--seed", o.seed, "of all random choices")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 53));
   app.add_option("--device", o.device, "where to compute")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_option("--threads", o.threads, "CPU threads")
       ->check(CLI::Range(1, 1024))
       ->default_str("all processors");
-  app.add_flag("--augment,!--no-augment", o.augment, "shift training images by up to a pixel (default: on)");
+  app.add_flag("--augment,!--no-augment", o.augment,
+               "shift training images by up to a pixel, two for a cnn (default: on)");
   app.add_option("--save", o.save, "write the trained model to a safetensors file");
   app.add_option("--load", o.load, "start from a model saved before");
   app.add_option("--out", o.out, "directory for the pictures");
   try {
     app.parse(argc, argv);
+    if (o.batch == 0) o.batch = o.model == "mlp" ? 128 : o.model == "cnn" ? 256 : 64;
+    if (lr->count() == 0) o.lr = o.model == "mlp" ? 3e-3 : 1e-2;
     if (!(o.lr > 0 && o.lr <= 10)) throw CLI::ValidationError("--lr", "expected more than 0 and at most 10");
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help

@@ -9,9 +9,9 @@
 using namespace bobbin;
 namespace fs = std::filesystem;
 
-const Dataset& dataset(const std::string& name) {
-  static const Dataset mnist{"MNIST", {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, 0.1307f, 0.3081f};
-  static const Dataset fashion{
+const ImageSet& dataset(const std::string& name) {
+  static const ImageSet mnist{"MNIST", {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, 0.1307f, 0.3081f};
+  static const ImageSet fashion{
       "Fashion-MNIST",
       {"T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot"},
       0.2860f,
@@ -25,7 +25,7 @@ static IdxArray read(const fs::path& dir, const std::string& name, int rank) {
   fail<IoError>("no ", name, " (or .gz) in ", dir.string(), "; tools/get-data fetches the data");
 }
 
-Examples read_examples(const fs::path& dir, const std::string& part, const Dataset& set, Device device) {
+Examples read_examples(const fs::path& dir, const std::string& part, const ImageSet& set, Device device) {
   const IdxArray raw = read(dir, part + "-images-idx3-ubyte", 3);
   const IdxArray labels = read(dir, part + "-labels-idx1-ubyte", 1);
   const std::int64_t n = raw.dims[0];
@@ -42,21 +42,4 @@ Examples read_examples(const fs::path& dir, const std::string& part, const Datas
     return (static_cast<float>(x) / 255 - set.mean) / set.deviation;
   });
   return {to(images, device), to(to(from_range(labels.bytes), DType::i64), device)};
-}
-
-constexpr std::int64_t framed_side = side + 2;
-
-RandomShift::RandomShift(float background, Device device) : background_(background) {
-  const Tensor line = arange(0, side, 1, DType::i64, device);
-  from_ = reshape(unsqueeze(line, 1) * framed_side + line, {1, pixels});
-}
-
-Tensor RandomShift::operator()(const Tensor& images) const {
-  const std::int64_t n = images.size(0);
-  const Tensor square = reshape(images, {n, side, side});
-  const Tensor framed = reshape(pad(square, {{0, 0}, {1, 1}, {1, 1}}, background_), {n, -1});
-  // Pixel (y, x) of the result is pixel (y + dy, x + dx) of the framed image, with dy and dx in 0 ... 2.
-  const auto offset = [&] { return randint(0, 3, {n, 1}, DType::i64, images.device()); };
-  const Tensor dy = offset(), dx = offset();
-  return gather(framed, 1, from_ + (dy * framed_side + dx));
 }

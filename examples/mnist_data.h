@@ -9,7 +9,7 @@
 constexpr std::int64_t side = 28, pixels = side * side, classes = 10;
 
 /// What is particular to a data set: its classes, and the mean and deviation of its pixels in [0, 1].
-struct Dataset {
+struct ImageSet {
   std::string title;
   std::vector<std::string> names;
   float mean, deviation;
@@ -18,7 +18,7 @@ struct Dataset {
 };
 
 /// "mnist" or "fashion".
-const Dataset& dataset(const std::string& name);
+const ImageSet& dataset(const std::string& name);
 
 struct Examples {
   bobbin::Tensor images, labels;  ///< f32 [n, 784], normalised; i64 [n]
@@ -26,16 +26,5 @@ struct Examples {
 };
 
 /// Reads and checks one part ("train" or "t10k") of a data set, plain or .gz. Throws IoError, FormatError.
-Examples read_examples(const std::filesystem::path& dir, const std::string& part, const Dataset&,
+Examples read_examples(const std::filesystem::path& dir, const std::string& part, const ImageSet&,
                        bobbin::Device);
-
-/// Moves each image by -1, 0 or 1 pixels along both axes, at random.
-class RandomShift {
- public:
-  RandomShift(float background, bobbin::Device);
-  bobbin::Tensor operator()(const bobbin::Tensor& images) const;
-
- private:
-  float background_;
-  bobbin::Tensor from_;  // i64 [1, 784]: where an unmoved image's pixels lie in one with a frame
-};

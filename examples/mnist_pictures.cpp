@@ -84,9 +84,10 @@ void draw_digits(const bobbin::Tensor& images, std::span<const std::int64_t> lab
 }
 
 void draw_filters(const bobbin::Tensor& weight, const std::filesystem::path& path) {
+  const int wide = static_cast<int>(std::lround(std::sqrt(static_cast<double>(weight.size(1)))));
   std::vector<plot::Tile> filters;
   for (std::int64_t i = 0; i < weight.size(0); ++i)
-    filters.push_back({select(weight.detach(), 0, i).to_vector<float>(), side, side, "", {}});
+    filters.push_back({select(weight.detach(), 0, i).to_vector<float>(), wide, wide, "", {}});
   const auto strength = [](const plot::Tile& t) {
     return std::inner_product(t.pixels.begin(), t.pixels.end(), t.pixels.begin(), 0.0);
   };

@@ -24,7 +24,7 @@ void draw_digits(const bobbin::Tensor& images, std::span<const std::int64_t> lab
                  std::span<const std::int64_t> predicted, const std::vector<std::string>& names,
                  const std::filesystem::path&);
 
-/// What the first layer looks for: its rows [units, 784] with the largest weights.
+/// What the first layer looks for: its rows, squares of pixels, with the largest weights.
 void draw_filters(const bobbin::Tensor& weight, const std::filesystem::path&);
 
 /// Counts, true classes in rows and predicted ones in columns.

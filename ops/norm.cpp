@@ -146,10 +146,9 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
   else if (o.mask)
     logits = logits + o.mask;
   if (o.causal) {
-    const Device device = query.device();
-    logits = where(unsqueeze(arange(0, static_cast<double>(l), 1, DType::i64, device), 1) >=
-                       unsqueeze(arange(0, static_cast<double>(s), 1, DType::i64, device), 0),
-                   logits, never);
+    // 0, 1, ... made on the device: a captured step copies nothing from the host.
+    const auto places = [&](std::int64_t n) { return cumsum(ones({n}, DType::i64, query.device()), 0); };
+    logits = where(unsqueeze(places(l), 1) >= unsqueeze(places(s), 0), logits, never);
   }
   Tensor weights = softmax(logits);
   if (o.dropout > 0) weights = dropout(weights, o.dropout);

@@ -1,0 +1,64 @@
+#include "mnist_model.h"
+
+#include <bobbin/ops.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "mnist_data.h"
+
+using namespace bobbin;
+
+namespace {
+
+constexpr nn::Conv2dOptions no_bias{{}, false};  // before a normalisation, which has one
+
+std::vector<nn::Sequential> perceptron(const std::vector<std::int64_t>& hidden) {
+  std::vector<nn::Sequential> out;
+  std::int64_t in = pixels;
+  for (const std::int64_t n : hidden) out.emplace_back(nn::Linear(std::exchange(in, n), n), relu);
+  out.emplace_back(nn::Linear(in, classes));
+  return out;
+}
+
+// 66,666 parameters.
+std::vector<nn::Sequential> convolutional() {
+  using namespace nn;
+  return {Sequential(Conv2d(1, 32, 5, no_bias), MaxPool2d(2), BatchNorm(32), relu),
+          Sequential(Conv2d(32, 64, 3, no_bias), BatchNorm(64), relu),
+          Sequential(Conv2d(64, 64, 3, no_bias), MaxPool2d(2), BatchNorm(64), relu),
+          Sequential(Flatten(), Linear(1024, classes))};
+}
+
+std::vector<nn::Sequential> small_convolutional() {
+  using namespace nn;
+  return {Sequential(Conv2d(1, 16, 5, no_bias), MaxPool2d(2), BatchNorm(16), relu),
+          Sequential(Conv2d(16, 32, 5, no_bias), MaxPool2d(2), BatchNorm(32), relu),
+          Sequential(Flatten(), Linear(512, classes))};
+}
+
+}  // namespace
+
+Classifier::Classifier(std::string k, std::vector<std::int64_t> h)
+    : kind(std::move(k)), hidden(std::move(h)) {
+  layers = kind == "mlp" ? perceptron(hidden) : kind == "cnn" ? convolutional() : small_convolutional();
+}
+
+Tensor Classifier::operator()(const Tensor& images) const {
+  Tensor x = kind == "mlp" ? images : reshape(images, {images.size(0), 1, side, side});
+  for (auto& layer : layers) x = layer(x);
+  return x;
+}
+
+void Classifier::each(nn::Visit& v) {
+  for (std::size_t i = 0; i < layers.size(); ++i) v(fmt::format("layers.{}", i), layers[i]);
+}
+
+Tensor Classifier::filters() {
+  const Tensor weight = nn::parameters(*this).front().detach();
+  return reshape(weight, {weight.size(0), weight.numel() / weight.size(0)});
+}
+
+std::string Classifier::title() const {
+  if (kind != "mlp") return kind == "cnn" ? "CNN" : "small CNN";
+  return fmt::format("MLP {}-{}-{}", pixels, fmt::join(hidden, "-"), classes);
+}
