@@ -1,5 +1,5 @@
 #include <bobbin/gradcheck.h>
-#include <bobbin/loss.h>
+#include <bobbin/ops.h>
 #include <bobbin/random.h>
 
 namespace bobbin {
@@ -25,8 +25,18 @@ Sample mlp() {
           }};
 }
 
+Sample cnn() {
+  const Tensor x = randn({3, 2, 6, 6}, DType::f64), t = classes(3, 4);
+  return {"[3,2,6,6], 3 channels pooled by 2, 4 classes",
+          {weight({3, 2, 3, 3}), weight({3}), weight({4, 27}), weight({4})},
+          [x, t](Inputs p) {
+            const Tensor h = avg_pool2d(gelu(conv2d(x, p[0], p[1], {.padding = 1})), 2);
+            return cross_entropy(linear(reshape(h, {3, 27}), p[2], p[3]), t);
+          }};
+}
+
 std::vector<ModelInfo>& models() {
-  static std::vector<ModelInfo> all{{"softmax_regression", softmax_regression}, {"mlp", mlp}};
+  static std::vector<ModelInfo> all{{"softmax_regression", softmax_regression}, {"mlp", mlp}, {"cnn", cnn}};
   return all;
 }
 
