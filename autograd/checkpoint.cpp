@@ -20,10 +20,8 @@ class Checkpoint final : public OpBase {
     inputs.reserve(static_cast<std::size_t>(v.count()));
     for (int i = 0; i < v.count(); ++i) inputs.push_back(v.input(i));
     const GradMode recording(true);
-    const Generator now = std::exchange(default_generator(), before_);
-    Tensor y = f_(inputs);
-    default_generator() = now;
-    return y;
+    const GeneratorScope draws(before_);
+    return f_(inputs);
   }
 
  private:

@@ -63,9 +63,10 @@ History train(Classifier& model, const Examples& set, const Options& o) {
   // file is not validated on images it has seen.
   const Device device = set.labels.device();
   const std::int64_t held = std::max<std::int64_t>(1, set.size() / 12), n = set.size() - held;
-  const Generator ours = std::exchange(default_generator(), {12, 0});
-  const Tensor split = randperm(set.size(), device);
-  default_generator() = ours;
+  const Tensor split = [&] {
+    const GeneratorScope draws({12, 0});
+    return randperm(set.size(), device);
+  }();
   const Tensor rows = slice(split, 0, held, set.size()), held_rows = slice(split, 0, 0, held);
   const Examples validation{index_select(set.images, 0, held_rows), index_select(set.labels, 0, held_rows)};
 

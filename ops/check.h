@@ -27,4 +27,19 @@ inline void require_index(std::string_view op, const Tensor& index) {
 /// The type kernels compute in: f32 for the 16-bit types.
 constexpr DType compute_type(DType d) { return d == DType::bf16 || d == DType::f16 ? DType::f32 : d; }
 
+/// Calls f(Type<T>{}) with the C++ type of a floating dtype.
+template<class F>
+void visit_floating(DType d, F&& f) {
+  switch (d) {
+    case DType::f64:
+      return f(Type<double>{});
+    case DType::f32:
+      return f(Type<float>{});
+    case DType::bf16:
+      return f(Type<BFloat16>{});
+    default:
+      return f(Type<Half>{});
+  }
+}
+
 }  // namespace bobbin

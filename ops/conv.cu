@@ -5,6 +5,7 @@
 #include <bobbin/tape.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "../core/cuda/blas.h"
 #include "../core/cuda/elements.h"
@@ -23,7 +24,7 @@ struct Sizes {
   int in, h, w, kh, kw, oh, ow;
   int stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
 
-  explicit Sizes(const ConvShape& s)
+  Sizes(std::string_view op, const ConvShape& s)
       : in(static_cast<int>(s.in)),
         h(static_cast<int>(s.h)),
         w(static_cast<int>(s.w)),
@@ -36,7 +37,13 @@ struct Sizes {
         pad_h(static_cast<int>(s.options.padding.h)),
         pad_w(static_cast<int>(s.options.padding.w)),
         dilation_h(static_cast<int>(s.options.dilation.h)),
-        dilation_w(static_cast<int>(s.options.dilation.w)) {}
+        dilation_w(static_cast<int>(s.options.dilation.w)) {
+    constexpr std::int64_t most = std::numeric_limits<int>::max();
+    if (std::max({s.in, s.h * s.w, s.kh * s.kw * s.places(), s.options.stride.h, s.options.stride.w,
+                  s.options.padding.h, s.options.padding.w, s.h + s.kh * s.options.dilation.h,
+                  s.w + s.kw * s.options.dilation.w}) > most)
+      fail<ShapeError>(op, ": windows and images of 2^31 elements or more do not run on a GPU");
+  }
 };
 
 // A thread for each channel and place of an image: its window, one element of the kernel a row.
@@ -58,10 +65,9 @@ __global__ void __launch_bounds__(threads) to_columns(const Sizes s, const T* x,
 }
 
 // A thread a pixel: the sum of what all windows have of it.
-template<class T>
+template<class Sum, class T>
 __global__ void __launch_bounds__(threads)
-    add_columns(const Sizes s, const T* columns, T* x, std::int64_t n) {
-  using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
+    add_columns(const Sizes s, const Sum* columns, T* x, std::int64_t n) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   if (i >= n) return;
   const int pixel = static_cast<int>(i % (s.h * s.w)), row = pixel / s.w, column = pixel % s.w;
@@ -75,7 +81,7 @@ __global__ void __launch_bounds__(threads)
     for (int kx = 0; kx < s.kw; ++kx) {
       const int left = column + s.pad_w - kx * s.dilation_w;
       if (left < 0 || left % s.stride_w != 0 || left / s.stride_w >= s.ow) continue;
-      sum += static_cast<Sum>(from[(ky * s.kw + kx) * places + y / s.stride_h * s.ow + left / s.stride_w]);
+      sum += from[(ky * s.kw + kx) * places + y / s.stride_h * s.ow + left / s.stride_w];
     }
   }
   x[i] = T(sum);
@@ -85,13 +91,6 @@ void* at(const Tensor& t, std::int64_t elements) {
   return static_cast<char*>(t.raw()) + elements * size_of(t.dtype());
 }
 
-template<class F>
-void visit_floating(DType d, F&& f) {
-  visit(d, [&]<class T>(Type<T> type) {
-    if constexpr (!std::is_integral_v<T>) f(type);
-  });
-}
-
 // Columns of the images [first, first + images).
 Tensor columns_of(std::string_view op, const ConvShape& s, const Tensor& x, std::int64_t first,
                   std::int64_t images) {
@@ -99,7 +98,7 @@ Tensor columns_of(std::string_view op, const ConvShape& s, const Tensor& x, std:
   const std::int64_t n = images * s.in * s.places();
   visit_floating(x.dtype(), [&]<class T>(Type<T>) {
     cuda::launch(op, {.device = x.device(), .grid = cuda::blocks_for(n, threads), .block = threads},
-                 to_columns<T>, Sizes(s), static_cast<const T*>(at(x, first * s.in * s.h * s.w)),
+                 to_columns<T>, Sizes(op, s), static_cast<const T*>(at(x, first * s.in * s.h * s.w)),
                  static_cast<T*>(columns.raw()), n);
   });
   return columns;
@@ -146,9 +145,10 @@ void Conv2dInputGrad::cuda(Inputs x, Tensor& y) const {
   const Tensor &g = x[0], &weight = x[1];
   const ConvShape s = conv_shape(name, options, y.shape(), weight.shape());
   if (s.group_out() == 0) return cuda::fill_elements(y, 0);
-  each_run(s, y.dtype(), [&](std::int64_t first, std::int64_t images) {
+  const DType wide = s.is_product() ? y.dtype() : compute_type(y.dtype());
+  each_run(s, wide, [&](std::int64_t first, std::int64_t images) {
     const Tensor columns =
-        s.is_product() ? Tensor() : empty({images, s.in * s.kh * s.kw, s.places()}, y.dtype(), y.device());
+        s.is_product() ? Tensor() : empty({images, s.in * s.kh * s.kw, s.places()}, wide, y.device());
     for (std::int64_t group = 0; group < options.groups; ++group)
       cuda::multiply(name, y.device(),
                      {.rows = s.window(),
@@ -161,15 +161,16 @@ void Conv2dInputGrad::cuda(Inputs x, Tensor& y) const {
                                    : at(y, (first * s.in + group * s.group_in()) * s.places()),
                       .y_stride = s.places(),
                       .dtype = y.dtype(),
-                      .y_dtype = y.dtype(),
+                      .y_dtype = wide,
                       .tf32 = tf32_allowed(),
                       .batch = images,
                       .y_next = s.in * s.kh * s.kw * s.places()});
     if (!columns) return;
     const std::int64_t n = images * s.in * s.h * s.w;
     visit_floating(y.dtype(), [&]<class T>(Type<T>) {
+      using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
       cuda::launch(name, {.device = y.device(), .grid = cuda::blocks_for(n, threads), .block = threads},
-                   add_columns<T>, Sizes(s), static_cast<const T*>(columns.raw()),
+                   add_columns<Sum, T>, Sizes(name, s), static_cast<const Sum*>(columns.raw()),
                    static_cast<T*>(at(y, first * s.in * s.h * s.w)), n);
     });
   });

@@ -155,7 +155,7 @@ std::vector<Sample> MaxPool2d::samples() {
 
 std::vector<Sample> MaxPool2dBackward::samples() {
   const auto call = [](Pool pool, Pair size, Tensor places) {
-    return [=](Inputs x) { return record(MaxPool2dBackward{pool, size}, {x[0], places}); };
+    return [=](Inputs x) { return record(MaxPool2dBackward{pool, size}, {x[0], to(places, x[0].device())}); };
   };
   const Tensor places = tensor({{{{0, 3}, {8, 15}}}}, DType::i64);
   return {{"2x2", {sample_input({1, 1, 2, 2})}, call({2, 2}, 4, places)},

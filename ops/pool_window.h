@@ -1,12 +1,36 @@
 // What becomes of one element of a pooling, shared by g++ and nvcc: calls of f(plane, i), for each of f.count
 // elements i of a plane.
 #pragma once
+#include "check.h"
 #include "pool.h"
 
 namespace bobbin::pool {
 
 template<class T>
 using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+/// Calls f(element) for those of the image that window i has, row by row.
+template<class F>
+BOBBIN_HD void each_element(const Windows& down, const Windows& along, int i, F&& f) {
+  const int oy = i / along.out, ox = i % along.out;
+  const auto inside = [](int x, int size) { return x < 0 ? 0 : x < size ? x : size; };
+  for (int r = inside(down.begin(oy), down.in); r < inside(down.end(oy), down.in); ++r)
+    for (int c = inside(along.begin(ox), along.in); c < inside(along.end(ox), along.in); ++c) f(r * along.in + c);
+}
+
+/// Calls f(window) for the windows that may hold element i.
+template<class F>
+BOBBIN_HD void each_window(const Windows& down, const Windows& along, int i, F&& f) {
+  const int r = i / along.in, c = i % along.in;
+  for (int oy = down.first(r); oy < down.last(r); ++oy)
+    for (int ox = along.first(c); ox < along.last(c); ++ox) f(oy * along.out + ox);
+}
+
+/// How many elements window i's mean is over: padding counts.
+BOBBIN_HD inline int elements(const Windows& down, const Windows& along, int i) {
+  const int oy = i / along.out, ox = i % along.out;
+  return (down.end(oy) - down.begin(oy)) * (along.end(ox) - along.begin(ox));
+}
 
 /// y[i] and its place, from x.
 template<class T>
@@ -17,22 +41,15 @@ struct Max {
   std::int64_t* places;  // may be null
   int count;
   BOBBIN_HD void operator()(std::int64_t plane, int i) const {
-    const int oy = i / along.out, ox = i % along.out;
-    const int y0 = down.begin(oy) < 0 ? 0 : down.begin(oy),
-              y1 = down.end(oy) < down.in ? down.end(oy) : down.in;
-    const int x0 = along.begin(ox) < 0 ? 0 : along.begin(ox),
-              x1 = along.end(ox) < along.in ? along.end(ox) : along.in;
     const T* const from = x + plane * down.in * along.in;
-    int best = y0 * along.in + x0;
-    Wide<T> most = static_cast<Wide<T>>(from[best]);
-    for (int r = y0; r < y1; ++r)
-      for (int c = x0; c < x1; ++c) {
-        const auto v = static_cast<Wide<T>>(from[r * along.in + c]);
-        if (v > most || (v != v && most == most)) {
-          most = v;
-          best = r * along.in + c;
-        }
-      }
+    int best = -1;
+    Wide<T> most = 0;
+    each_element(down, along, i, [&](int at) {
+      const auto v = static_cast<Wide<T>>(from[at]);
+      if (best >= 0 && !(v > most || (v != v && most == most))) return;
+      most = v;
+      best = at;
+    });
     y[plane * count + i] = from[best];
     if (places) places[plane * count + i] = best;
   }
@@ -47,20 +64,14 @@ struct MaxBackward {
   T* x;
   int count;
   BOBBIN_HD void operator()(std::int64_t plane, int i) const {
-    const int r = i / along.in, c = i % along.in;
     const std::int64_t from = plane * down.out * along.out;
     Wide<T> sum = 0;
-    for (int oy = down.first(r); oy < down.last(r); ++oy)
-      for (int ox = along.first(c); ox < along.last(c); ++ox) {
-        const std::int64_t at = from + oy * along.out + ox;
-        if (places[at] == i) sum += static_cast<Wide<T>>(g[at]);
-      }
+    each_window(down, along, i, [&](int window) {
+      if (places[from + window] == i) sum += static_cast<Wide<T>>(g[from + window]);
+    });
     x[plane * count + i] = T(sum);
   }
 };
-
-/// How many elements count for the mean of window i: padding does.
-BOBBIN_HD inline int elements(const Windows& w, int i) { return w.end(i) - w.begin(i); }
 
 template<class T>
 struct Mean {
@@ -69,16 +80,10 @@ struct Mean {
   T* y;
   int count;
   BOBBIN_HD void operator()(std::int64_t plane, int i) const {
-    const int oy = i / along.out, ox = i % along.out;
-    const int y0 = down.begin(oy) < 0 ? 0 : down.begin(oy),
-              y1 = down.end(oy) < down.in ? down.end(oy) : down.in;
-    const int x0 = along.begin(ox) < 0 ? 0 : along.begin(ox),
-              x1 = along.end(ox) < along.in ? along.end(ox) : along.in;
     const T* const from = x + plane * down.in * along.in;
     Wide<T> sum = 0;
-    for (int r = y0; r < y1; ++r)
-      for (int c = x0; c < x1; ++c) sum += static_cast<Wide<T>>(from[r * along.in + c]);
-    y[plane * count + i] = T(sum / static_cast<Wide<T>>(elements(down, oy) * elements(along, ox)));
+    each_element(down, along, i, [&](int at) { sum += static_cast<Wide<T>>(from[at]); });
+    y[plane * count + i] = T(sum / static_cast<Wide<T>>(elements(down, along, i)));
   }
 };
 
@@ -89,13 +94,11 @@ struct MeanBackward {
   T* x;
   int count;
   BOBBIN_HD void operator()(std::int64_t plane, int i) const {
-    const int r = i / along.in, c = i % along.in;
     const T* const from = g + plane * down.out * along.out;
     Wide<T> sum = 0;
-    for (int oy = down.first(r); oy < down.last(r); ++oy)
-      for (int ox = along.first(c); ox < along.last(c); ++ox)
-        sum += static_cast<Wide<T>>(from[oy * along.out + ox]) /
-               static_cast<Wide<T>>(elements(down, oy) * elements(along, ox));
+    each_window(down, along, i, [&](int window) {
+      sum += static_cast<Wide<T>>(from[window]) / static_cast<Wide<T>>(elements(down, along, window));
+    });
     x[plane * count + i] = T(sum);
   }
 };
@@ -137,9 +140,7 @@ MeanBackward<T> functor(const AvgPool2dBackward& op, Inputs x, const Tensor& y, 
 /// Calls f(functor) for the dtype of y.
 template<class Op, class F>
 void visit(const Op& op, Inputs x, const Tensor& y, std::span<Tensor> aux, F&& f) {
-  bobbin::visit(y.dtype(), [&]<class T>(Type<T>) {
-    if constexpr (!std::is_integral_v<T>) f(functor<T>(op, x, y, aux));
-  });
+  visit_floating(y.dtype(), [&]<class T>(Type<T>) { f(functor<T>(op, x, y, aux)); });
 }
 
 }  // namespace bobbin::pool

@@ -12,21 +12,6 @@
 
 namespace bobbin::cuda {
 
-/// Calls f(Type<T>{}) with the C++ type of a floating dtype.
-template<class F>
-void visit_floating(DType d, F&& f) {
-  switch (d) {
-    case DType::f64:
-      return f(Type<double>{});
-    case DType::f32:
-      return f(Type<float>{});
-    case DType::bf16:
-      return f(Type<BFloat16>{});
-    default:
-      return f(Type<Half>{});
-  }
-}
-
 namespace detail {
 
 template<class F>

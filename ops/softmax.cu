@@ -108,13 +108,13 @@ struct LogSoftmaxRow : Forward<T, 2> {
 }  // namespace
 
 void Softmax::cuda(Inputs x, Tensor& y) const {
-  cuda::visit_floating(y.dtype(), [&]<class T>(Type<T>) {
+  visit_floating(y.dtype(), [&]<class T>(Type<T>) {
     cuda::run_rows(name, cuda::RowOperands(x, y, axis), SoftmaxRow<T>{});
   });
 }
 
 void LogSoftmax::cuda(Inputs x, Tensor& y) const {
-  cuda::visit_floating(y.dtype(), [&]<class T>(Type<T>) {
+  visit_floating(y.dtype(), [&]<class T>(Type<T>) {
     cuda::run_rows(name, cuda::RowOperands(x, y, axis), LogSoftmaxRow<T>{});
   });
 }

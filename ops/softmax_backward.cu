@@ -63,13 +63,13 @@ struct LogSoftmaxBackwardRow : Backward<T> {
 }  // namespace
 
 void SoftmaxBackward::cuda(Inputs x, Tensor& y) const {
-  cuda::visit_floating(y.dtype(), [&]<class T>(Type<T>) {
+  visit_floating(y.dtype(), [&]<class T>(Type<T>) {
     cuda::run_rows(name, cuda::RowOperands(x, y, axis), SoftmaxBackwardRow<T>{});
   });
 }
 
 void LogSoftmaxBackward::cuda(Inputs x, Tensor& y) const {
-  cuda::visit_floating(y.dtype(), [&]<class T>(Type<T>) {
+  visit_floating(y.dtype(), [&]<class T>(Type<T>) {
     cuda::run_rows(name, cuda::RowOperands(x, y, axis), LogSoftmaxBackwardRow<T>{});
   });
 }

@@ -85,9 +85,8 @@ DatasetPtr subset(DatasetPtr from, Tensor indices) {
 
 std::pair<DatasetPtr, DatasetPtr> random_split(DatasetPtr from, double share, std::uint64_t seed) {
   if (!(share >= 0 && share <= 1)) fail<ValueError>("random_split: expected a share of 0 to 1; got ", share);
-  const Generator own = std::exchange(default_generator(), {seed, 0});
+  const GeneratorScope draws({seed, 0});
   const Tensor order = randperm(from->size());
-  default_generator() = own;
   const auto first = static_cast<std::int64_t>(std::llround(share * static_cast<double>(from->size())));
   return {subset(from, contiguous(slice(order, 0, 0, first))),
           subset(from, contiguous(slice(order, 0, first, from->size())))};

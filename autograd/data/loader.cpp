@@ -29,13 +29,8 @@ struct DataLoader::Iterator::Source {
   Batch make(std::int64_t i) const {
     const NoGrad quiet;
     // What a batch draws depends on its place alone.
-    const Generator own = std::exchange(
-        default_generator(),
+    const GeneratorScope draws(
         {options.seed, static_cast<std::uint64_t>(epoch) << 44 | static_cast<std::uint64_t>(i + 1) << 20});
-    struct Restore {
-      Generator own;
-      ~Restore() { default_generator() = own; }
-    } restore{own};
     Batch batch =
         dataset->batch(contiguous(slice(order, 0, i * options.batch_size, (i + 1) * options.batch_size)));
     for (Tensor& t : batch) t = to(t, options.device);
@@ -104,10 +99,8 @@ DataLoader::Iterator DataLoader::begin() {
   source->options = options_;
   source->epoch = epoch++;
   source->batches = batches();
-  const Generator own =
-      std::exchange(default_generator(), {options_.seed, static_cast<std::uint64_t>(source->epoch) << 44});
+  const GeneratorScope draws({options_.seed, static_cast<std::uint64_t>(source->epoch) << 44});
   source->order = options_.shuffle ? randperm(dataset_->size()) : arange(dataset_->size());
-  default_generator() = own;
   if (options_.prefetch > 0)
     source->worker = std::jthread([s = source.get()](const std::stop_token& stop) { s->work(stop); });
   Iterator first(std::move(source));

@@ -1,7 +1,6 @@
 #include <bobbin/gradcheck.h>
 #include <bobbin/random.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <fnmatch.h>
 
 #include <CLI/CLI.hpp>

@@ -7,6 +7,7 @@
 
 #include "../../core/probe.h"
 #include "dual_oracle.h"
+#include "walk.h"
 
 namespace bobbin::gradcheck_detail {
 namespace {
@@ -26,11 +27,6 @@ class Recorder final : public detail::Probe {
     Probe::ran(op, x, y);
   }
 };
-
-Tensor signed_weights(const Tensor& like) {
-  const Tensor side = bernoulli(like.shape(), 0.5, DType::f64) * 2 - 1;
-  return side * uniform(like.shape(), 0.5, 1.5, DType::f64);
-}
 
 void compare(const Judged& want, const std::vector<double>& a, DualElement where, DualReport& report) {
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -62,14 +58,14 @@ std::optional<DualReport> check_step(const Step& step, int order) {
   for (std::size_t i = 0; i < step.inputs.size(); ++i) {
     x.push_back(step.inputs[i] ? step.inputs[i].detach() : Tensor());
     const bool floating = x[i] && is_floating(x[i].dtype());
-    weights.push_back(floating ? step.needs[i] ? signed_weights(x[i]) : zeros_like(x[i]) : Tensor());
+    weights.push_back(floating ? step.needs[i] ? random_cotangent(x[i]) : zeros_like(x[i]) : Tensor());
     if (!step.needs[i]) continue;
     wanted.push_back(x[i].set_requires_grad());
     places.push_back(static_cast<int>(i));
   }
   const Tensor y = detail::record(step.op(), x);
   if (y.dtype() != DType::f64) return {};
-  Tensor v = signed_weights(y);
+  Tensor v = random_cotangent(y);
   const auto dual =
       order == 1 ? dual_vjp(step.op(), step.inputs, v) : dual_vjp2(step.op(), step.inputs, v, weights);
   if (!dual) return {};

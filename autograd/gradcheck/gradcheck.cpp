@@ -243,16 +243,11 @@ GradcheckReport gradcheck(const std::function<Tensor(Inputs)>& f, std::span<cons
     fail<ValueError>("gradcheck: at_kinks are derivatives of order 1");
   if (options.at_kinks && (inputs.empty() || options.at_kinks.shape() != inputs.front().shape()))
     fail<ShapeError>("gradcheck: at_kinks must have the first input's shape; got ", options.at_kinks.spec());
-  struct Restore {
-    Generator before;
-    ~Restore() { default_generator() = before; }
-  } restore{std::exchange(default_generator(), {options.seed, 0})};
+  const GeneratorScope draws({options.seed, 0});
   // Whatever f draws, it draws again.
-  Function function = [&f, draws = Generator{options.seed + 1, 0}](Inputs x) {
-    const Generator own = std::exchange(default_generator(), draws);
-    std::vector<Tensor> y{f(x)};
-    default_generator() = own;
-    return y;
+  Function function = [&f, again = Generator{options.seed + 1, 0}](Inputs x) {
+    const GeneratorScope own(again);
+    return std::vector<Tensor>{f(x)};
   };
   std::vector<Tensor> all(inputs.begin(), inputs.end());
   if (options.order == 2) {

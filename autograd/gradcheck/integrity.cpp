@@ -112,22 +112,22 @@ Bits call(const std::function<Tensor(Inputs)>& f, Inputs inputs, std::uint64_t s
   return bits;
 }
 
+struct Guarded {
+  Guarded() { guard_allocations(true); }
+  ~Guarded() { guard_allocations(false); }
+};
+
 }  // namespace
 
 Integrity check_integrity(const std::function<Tensor(Inputs)>& f, Inputs inputs, std::uint64_t seed,
                           int repeats) {
-  const Generator before = default_generator();
+  const GeneratorScope draws({seed, 0});
   Integrity found;
   const std::int64_t damaged = damaged_guards();
-  guard_allocations(true);
-  Bits first;
-  try {
-    first = call(f, inputs, seed, &found);
-  } catch (...) {
-    guard_allocations(false);
-    throw;
-  }
-  guard_allocations(false);
+  const Bits first = [&] {
+    const Guarded guarded;
+    return call(f, inputs, seed, &found);
+  }();
   if (damaged_guards() != damaged) found = {"something was written beyond a tensor", Verdict::fail};
   std::optional<Stream> beside;
   for (const Tensor& x : inputs)
@@ -143,7 +143,6 @@ Integrity check_integrity(const std::function<Tensor(Inputs)>& f, Inputs inputs,
       found = {fmt::format("call {} gave other gradients than the first, from the same seed", i),
                Verdict::nondeterministic};
   }
-  default_generator() = before;
   return found;
 }
 

@@ -104,7 +104,7 @@ std::string compare_layout(const std::function<Tensor(Inputs)>& f, Inputs inputs
 
 std::string compare_rows(const std::function<Tensor(Inputs)>& f, Inputs inputs, std::uint64_t seed) {
   std::vector<Tensor> x = leaves(inputs);
-  const Tensor like = f(x).detach(), v = random_cotangents(std::vector{like}).front();
+  const Tensor like = f(x).detach(), v = random_cotangent(like);
   const Walked all = walk(f, x, seed, v);
   for (std::int64_t row = 0; row < x.front().shape()[0]; ++row) {
     std::vector<Tensor> alone = leaves(inputs);

@@ -21,6 +21,21 @@ double log_slope(std::span<const double> x, std::span<const double> y) {
   return (n * sxy - sx * sy) / (n * sxx - sx * sx);
 }
 
+// Of length 1 over all inputs that are varied, or steps would grow with the model.
+std::vector<Tensor> unit_direction(std::span<const Tensor> x) {
+  std::vector<Tensor> out;
+  double squares = 0;
+  for (const Tensor& t : x) {
+    Tensor& d = out.emplace_back();
+    if (!t || !t.requires_grad()) continue;
+    d = randn(t.shape(), DType::f64);
+    squares += sum(square(d)).item();
+  }
+  for (Tensor& d : out)
+    if (d) d = d / std::sqrt(squares);
+  return out;
+}
+
 }  // namespace
 
 TaylorReport taylor_test(const std::function<Tensor(Inputs)>& f, std::span<const Tensor> inputs,
@@ -37,24 +52,15 @@ TaylorReport taylor_test(const std::function<Tensor(Inputs)>& f, std::span<const
   backward(y);
   const NoGrad quiet;
   // Several directions: along one, the second derivative may happen to be next to nothing.
-  const Generator before = std::exchange(default_generator(), {seed, 0});
-  std::vector<std::vector<Tensor>> directions(4);
-  std::vector<double> along(directions.size());
-  for (std::size_t k = 0; k < directions.size(); ++k) {
-    double squares = 0;
-    for (const Tensor& t : x) {
-      Tensor& d = directions[k].emplace_back();
-      if (!t || !t.requires_grad()) continue;
-      d = randn(t.shape(), DType::f64);
-      squares += sum(square(d)).item();
-    }
-    for (std::size_t i = 0; i < x.size(); ++i) {  // of length 1, or steps would grow with the model
-      if (!directions[k][i]) continue;
-      directions[k][i] = directions[k][i] / std::sqrt(squares);
-      if (x[i].grad()) along[k] += sum(x[i].grad() * directions[k][i]).item();
-    }
+  std::vector<std::vector<Tensor>> directions;
+  {
+    const GeneratorScope draws({seed, 0});
+    for (int k = 0; k < 4; ++k) directions.push_back(unit_direction(x));
   }
-  default_generator() = before;
+  std::vector<double> along(directions.size());
+  for (std::size_t k = 0; k < directions.size(); ++k)
+    for (std::size_t i = 0; i < x.size(); ++i)
+      if (directions[k][i] && x[i].grad()) along[k] += sum(x[i].grad() * directions[k][i]).item();
 
   TaylorReport report;
   for (int e = 3; e <= 26; ++e) {

@@ -41,12 +41,14 @@ std::vector<Tensor> shaped(const Flat& v, std::span<const Tensor> ys) {
   return out;
 }
 
+Tensor random_cotangent(const Tensor& y) {
+  const Tensor side = bernoulli(y.shape(), 0.5, y.dtype()) * 2 - 1;
+  return side * uniform(y.shape(), 0.5, 1.5, y.dtype());
+}
+
 std::vector<Tensor> random_cotangents(std::span<const Tensor> ys) {
   std::vector<Tensor> out;
-  for (const Tensor& y : ys) {
-    const Tensor side = bernoulli(y.shape(), 0.5, y.dtype()) * 2 - 1;
-    out.push_back(side * uniform(y.shape(), 0.5, 1.5, y.dtype()));
-  }
+  for (const Tensor& y : ys) out.push_back(random_cotangent(y));
   return out;
 }
 

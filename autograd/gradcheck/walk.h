@@ -23,6 +23,7 @@ Flat flat(std::span<const Tensor>);
 std::vector<Tensor> shaped(const Flat& v, std::span<const Tensor> ys);
 
 /// Of either sign and magnitude 0.5 to 1.5, from the default generator: never all alike.
+Tensor random_cotangent(const Tensor& y);
 std::vector<Tensor> random_cotangents(std::span<const Tensor> ys);
 inline constexpr std::array cotangent_names{"random 1", "random 2", "random 3", "one-hot"};
 std::vector<Flat> cotangents(std::span<const Tensor> ys);

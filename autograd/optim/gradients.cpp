@@ -15,6 +15,13 @@ std::vector<Tensor> gradients(std::span<const Tensor> parameters) {
   return out;
 }
 
+// Of all together: an f64 scalar on the first one's device.
+Tensor total_norm(std::span<const Tensor> grads) {
+  std::vector<Tensor> norms;
+  for (auto& g : grads) norms.push_back(reshape(to(to(norm(g), DType::f64), grads.front().device()), {1}));
+  return norm(concat(norms, 0));
+}
+
 }  // namespace
 
 Tensor clip_grad_norm(std::span<const Tensor> parameters, double max_norm) {
@@ -22,9 +29,7 @@ Tensor clip_grad_norm(std::span<const Tensor> parameters, double max_norm) {
   const NoGrad quiet;
   auto grads = gradients(parameters);
   if (grads.empty()) fail<ValueError>("clip_grad_norm: no parameter has a gradient");
-  std::vector<Tensor> norms;
-  for (auto& g : grads) norms.push_back(reshape(to(to(norm(g), DType::f64), grads.front().device()), {1}));
-  const Tensor total = norm(concat(norms, 0));
+  const Tensor total = total_norm(grads);
   const Tensor shrink = minimum(max_norm / (total + 1e-6), ones_like(total));
   for (auto& g : grads) g.copy_(g * to(to(shrink, g.dtype()), g.device()));
   return total;
@@ -64,9 +69,7 @@ Tensor GradScaler::scale(const Tensor& loss) const { return loss * scale_factor;
 bool GradScaler::step(Optimizer& optimizer) {
   const NoGrad quiet;
   auto grads = gradients(optimizer.parameters());
-  bool finite = true;
-  for (auto& g : grads) finite = finite && std::isfinite(to(norm(g), DType::f64).item());
-  if (!finite) {
+  if (!grads.empty() && !std::isfinite(total_norm(grads).item())) {
     scale_factor /= 2;
     good_ = 0;
     return false;

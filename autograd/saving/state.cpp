@@ -22,7 +22,7 @@ StateDict part(const TensorFile& file, const std::string& prefix) {
 
 }  // namespace
 
-void load_state(std::string_view what, const StateDict& own, const StateDict& from) {
+void check_state(std::string_view what, const StateDict& own, const StateDict& from) {
   std::ostringstream wrong;
   const auto sep = [&]() -> std::ostream& { return wrong << (wrong.tellp() > 0 ? "; " : ""); };
   for (auto& [name, t] : own) {
@@ -35,6 +35,10 @@ void load_state(std::string_view what, const StateDict& own, const StateDict& fr
   for (auto& [name, t] : from)
     if (!own.contains(name)) sep() << "'" << name << "' is unknown";
   if (wrong.tellp() > 0) fail<FormatError>(what, ": the state does not fit: ", wrong.str());
+}
+
+void load_state(std::string_view what, const StateDict& own, const StateDict& from) {
+  check_state(what, own, from);
   const NoGrad quiet;
   std::vector<std::pair<Tensor, Tensor>> copies;  // what may fail comes first
   for (auto& [name, t] : own) copies.emplace_back(t, to(from.at(name), t.device()));
@@ -60,12 +64,12 @@ std::map<std::string, std::string> load_checkpoint(const std::filesystem::path& 
       generator->second.dtype() != DType::i64)
     fail<FormatError>("load_checkpoint: ", path.string(), " is no checkpoint: it has no generator i64[2]");
   // Both are looked at before either is changed.
-  StateDict own, from;
+  const std::string what = "load_checkpoint: " + path.string();
+  StateDict own{*generator};
   for (auto& [name, t] : model) own.emplace("model." + name, t);
   for (auto& [name, t] : optimizer.state_dict()) own.emplace("optimizer." + name, t);
-  from = part(file, "");
-  from.erase("generator");
-  load_state("load_checkpoint: " + path.string(), own, from);
+  check_state(what, own, file.tensors);
+  load_state(what, model, part(file, "model."));
   optimizer.load_state_dict(part(file, "optimizer."));
   const auto state = generator->second.to_vector<std::int64_t>();
   default_generator() = {static_cast<std::uint64_t>(state[0]), static_cast<std::uint64_t>(state[1])};

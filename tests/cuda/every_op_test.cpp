@@ -65,15 +65,7 @@ Tensor on_gpu(const Tensor& x) { return to(x, gpu); }
 Tensor as(DType d, const Tensor& x) { return is_floating(x.dtype()) ? to(x, d) : x; }
 Tensor exact(const Tensor& x) { return as(DType::f64, x); }
 
-// The same elements on the GPU with gaps between them and the axes in reverse order in memory.
-Tensor strided(const Tensor& x) {
-  Shape shape;
-  Axes order;
-  for (int i = x.rank() - 1; i >= 0; --i) shape.push_back(x.shape()[i] * 2 + 1), order.push_back(i);
-  Tensor y = permute(full(shape, 77, x.dtype(), gpu), order);
-  for (int i = 0; i < x.rank(); ++i) y = slice(y, i, 1, y.shape()[i], 2);
-  return y.copy_(x);
-}
+Tensor strided(const Tensor& x) { return gradcheck_detail::laid_out(on_gpu(x), gradcheck_detail::Layout::strided); }
 
 // The call on these inputs; nothing where the sample brings CPU tensors of its own, which
 // MostSamplesRunOnAGpu counts.

@@ -4,6 +4,7 @@
 #include <bobbin/tensor.h>
 
 #include <cstdint>
+#include <utility>
 
 namespace bobbin {
 
@@ -17,6 +18,18 @@ struct Generator {
 Generator& default_generator();
 /// Restarts this thread's generator.
 void manual_seed(std::uint64_t seed);
+
+/// While it lives, this thread draws from here; afterwards again from where it was.
+class GeneratorScope {
+ public:
+  explicit GeneratorScope(const Generator& g) : before_(std::exchange(default_generator(), g)) {}
+  ~GeneratorScope() { default_generator() = before_; }
+  GeneratorScope(const GeneratorScope&) = delete;
+  GeneratorScope& operator=(const GeneratorScope&) = delete;
+
+ private:
+  Generator before_;
+};
 
 /// Uniform on [0, 1); floating dtypes (DTypeError).
 Tensor rand(const Shape&, DType = DType::f32, Device = {});
