@@ -1,3 +1,4 @@
+#include <bobbin/autocast.h>
 #include <bobbin/checkpoint.h>
 #include <bobbin/random.h>
 
@@ -8,7 +9,8 @@ namespace {
 
 class Checkpoint final : public OpBase {
  public:
-  Checkpoint(std::function<Tensor(Inputs)> f, Generator before) : f_(std::move(f)), before_(before) {}
+  Checkpoint(std::function<Tensor(Inputs)> f, Generator before)
+      : f_(std::move(f)), before_(before), products_(autocast_dtype()) {}
   std::string_view name() const override { return "checkpoint"; }
   std::shared_ptr<Node> make_node(const TensorSpec& spec) const override {
     return std::make_shared<detail::OpNode<Checkpoint>>(spec, *this);
@@ -21,12 +23,14 @@ class Checkpoint final : public OpBase {
     for (int i = 0; i < v.count(); ++i) inputs.push_back(v.input(i));
     const GradMode recording(true);
     const GeneratorScope draws(before_);
+    const Autocast as_before(products_);
     return f_(inputs);
   }
 
  private:
   std::function<Tensor(Inputs)> f_;
   Generator before_;
+  DType products_;
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
-// What looks at the work of this thread, or into it: for the gradient checker, which keeps what was computed,
-// computes it again in another way, and plants mistakes in derivatives to see whether they are found.
+// What looks at the work of this thread, or into it: for the profiler, and for the gradient checker, which
+// keeps what was computed, computes it again in another way, and plants mistakes in derivatives to see
+// whether they are found.
 #pragma once
 #include <bobbin/op.h>
 
@@ -15,7 +16,15 @@ class Probe {
   Probe& operator=(const Probe&) = delete;
   static Probe* innermost();
 
-  /// An operation ran; recorded or not.
+  /// An operation is about to run; recorded or not.
+  virtual void runs(const OpBase& op, Inputs x) {
+    if (outer_) outer_->runs(op, x);
+  }
+  /// It threw.
+  virtual void threw(const OpBase& op) {
+    if (outer_) outer_->threw(op);
+  }
+  /// It ran.
   virtual void ran(const OpBase& op, Inputs x, const Tensor& y) {
     if (outer_) outer_->ran(op, x, y);
   }

@@ -75,7 +75,9 @@ void detail::attach(const OpBase& op, Inputs inputs, Tensor& out, std::span<cons
   out.set_node(std::move(node));
 }
 
-Tensor detail::record(const OpBase& op, Inputs inputs) {
+namespace {
+
+Tensor run(const OpBase& op, Inputs inputs) {
   check_inputs(op, inputs);
   const bool wanted =
       grad_enabled() && op.differentiable() &&
@@ -83,8 +85,24 @@ Tensor detail::record(const OpBase& op, Inputs inputs) {
   std::vector<Tensor> aux;
   Tensor out = op.is_view() ? op.view(inputs[0]) : compute(op, inputs, wanted, aux);
   if (AnomalyMode::enabled()) check_anomaly(op, inputs, out);
-  if (wanted && is_floating(out.dtype())) attach(op, inputs, out, aux);
-  if (probe) probe->ran(op, inputs, out);
+  if (wanted && is_floating(out.dtype())) detail::attach(op, inputs, out, aux);
+  return out;
+}
+
+}  // namespace
+
+Tensor detail::record(const OpBase& op, Inputs inputs) {
+  Probe* const watching = probe;
+  if (!watching) return run(op, inputs);
+  watching->runs(op, inputs);
+  Tensor out;
+  try {
+    out = run(op, inputs);
+  } catch (...) {
+    watching->threw(op);
+    throw;
+  }
+  watching->ran(op, inputs, out);
   return out;
 }
 

@@ -1,6 +1,7 @@
 #include <bobbin/ops.h>
 
 #include "conv.h"
+#include "product.h"
 #include "samples.h"
 
 namespace bobbin {
@@ -52,7 +53,7 @@ std::vector<Sample> samples_of(Shape (ConvShape::*a)() const, Shape (ConvShape::
 }  // namespace
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o) {
-  return with_bias("conv2d", record(Conv2d{o}, {x, weight}), bias);
+  return with_bias("conv2d", record_product(Conv2d{o}, {x, weight}), bias);
 }
 
 Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o) {
@@ -80,7 +81,7 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
                   along(x.size(3), weight.size(3), o.stride.w, o.padding.w, o.dilation.w, more.w));
   if (size.h < 1 || size.w < 1)
     fail<ShapeError>(op, ": nothing is left of ", x.spec(), " without its padding");
-  return with_bias(op, record(Conv2dInputGrad{o, size}, {x, weight}), bias);
+  return with_bias(op, record_product(Conv2dInputGrad{o, size}, {x, weight}), bias);
 }
 
 std::vector<Sample> Conv2d::samples() {

@@ -1,6 +1,7 @@
 #include "activation.h"
 #include "gemm.h"
 #include "matmul.h"
+#include "product.h"
 #include "samples.h"
 
 namespace bobbin {
@@ -113,7 +114,7 @@ Grads Linear::vjp(const Vjp& v) const {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
-  return record(Linear{activation}, {x, weight, bias});
+  return record_product(Linear{activation}, {x, weight, bias});
 }
 
 std::vector<Sample> Linear::samples() {

@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "gemm.h"
+#include "product.h"
 #include "samples.h"
 
 namespace bobbin {
@@ -116,7 +117,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     shape[a.rank() - 1] = b.size(1);
     return reshape(matmul(reshape(a, {-1, a.size(-1)}), b), shape);
   }
-  return record(Matmul{}, {a, b});
+  return record_product(Matmul{}, {a, b});
 }
 
 std::vector<Sample> Matmul::samples() {

@@ -23,4 +23,15 @@ TEST(Graphviz, DrawsASharedTensorOnce) {
   EXPECT_EQ(dot.find("leaf"), dot.rfind("leaf"));
 }
 
+TEST(Graphviz, SummarisesTheTapeInLines) {
+  const Tensor x = randn({2, 3}).set_requires_grad();
+  const Tensor y = exp(x);
+  EXPECT_EQ(tape_summary(sum(y * y)),
+            "%0 sum                  f32[]               saves 0 bytes, from %1\n"
+            "%1 mul                  f32[2,3]            saves 48 bytes, from %2 %2\n"
+            "%2 exp                  f32[2,3]            saves 24 bytes, from %3\n"
+            "%3 leaf                 f32[2,3]            \n"
+            "3 operations on 1 leaves keep 24 bytes for their derivatives\n");
+}
+
 }  // namespace

@@ -6,13 +6,17 @@
 #include <bobbin/data.h>
 #include <bobbin/gradcheck.h>
 #include <bobbin/graphviz.h>
+#include <bobbin/init.h>
 #include <bobbin/layers.h>
+#include <bobbin/metrics.h>
 #include <bobbin/module.h>
 #include <bobbin/ops.h>
 #include <bobbin/optim.h>
 #include <bobbin/parallel.h>
 #include <bobbin/plot.h>
+#include <bobbin/profile.h>
 #include <bobbin/random.h>
+#include <bobbin/rnn.h>
 #include <bobbin/safetensors.h>
 #include <bobbin/saving.h>
 #include <bobbin/schedule.h>

@@ -11,8 +11,8 @@ namespace bobbin {
 
 using StateDict = std::map<std::string, Tensor>;
 
-/// Throws FormatError that begins with `what` and lists all tensors of `own` that `from` lacks or has in another shape
-/// or dtype, and all that only `from` has.
+/// Throws FormatError that begins with `what` and lists all tensors of `own` that `from` lacks or has in
+/// another shape or dtype, and all that only `from` has.
 void check_state(std::string_view what, const StateDict& own, const StateDict& from);
 /// Copies the elements of `from` into the tensors of `own`, wherever they are. Throws what check_state
 /// throws; nothing has changed then.
