@@ -8,15 +8,22 @@
 namespace bobbin {
 
 /// Whether the tape can be walked again afterwards. If not, what it saved is freed as the walk passes.
-enum class Retain : bool { no, yes };
+enum class Retain : bool {
+  no,   ///< the walk uses the tape up
+  yes,  ///< the tape stays
+};
 /// Whether the gradients are themselves on the tape, so that they can be differentiated. Implies Retain::yes.
-enum class CreateGraph : bool { no, yes };
+enum class CreateGraph : bool {
+  no,   ///< gradients are plain numbers
+  yes,  ///< gradients are on the tape
+};
 
 /// Adds to .grad() of every leaf, and of every tensor that retains its gradient, the derivative of `loss`.
 /// `loss` has one element, or `cotangent` of its spec says what it is multiplied with. When an operation's
 /// derivative throws, no .grad() has changed. Throws GradError if loss needs no gradient or its tape was used
 /// up.
 void backward(const Tensor& loss, Retain = Retain::no);
+/// The same of y, weighted with `cotangent`, of the spec of y.
 void backward(const Tensor& y, const Tensor& cotangent, Retain = Retain::no);
 
 /// The gradients of y, weighted with `cotangent` (ones for a single element), for each of xs; zeros for one
@@ -24,6 +31,7 @@ void backward(const Tensor& y, const Tensor& cotangent, Retain = Retain::no);
 /// if one of xs needs no gradient.
 std::vector<Tensor> grad(const Tensor& y, std::span<const Tensor> xs, const Tensor& cotangent = {},
                          CreateGraph = CreateGraph::no, Retain = Retain::no);
+/// The same of tensors in braces.
 inline std::vector<Tensor> grad(const Tensor& y, std::initializer_list<Tensor> xs,
                                 const Tensor& cotangent = {}, CreateGraph c = CreateGraph::no,
                                 Retain r = Retain::no) {

@@ -10,6 +10,7 @@ namespace bobbin {
 /// of the first time, and goes on through what that records. Gradients reach the inputs and any other tensor
 /// f uses. f must compute the same both times.
 Tensor checkpoint(std::function<Tensor(Inputs)> f, std::span<const Tensor> inputs);
+/// The same of tensors in braces.
 inline Tensor checkpoint(std::function<Tensor(Inputs)> f, std::initializer_list<Tensor> inputs) {
   return checkpoint(std::move(f), {inputs.begin(), inputs.size()});
 }

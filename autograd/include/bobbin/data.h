@@ -16,8 +16,8 @@ namespace bobbin {
 
 /// An array of bytes as an IDX file holds it: row-major, dims.size() dimensions.
 struct IdxArray {
-  std::vector<std::int64_t> dims;
-  std::vector<std::uint8_t> bytes;
+  std::vector<std::int64_t> dims;   ///< sizes of the axes
+  std::vector<std::uint8_t> bytes;  ///< as many as the product of dims
 };
 
 /// Reads an IDX file of unsigned bytes (the format of MNIST), plain or gzip; the file's first bytes tell
@@ -31,22 +31,29 @@ IdxArray read_idx(const std::filesystem::path& path, int expected_rank = 0);
 /// A batch's tensors, such as images and labels, each with the examples along its first axis.
 using Batch = std::vector<Tensor>;
 
+/// Examples that can be had by number.
 class Dataset {
  public:
   virtual ~Dataset() = default;
+  /// The number of examples.
   virtual std::int64_t size() const = 0;
   /// The examples of these i64 indices [n], in their order. From several threads at once.
   virtual Batch batch(const Tensor& indices) const = 0;
 };
+/// A data set that several others may share.
 using DatasetPtr = std::shared_ptr<const Dataset>;
 
 /// Rows of tensors that have as many of them. They may lie on a GPU: batches are then gathered there.
 /// Throws ShapeError where the numbers of rows differ.
 class TensorDataset final : public Dataset {
  public:
+  /// Throws ShapeError for none, or where the numbers of rows differ.
   explicit TensorDataset(std::vector<Tensor> tensors);
+  /// The number of rows.
   std::int64_t size() const override { return tensors_.front().size(0); }
+  /// These rows of each tensor.
   Batch batch(const Tensor& indices) const override;
+  /// All rows.
   const std::vector<Tensor>& tensors() const { return tensors_; }
 
  private:
@@ -56,10 +63,11 @@ class TensorDataset final : public Dataset {
 /// An IDX file as u8 tensor.
 Tensor idx_tensor(const std::filesystem::path&, int expected_rank = 0);
 
+/// How to read a table.
 struct CsvOptions {
-  bool header = true;  ///< the first line names the columns
-  char separator = ',';
-  DType dtype = DType::f32;
+  bool header = true;        ///< the first line names the columns
+  char separator = ',';      ///< of the fields of a line
+  DType dtype = DType::f32;  ///< of the numbers read
 };
 /// A table of numbers.
 struct Csv {
@@ -77,7 +85,9 @@ Csv read_csv(const std::filesystem::path&, const CsvOptions& = {});
 /// `length`.
 class TextDataset final : public Dataset {
  public:
+  /// Copies the text.
   TextDataset(std::string_view text, std::int64_t length);
+  /// The number of windows.
   std::int64_t size() const override { return text_.numel() - length_; }
   /// {inputs, targets}, each i64 [n, length].
   Batch batch(const Tensor& indices) const override;
@@ -94,10 +104,12 @@ class ImageFolder final : public Dataset {
   /// Images are scaled to height x width. Throws IoError where the folder holds no folder of images.
   ImageFolder(const std::filesystem::path&, std::int64_t height, std::int64_t width,
               std::int64_t channels = 3);
+  /// The number of images.
   std::int64_t size() const override { return static_cast<std::int64_t>(files_.size()); }
   /// {images, labels}: f32 [n, channels, height, width] of [0, 1], and i64 [n]. Throws FormatError for a file
   /// that is no image.
   Batch batch(const Tensor& indices) const override;
+  /// Names of the folders, in order: label i is classes()[i].
   const std::vector<std::string>& classes() const { return classes_; }
 
  private:
@@ -114,10 +126,11 @@ DatasetPtr subset(DatasetPtr, Tensor indices);
 /// In a seeded order, this share of the examples, and the rest. Throws ValueError unless 0 <= share <= 1.
 std::pair<DatasetPtr, DatasetPtr> random_split(DatasetPtr, double share, std::uint64_t seed);
 
+/// How a DataLoader goes through its data set.
 struct DataLoaderOptions {
-  std::int64_t batch_size = 1;
-  bool shuffle = true;
-  bool drop_last = false;  ///< a last batch that is smaller
+  std::int64_t batch_size = 1;  ///< examples in a batch
+  bool shuffle = true;          ///< another order each epoch; else that of the data set
+  bool drop_last = false;       ///< a last batch that is smaller
   std::uint64_t seed =
       0;  ///< of the orders and of what transforms draw: the batches of an epoch depend on nothing else
   Device device = {};  ///< where batches go
@@ -130,15 +143,18 @@ class DataLoader {
  public:
   /// Throws ValueError for a batch size below 1.
   DataLoader(DatasetPtr, const DataLoaderOptions&);
+  /// Of a data set by value.
   template<std::derived_from<Dataset> D>
   DataLoader(D dataset, const DataLoaderOptions& o)
       : DataLoader(std::make_shared<const D>(std::move(dataset)), o) {}
   std::int64_t batches() const;  ///< of an epoch
 
   class Iterator;
+  /// Where an epoch ends.
   struct End {};
   /// Begins the next epoch.
   Iterator begin();
+  /// What an iterator equals after the last batch.
   End end() const { return {}; }
 
   std::int64_t epoch = 0;  ///< the next one; may be set, to go on from it
@@ -148,14 +164,19 @@ class DataLoader {
   DataLoaderOptions options_;
 };
 
+/// Goes through the batches of one epoch, once.
 class DataLoader::Iterator {
  public:
-  ~Iterator();
+  ~Iterator();  ///< stops the thread that makes batches ahead
+  /// The epoch goes on in the new one.
   Iterator(Iterator&&) noexcept;
+  /// The batch; it may be changed or moved from.
   Batch& operator*() { return now_; }
+  /// The batch.
   Batch* operator->() { return &now_; }
   /// Throws what the data set threw.
   Iterator& operator++();
+  /// Whether the epoch is over.
   bool operator==(End) const { return done_; }
 
  private:

@@ -17,10 +17,11 @@ enum class Verdict {
   nonsmooth,         ///< more than 5 % of the elements lie at kinks
   inconclusive,      ///< differences settle nowhere near enough
   skip,              ///< nothing could be compared
-  pass,
+  pass,              ///< none of these
 };
 std::string_view name(Verdict);  ///< in capitals: "PASS"
 
+/// What gradcheck compares, and how often.
 struct GradcheckOptions {
   int order = 1;           ///< 1: gradients; 2: gradients of gradients, for the cotangent as well
   std::uint64_t seed = 1;  ///< of the cotangents
@@ -32,27 +33,32 @@ struct GradcheckOptions {
 
 /// A derivative that is wrong or could not be judged. `numeric` is NaN where no number was wanted.
 struct Mismatch {
-  int order = 1, input = 0;  ///< at order 2, the input after the last is the cotangent
-  std::int64_t index = 0;    ///< flat, row-major
-  Shape shape;               ///< of the input
-  double analytic = 0, numeric = 0, tolerance = 0;
-  std::string cotangent;  ///< "random 1" to "random 3", "one-hot", "zero"
-  std::string oracle;     ///< "differences", "one-sided differences", "exactly zero"
-  double error() const;   ///< |analytic - numeric|
+  int order = 1;           ///< of the derivative
+  int input = 0;           ///< its number; at order 2, the one after the last is the cotangent
+  std::int64_t index = 0;  ///< flat, row-major
+  Shape shape;             ///< of the input
+  double analytic = 0;     ///< the derivative as the walk gave it
+  double numeric = 0;      ///< what it should be
+  double tolerance = 0;    ///< how far apart the two may be
+  std::string cotangent;   ///< "random 1" to "random 3", "one-hot", "zero"
+  std::string oracle;      ///< "differences", "one-sided differences", "exactly zero"
+  double error() const;    ///< |analytic - numeric|
 };
 /// "input 0[1,2] (flat 5): analytic ..., numeric ..., ..." with the absolute and relative error and ULPs.
 std::string describe(const Mismatch&);
 
+/// What gradcheck found.
 struct GradcheckReport {
-  Verdict verdict = Verdict::pass;
-  std::int64_t elements = 0;   ///< of inputs whose derivatives were compared, each for four cotangents
-  std::int64_t nonsmooth = 0;  ///< of these, at kinks; the derivative lies between the one-sided ones
-  std::int64_t inconclusive = 0;
+  Verdict verdict = Verdict::pass;   ///< what it came to
+  std::int64_t elements = 0;         ///< of inputs whose derivatives were compared, each for four cotangents
+  std::int64_t nonsmooth = 0;        ///< of these, at kinks; the derivative lies between the one-sided ones
+  std::int64_t inconclusive = 0;     ///< of these, where differences settle nowhere near enough
   double worst = 0;                  ///< the largest error by its tolerance: at most 1 where all is right
   std::vector<Mismatch> mismatches;  ///< the ten worst
-  std::vector<Shape> shapes;                ///< of the inputs; at order 2, the last is the cotangent's
+  std::vector<Shape> shapes;         ///< of the inputs; at order 2, the last is the cotangent's
   std::vector<std::vector<double>> errors;  ///< by input, flat: the error by its tolerance
   std::string failure;  ///< one line: the worst mismatch, or what else is wrong; empty where ok
+  /// Whether it passed.
   bool ok() const { return verdict == Verdict::pass; }
 };
 
@@ -70,8 +76,10 @@ GradcheckReport gradcheck(const std::function<Tensor(Inputs)>& f, std::span<cons
 
 /// How the remainder of the first-order Taylor expansion shrinks with the step.
 struct TaylorReport {
-  double slope = 0;                       ///< of log remainder over log step: 2 where the gradient is right
-  std::vector<double> steps, remainders;  ///< those that the slope is fitted to
+  double slope = 0;                ///< of log remainder over log step: 2 where the gradient is right
+  std::vector<double> steps;       ///< those that the slope is fitted to
+  std::vector<double> remainders;  ///< at each of them
+  /// Whether the slope is 2, within 0.1.
   bool ok() const { return !(slope < 1.9) && !(slope > 2.1); }
 };
 /// For whole models: |f(x + h d) - f(x) - h <g, d>| for random directions d over all f64 inputs and
@@ -80,14 +88,15 @@ struct TaylorReport {
 TaylorReport taylor_test(const std::function<Tensor(Inputs)>& f, std::span<const Tensor> inputs,
                          std::uint64_t seed = 1);
 
-/// A model for `gradcheck --model`: make() draws its f64 parameters, which are the inputs of the sample's call,
-/// and what else it wants from the default generator; the call gives the loss, one number.
+/// A model for `gradcheck --model`: make() draws its f64 parameters, which are the inputs of the sample's
+/// call, and what else it wants from the default generator; the call gives the loss, one number.
 struct ModelInfo {
-  std::string_view name;
-  Sample (*make)() = nullptr;
+  std::string_view name;       ///< for `--model`
+  Sample (*make)() = nullptr;  ///< draws a fresh sample
 };
+/// Bobbin's models, then those added by register_model.
 std::vector<ModelInfo> all_models();
-/// Throws ValueError when the name is taken.
+/// Adds a model for `gradcheck --model`. Throws ValueError when the name is taken.
 void register_model(ModelInfo);
 
 /// The command line of tools/gradcheck over the catalogue, a user's registered operations included:

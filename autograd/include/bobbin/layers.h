@@ -14,121 +14,171 @@ namespace bobbin::nn {
 
 /// activation(x W^T + b). W [out, in] and b [out] are drawn uniformly from +-1/sqrt(in).
 struct Linear {
+  /// Draws the parameters. Without bias where `with_bias` is false.
   Linear(std::int64_t in, std::int64_t out, bool with_bias = true, DType = DType::f32);
+  /// x [..., in] -> [..., out].
   Tensor operator()(const Tensor& x, Activation activation = Activation::none) const {
     return linear(x, weight, bias, activation);
   }
+  /// Names its parameters.
   void each(Visit& v) { v("weight", weight), v("bias", bias); }
-  Tensor weight, bias;  ///< bias is undefined if left out
+  Tensor weight;  ///< [out, in]
+  Tensor bias;    ///< [out]; undefined if left out
 };
 
+/// ConvOptions, and whether there is a bias.
 struct Conv2dOptions : ConvOptions {
-  bool bias = true;
+  bool bias = true;  ///< adds one number a channel
 };
 /// conv2d. W [out, in / groups, kh, kw] and b [out] are drawn uniformly from +-1/sqrt(in / groups kh kw).
 struct Conv2d {
+  /// Draws the parameters. Throws ValueError where groups do not divide the channels.
   Conv2d(std::int64_t in, std::int64_t out, Pair kernel, const Conv2dOptions& = {});
+  /// x [n, in, h, w] -> [n, out, oh, ow].
   Tensor operator()(const Tensor& x) const { return conv2d(x, weight, bias, options); }
+  /// Names its parameters.
   void each(Visit& v) { v("weight", weight), v("bias", bias); }
-  Tensor weight, bias;
-  ConvOptions options;
+  Tensor weight;        ///< [out, in / groups, kh, kw]
+  Tensor bias;          ///< [out]; undefined if left out
+  ConvOptions options;  ///< of each call
 };
 
 /// The same over sequences [n, in, length].
 struct Conv1d {
+  /// Draws the parameters. Throws ValueError where groups do not divide the channels.
   Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Conv2dOptions& = {});
+  /// x [n, in, length] -> [n, out, shorter length].
   Tensor operator()(const Tensor& x) const { return conv1d(x, weight, bias, options); }
+  /// Names its parameters.
   void each(Visit& v) { v("weight", weight), v("bias", bias); }
-  Tensor weight, bias;
-  ConvOptions options;
+  Tensor weight;        ///< [out, in / groups, k]
+  Tensor bias;          ///< [out]; undefined if left out
+  ConvOptions options;  ///< of each call; by their .w
 };
 
 /// batch_norm of [n, channels, ...]: by the batch while training, by the running statistics otherwise.
 struct BatchNorm {
+  /// Weights and variances begin as 1, biases and means as 0.
   explicit BatchNorm(std::int64_t channels, double momentum = 0.1, double eps = 1e-5);
+  /// x [n, channels, ...], normalised by channel; moves the running statistics while training.
   Tensor operator()(const Tensor& x) const {
     return batch_norm(x, running_mean, running_var, weight, bias, {training, momentum, eps});
   }
+  /// Names its parameters, its statistics (buffers) and its mode.
   void each(Visit& v);
-  Tensor weight, bias, running_mean, running_var;
-  double momentum, eps;
-  bool training = true;
+  Tensor weight;         ///< [channels]
+  Tensor bias;           ///< [channels]
+  Tensor running_mean;   ///< [channels]; a buffer
+  Tensor running_var;    ///< [channels]; a buffer
+  double momentum;       ///< the batch's share in the running statistics
+  double eps;            ///< added to the variance
+  bool training = true;  ///< set by train and eval
 };
 
+/// layer_norm with a weight and a bias of its own.
 struct LayerNorm {
+  /// Over the last axes, of these sizes. Weights begin as 1, biases as 0.
   explicit LayerNorm(const Shape& over, double eps = 1e-5);
+  /// x [..., over], normalised.
   Tensor operator()(const Tensor& x) const { return layer_norm(x, over, weight, bias, eps); }
+  /// Names its parameters.
   void each(Visit& v) { v("weight", weight), v("bias", bias); }
-  Shape over;
-  Tensor weight, bias;
-  double eps;
+  Shape over;     ///< sizes of the axes normalised
+  Tensor weight;  ///< of the shape `over`
+  Tensor bias;    ///< of the shape `over`
+  double eps;     ///< added to the variance
 };
 
+/// rms_norm with a weight of its own.
 struct RMSNorm {
+  /// Over the last axes, of these sizes. Weights begin as 1.
   explicit RMSNorm(const Shape& over, double eps = 1e-5);
+  /// x [..., over], normalised.
   Tensor operator()(const Tensor& x) const { return rms_norm(x, over, weight, eps); }
+  /// Names its parameters.
   void each(Visit& v) { v("weight", weight); }
-  Shape over;
-  Tensor weight;
-  double eps;
+  Shape over;     ///< sizes of the axes normalised
+  Tensor weight;  ///< of the shape `over`
+  double eps;     ///< added to the mean square
 };
 
+/// group_norm with a weight and a bias of its own.
 struct GroupNorm {
+  /// Weights begin as 1, biases as 0. Throws ValueError where groups do not divide the channels.
   GroupNorm(std::int64_t groups, std::int64_t channels, double eps = 1e-5);
+  /// x [n, channels, ...], normalised.
   Tensor operator()(const Tensor& x) const { return group_norm(x, groups, weight, bias, eps); }
+  /// Names its parameters.
   void each(Visit& v) { v("weight", weight), v("bias", bias); }
-  std::int64_t groups;
-  Tensor weight, bias;
-  double eps;
+  std::int64_t groups;  ///< of channels
+  Tensor weight;        ///< [channels]
+  Tensor bias;          ///< [channels]
+  double eps;           ///< added to the variance
 };
 
 /// Rows of a table [count, size], drawn from a normal distribution, by i64 indices of any shape -> [...,
 /// size].
 struct Embedding {
+  /// Draws the table.
   Embedding(std::int64_t count, std::int64_t size);
+  /// The rows of these indices. Throws IndexError.
   Tensor operator()(const Tensor& indices) const;
+  /// Names its parameters.
   void each(Visit& v) { v("weight", weight); }
-  Tensor weight;
+  Tensor weight;  ///< the table, [count, size]
 };
 
 /// Zeros with probability p and scales the rest up, while training.
 struct Dropout {
+  /// Throws ValueError unless 0 <= p < 1.
   explicit Dropout(double p = 0.5);
+  /// dropout(x, p) while training, else x.
   Tensor operator()(const Tensor& x) const;
+  /// Names its mode; it has no parameters.
   void each(Visit& v) { v.mode(training); }
-  double p;
-  bool training = true;
+  double p;              ///< of a zero
+  bool training = true;  ///< set by train and eval
 };
 
 /// [n, ...] -> [n, all the rest].
 struct Flatten {
+  /// x [n, ...] as a matrix; a view where strides allow.
   Tensor operator()(const Tensor& x) const;
+  /// It has no parameters.
   void each(Visit&) {}
 };
 
+/// max_pool2d as a layer.
 struct MaxPool2d {
+  /// With windows of this size.
   explicit MaxPool2d(Pair size, const PoolOptions& o = {}) : window(size), options(o) {}
+  /// x [n, channels, h, w] -> [n, channels, oh, ow].
   Tensor operator()(const Tensor& x) const { return max_pool2d(x, window, options); }
+  /// It has no parameters.
   void each(Visit&) {}
-  Pair window;
-  PoolOptions options;
+  Pair window;          ///< size of each
+  PoolOptions options;  ///< of each call
 };
 
 /// Modules and functions of one tensor, one after the other. Copies share their parts.
 class Sequential {
  public:
+  /// These parts, in their order.
   template<class... Parts>
   explicit Sequential(Parts... parts) {
     (add(std::move(parts)), ...);
   }
+  /// One more part, at the end.
   template<class Part>
   void add(Part part) {
     parts_.push_back(std::make_shared<Model<Part>>(std::move(part)));
   }
+  /// What the last part makes of it all.
   Tensor operator()(Tensor x) const {
     for (auto& p : parts_) x = p->call(x);
     return x;
   }
+  /// Names its modules by their places: "0", "1", ...
   void each(Visit& v) {
     for (std::size_t i = 0; i < parts_.size(); ++i) parts_[i]->each(std::to_string(i), v);
   }
@@ -153,28 +203,37 @@ class Sequential {
 
 /// Attention by several heads of [n, length, size]: size must be a multiple of heads.
 struct MultiheadAttention {
+  /// Draws the parameters; `dropout` is that of the weights. Throws ValueError where heads do not divide
+  /// size.
   MultiheadAttention(std::int64_t size, std::int64_t heads, double dropout = 0);
+  /// x [n, length, size] -> the same shape; where `causal`, no place looks at later ones.
   Tensor operator()(const Tensor& x, bool causal = false) const;
+  /// Names its parameters ("in_proj", "out_proj") and its mode.
   void each(Visit& v) { v("in_proj", in), v("out_proj", out), v.mode(training); }
-  Linear in, out;
-  std::int64_t heads;
-  double dropout;
-  bool training = true;
+  Linear in;             ///< queries, keys and values from x: size to 3 size
+  Linear out;            ///< the result from all heads: size to size
+  std::int64_t heads;    ///< each of size / heads
+  double dropout;        ///< of the attention weights, while training
+  bool training = true;  ///< set by train and eval
 };
 
 /// x + attention(norm(x)), then x + mlp(norm(x)), where the mlp is 4 times as wide: [n, length, size].
 struct TransformerBlock {
+  /// Draws the parameters; `dropout` is that of the attention weights and of what either half adds.
   TransformerBlock(std::int64_t size, std::int64_t heads, double dropout = 0);
+  /// x [n, length, size] -> the same shape; where `causal`, no place looks at later ones.
   Tensor operator()(const Tensor& x, bool causal = false) const;
+  /// Names its parts.
   void each(Visit& v) {
     v("norm1", norm1), v("attention", attention), v("norm2", norm2), v("up", up), v("down", down),
         v("dropout", drop);
   }
-  LayerNorm norm1;
-  MultiheadAttention attention;
-  LayerNorm norm2;
-  Linear up, down;
-  Dropout drop;
+  LayerNorm norm1;               ///< before the attention
+  MultiheadAttention attention;  ///< of x with itself
+  LayerNorm norm2;               ///< before the mlp
+  Linear up;                     ///< the mlp's first layer, size to 4 size; then gelu
+  Linear down;                   ///< its second one, back to size
+  Dropout drop;                  ///< of what either half adds to x
 };
 
 }  // namespace bobbin::nn

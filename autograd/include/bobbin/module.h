@@ -20,10 +20,12 @@
 #include <string_view>
 #include <typeinfo>
 
+/// Modules and layers.
 namespace bobbin::nn {
 
 class Visit;
 
+/// A model or a layer: it has `each`, which names its parts.
 template<class M>
 concept Module = requires(M& m, Visit& v) {
   m.each(v);
@@ -43,6 +45,7 @@ class Visit {
   }
   /// Whether the layer behaves as in training.
   void mode(bool& training) { on_mode(training); }
+  /// A part that is a module itself; its names follow `name` and a dot.
   template<Module M>
   void operator()(std::string_view name, M& module) {
     enter(name, typeid(M));
@@ -57,10 +60,15 @@ class Visit {
   }
 
  protected:
+  /// Sees a parameter, under its full name.
   virtual void on_parameter(const std::string& name, Tensor&) = 0;
+  /// Sees a buffer, under its full name.
   virtual void on_buffer(const std::string& name, Tensor&) = 0;
+  /// Sees a layer's switch, and may turn it.
   virtual void on_mode(bool&) {}
+  /// A part of this name and type begins.
   virtual void on_enter(std::string_view, const std::type_info&) {}
+  /// The part that began last ends.
   virtual void on_leave() {}
 
  private:
@@ -93,10 +101,12 @@ template<Module M>
 std::vector<Tensor> parameters(M& m) {
   return detail::parameters(detail::each(m));
 }
+/// Parameters by their names. Throws ValueError where two have the same.
 template<Module M>
 StateDict named_parameters(M& m) {
   return detail::state(detail::each(m), true, false);
 }
+/// The number of elements of all parameters.
 template<Module M>
 std::int64_t num_parameters(M& m) {
   std::int64_t n = 0;
@@ -119,6 +129,7 @@ template<Module M>
 void train(M& m, bool on = true) {
   detail::set_training(detail::each(m), on);
 }
+/// train(m, false).
 template<Module M>
 void eval(M& m) {
   train(m, false);

@@ -11,11 +11,15 @@
 #include <string_view>
 #include <vector>
 
+/// Charts as PNG files.
 namespace bobbin::plot {
 
 /// An sRGB colour, 8 bits a channel.
 struct Color {
-  std::uint8_t r = 0, g = 0, b = 0;
+  std::uint8_t r = 0;  ///< red
+  std::uint8_t g = 0;  ///< green
+  std::uint8_t b = 0;  ///< blue
+  /// Whether all three agree.
   friend bool operator==(const Color&, const Color&) = default;
 };
 
@@ -25,15 +29,19 @@ class Image {
   /// Throws ValueError unless both sides are in [1, 16384] and the area is at most 2^26 pixels.
   Image(int width, int height, Color fill = {255, 255, 255});
 
+  /// In pixels.
   int width() const { return width_; }
+  /// In pixels.
   int height() const { return height_; }
 
-  /// Throws IndexError outside the picture.
+  /// A pixel; throws IndexError outside the picture.
   Color& at(int x, int y);
+  /// A pixel; throws IndexError outside the picture.
   const Color& at(int x, int y) const;
 
   /// All pixels, row by row from the top.
   std::span<Color> pixels() { return pixels_; }
+  /// All pixels, row by row from the top.
   std::span<const Color> pixels() const { return pixels_; }
 
  private:
@@ -49,16 +57,20 @@ void save_png(const Image& image, const std::filesystem::path& path);
 
 /// One curve: the points (x[i], y[i]) joined in order.
 struct Series {
-  std::string name = {};  ///< shown in the legend unless empty
-  std::vector<double> x = {}, y = {};
+  std::string name = {};       ///< shown in the legend unless empty
+  std::vector<double> x = {};  ///< of the points
+  std::vector<double> y = {};  ///< as many
 };
 
 /// The frame of a chart. Sizes are in pixels; text is ASCII, and any other character shows as '?'.
 struct Axes {
-  std::string title = {}, x_label = {}, y_label = {};
-  /// Fixed ends of the y axis; an end left out follows the data.
-  std::optional<double> y_min = {}, y_max = {};
-  int width = 900, height = 560;
+  std::string title = {};            ///< above the chart; empty: none
+  std::string x_label = {};          ///< below it
+  std::string y_label = {};          ///< to its left
+  std::optional<double> y_min = {};  ///< low end of the y axis; left out: from the data
+  std::optional<double> y_max = {};  ///< its high end
+  int width = 900;                   ///< of the whole picture
+  int height = 560;                  ///< of the whole picture
 };
 
 /// A line chart. A point that is not finite (or beyond 1e300) breaks its curve; a short curve also shows its
@@ -87,14 +99,18 @@ Color series_color(std::size_t index);
 
 /// What a heat map shows around its cells.
 struct HeatMap {
-  std::string title = {}, x_label = {}, y_label = {};
-  std::vector<std::string> row_labels = {}, column_labels = {};  ///< empty, or one a row (column)
-  bool numbers = false;                                          ///< print each value in its cell
-  std::optional<int> decimals = {};  ///< of the numbers; left out: 0 when all values are whole, else 2
-  ColorMap colors = ColorMap::sequential;
-  std::optional<double> low = {}, high = {};  ///< values at the ends of the colours; left out: from the data
-  int cell = 0;                               ///< side of a cell in pixels; 0 chooses one
-  bool color_bar = true;
+  std::string title = {};                       ///< above the cells; empty: none
+  std::string x_label = {};                     ///< below them
+  std::string y_label = {};                     ///< to their left
+  std::vector<std::string> row_labels = {};     ///< empty, or one a row
+  std::vector<std::string> column_labels = {};  ///< empty, or one a column
+  bool numbers = false;                         ///< print each value in its cell
+  std::optional<int> decimals = {};        ///< of the numbers; left out: 0 when all values are whole, else 2
+  ColorMap colors = ColorMap::sequential;  ///< what values look like
+  std::optional<double> low = {};          ///< value at the low end of the colours; left out: from the data
+  std::optional<double> high = {};         ///< value at their high end
+  int cell = 0;                            ///< side of a cell in pixels; 0 chooses one
+  bool color_bar = true;                   ///< show the scale beside the cells
 };
 
 /// A matrix of rows x cols values (row by row) as coloured cells. Left to the data, a diverging map is
@@ -105,8 +121,9 @@ Image heat_map(std::span<const double> values, int rows, int cols, const HeatMap
 
 /// One small picture of a grid.
 struct Tile {
-  std::vector<float> pixels = {};  ///< rows x cols, row by row
-  int rows = 0, cols = 0;
+  std::vector<float> pixels = {};    ///< rows x cols, row by row
+  int rows = 0;                      ///< of pixels
+  int cols = 0;                      ///< of pixels
   std::string caption = {};          ///< written under the tile
   std::optional<Color> border = {};  ///< a thick frame, to mark mistakes
 };

@@ -9,6 +9,7 @@
 
 namespace bobbin {
 
+/// Tensors by name; handles, so that what they share is the model's.
 using StateDict = std::map<std::string, Tensor>;
 
 /// Throws FormatError that begins with `what` and lists all tensors of `own` that `from` lacks or has in
@@ -34,6 +35,7 @@ void save_npy(const std::filesystem::path&, const Tensor&);
 Tensor load_npy(const std::filesystem::path&);
 /// Several arrays in one compressed archive, as numpy.savez_compressed and numpy.load do.
 void save_npz(const std::filesystem::path&, const StateDict&);
+/// The arrays of such an archive, compressed or not, by name. Throws as load_npy does.
 StateDict load_npz(const std::filesystem::path&);
 
 }  // namespace bobbin

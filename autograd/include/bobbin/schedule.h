@@ -7,33 +7,38 @@ namespace bobbin::optim {
 
 /// `start`, times gamma after every `every` steps.
 struct StepDecay {
-  double start;
-  std::int64_t every;
-  double gamma = 0.1;
+  double start;        ///< rate of step 0
+  std::int64_t every;  ///< steps between falls
+  double gamma = 0.1;  ///< factor of each fall
+  /// The rate of this step.
   double operator()(std::int64_t step) const;
 };
 
 /// Up from 0 to peak over the first `warm_up` steps, then down to `end` at the last, along a line.
 struct Linear {
-  double peak;
-  std::int64_t steps, warm_up = 0;
-  double end = 0;
+  double peak;               ///< the highest rate
+  std::int64_t steps;        ///< of the whole training
+  std::int64_t warm_up = 0;  ///< of these, the rise
+  double end = 0;            ///< rate after the last step
+  /// The rate of this step.
   double operator()(std::int64_t step) const;
 };
 
 /// The same along a half cosine (Loshchilov and Hutter, arXiv:1608.03983, without restarts).
 struct Cosine {
-  double peak;
-  std::int64_t steps, warm_up = 0;
-  double end = 0;
+  double peak;               ///< the highest rate
+  std::int64_t steps;        ///< of the whole training
+  std::int64_t warm_up = 0;  ///< of these, the rise
+  double end = 0;            ///< rate after the last step
+  /// The rate of this step.
   double operator()(std::int64_t step) const;
 };
 
 /// Smith and Topin's one cycle (arXiv:1708.07120): from peak / 25 up to peak over the first `warm_up` of the
 /// steps, then down towards 0, both along a cosine.
 struct OneCycle {
-  double peak;
-  std::int64_t steps;
+  double peak;            ///< the highest rate
+  std::int64_t steps;     ///< of the whole training
   double warm_up = 0.25;  ///< fraction of the steps, in [0, 1]
   /// The rate of step 0, 1, ... steps - 1.
   double operator()(std::int64_t step) const;
@@ -41,14 +46,16 @@ struct OneCycle {
 
 /// Times `factor` whenever a loss has not improved by `threshold` of itself for more than `patience` calls.
 struct Plateau {
-  double rate, factor = 0.1;
-  int patience = 10;
-  double threshold = 1e-4, least = 0;
+  double rate;              ///< at first, then now
+  double factor = 0.1;      ///< of each fall
+  int patience = 10;        ///< calls without a better loss that are borne
+  double threshold = 1e-4;  ///< the share by which a loss must improve
+  double least = 0;         ///< the rate falls no lower
   /// The rate after this loss.
   double operator()(double loss);
 
-  double best = std::numeric_limits<double>::infinity();
-  int bad = 0;  ///< calls since the best one
+  double best = std::numeric_limits<double>::infinity();  ///< the lowest loss so far
+  int bad = 0;                                            ///< calls since the best one
 };
 
 }  // namespace bobbin::optim

@@ -9,6 +9,7 @@
 
 namespace bobbin {
 
+/// What an allocator holds and did, in bytes and calls.
 struct AllocatorStats {
   std::int64_t bytes_live = 0;    ///< in blocks that tensors hold now
   std::int64_t bytes_peak = 0;    ///< the most bytes_live has been since the last reset_peak
@@ -16,6 +17,7 @@ struct AllocatorStats {
   std::int64_t system_calls = 0;  ///< times the system was asked for memory, or given it back
 };
 
+/// Gives out the memory of a device. All members may be called from several threads at once.
 class Allocator {
  public:
   virtual ~Allocator() = default;
@@ -23,7 +25,9 @@ class Allocator {
   virtual void* allocate(std::size_t bytes) = 0;
   /// Takes back what allocate(bytes) gave.
   virtual void deallocate(void*, std::size_t bytes) noexcept = 0;
+  /// What it holds now.
   virtual AllocatorStats stats() const = 0;
+  /// Sets bytes_peak to bytes_live.
   virtual void reset_peak() = 0;
   /// Gives every cached block back to the system.
   virtual void release_cached() = 0;
@@ -44,16 +48,17 @@ std::int64_t damaged_guards();
 
 /// The memory of one tensor and its views, with a count of in-place edits.
 struct Storage {
+  /// Uninitialised memory of the device's allocator. Throws OutOfMemory or DeviceError.
   Storage(std::size_t bytes, Device device);
   /// On the CPU, memory that `owner` keeps.
   Storage(void* data, std::size_t bytes, std::shared_ptr<const void> owner);
-  ~Storage();
+  ~Storage();  ///< gives the memory back
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
-  void* data;
-  std::size_t bytes;
-  Device device;
+  void* data;                 ///< null where there are no bytes
+  std::size_t bytes;          ///< as asked for
+  Device device;              ///< where data points to
   std::uint64_t version = 0;  ///< grows with every in-place edit; a saved tensor that sees it change throws
 
  private:

@@ -21,10 +21,14 @@ namespace bobbin {
 /// every call runs the function.
 class Captured {
  public:
+  /// Runs nothing yet.
   explicit Captured(std::function<void()> step);
+  /// The step moves along, with its graph.
   Captured(Captured&&) noexcept;
+  /// The step moves along, with its graph.
   Captured& operator=(Captured&&) noexcept;
-  ~Captured();
+  ~Captured();  ///< frees the graph
+  /// One step. Throws what the function throws, and CudaError.
   void operator()();
   /// Whether the next call will replay a graph.
   bool replays() const;
@@ -36,6 +40,7 @@ class Captured {
   std::unique_ptr<Graph> graph_;
 };
 
+/// `step` as something to call again and again; see Captured.
 inline Captured capture(std::function<void()> step) { return Captured(std::move(step)); }
 
 }  // namespace bobbin

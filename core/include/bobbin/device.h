@@ -9,21 +9,32 @@
 
 namespace bobbin {
 
+/// The CPU, or one of the GPUs.
 struct Device {
-  enum class Kind : std::uint8_t { cpu, cuda };
-  Kind kind = Kind::cpu;
+  /// The kinds of devices.
+  enum class Kind : std::uint8_t {
+    cpu,   ///< the host
+    cuda,  ///< an NVIDIA GPU
+  };
+  Kind kind = Kind::cpu;   ///< the CPU by default
   std::int16_t index = 0;  ///< which GPU; 0 for the CPU
 
+  /// The CPU.
   static constexpr Device cpu() { return {}; }
+  /// The GPU of this number. Whether there is one shows where it is used; see require().
   static constexpr Device cuda(int index = 0) { return {Kind::cuda, static_cast<std::int16_t>(index)}; }
   /// Reads "cpu", "cuda" or "cuda:N"; throws ValueError on anything else.
   static Device parse(std::string_view);
 
+  /// Whether it is the CPU.
   constexpr bool is_cpu() const { return kind == Kind::cpu; }
+  /// Whether it is a GPU.
   constexpr bool is_cuda() const { return kind == Kind::cuda; }
+  /// Whether both are the same.
   friend constexpr bool operator==(Device, Device) = default;
 };
 
+/// "cpu", "cuda:0".
 std::ostream& operator<<(std::ostream&, Device);
 
 /// Whether a CUDA device can be used now; if not, `why` (when given) says why not.

@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <utility>
 
+/// Makes a function one of the GPU as well, where nvcc compiles it.
 #ifdef __CUDACC__
 #define BOBBIN_HD __host__ __device__
 #else
@@ -15,10 +16,21 @@
 
 namespace bobbin {
 
-enum class DType : std::uint8_t { f64, f32, bf16, f16, i64, i32, u8, boolean };
+/// Element types. `boolean` takes one byte, as u8 does.
+enum class DType : std::uint8_t {
+  f64,      ///< double
+  f32,      ///< float
+  bf16,     ///< BFloat16
+  f16,      ///< Half
+  i64,      ///< std::int64_t
+  i32,      ///< std::int32_t
+  u8,       ///< std::uint8_t
+  boolean,  ///< bool
+};
 
 /// "f64", "f32", "bf16", "f16", "i64", "i32", "u8", "bool".
 std::string_view name(DType);
+/// The same.
 std::ostream& operator<<(std::ostream&, DType);
 
 /// Bytes of one element.
@@ -38,13 +50,17 @@ constexpr std::int64_t size_of(DType d) {
   }
 }
 
+/// Whether d is f64, f32, bf16 or f16.
 constexpr bool is_floating(DType d) { return d <= DType::f16; }
 
 /// bfloat16: the upper half of a float. Conversion rounds to nearest even; NaN stays NaN.
 struct BFloat16 {
-  std::uint16_t bits = 0;
+  std::uint16_t bits = 0;  ///< as they lie in memory
+  /// Zero.
   BFloat16() = default;
+  /// The nearest to x, ties to even.
   BOBBIN_HD constexpr explicit BFloat16(float x) : bits(round(std::bit_cast<std::uint32_t>(x))) {}
+  /// The same number; exact.
   BOBBIN_HD constexpr operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
 
  private:
@@ -56,9 +72,12 @@ struct BFloat16 {
 
 /// IEEE binary16. Conversion rounds to nearest even, overflows to infinity and keeps subnormals.
 struct Half {
-  std::uint16_t bits = 0;
+  std::uint16_t bits = 0;  ///< as they lie in memory
+  /// Zero.
   Half() = default;
+  /// The nearest to x, ties to even; infinite from 65520.
   BOBBIN_HD constexpr explicit Half(float x) : bits(round(x)) {}
+  /// The same number; exact.
   BOBBIN_HD constexpr operator float() const { return widen(bits); }
 
  private:
@@ -83,6 +102,7 @@ struct Half {
   }
 };
 
+/// Whether T is BFloat16 or Half.
 template<class T>
 inline constexpr bool is_16bit_float = std::is_same_v<T, BFloat16> || std::is_same_v<T, Half>;
 
@@ -115,12 +135,13 @@ concept Element = std::is_same_v<T, double> || std::is_same_v<T, float> || is_16
     std::is_same_v<T, bool> || std::is_same_v<T, std::uint8_t> ||
     (std::is_integral_v<T>&& std::is_signed_v<T> && sizeof(T) >= 4);
 
+/// Carries a C++ type to a generic lambda; see visit.
 template<class T>
 struct Type {
-  using type = T;
+  using type = T;  ///< the type carried
 };
 
-/// Calls f(Type<T>{}) with the C++ type of d: visit(d, [&]<class T>(Type<T>) { ... }).
+/// Calls f(Type<T>{}) with the C++ type of d: `visit(d, [&]<class T>(Type<T>) { ... })`.
 template<class F>
 decltype(auto) visit(DType d, F&& f) {
   switch (d) {

@@ -27,25 +27,35 @@
 
 namespace bobbin {
 
+/// An operation's operands. An undefined one was left out.
 using Inputs = std::span<const Tensor>;
 using Grads = std::vector<Tensor>;  ///< one an input; undefined: no gradient
 
 /// Which inputs need a gradient. Those from the 63rd on share a bit.
 struct Needs {
-  std::uint64_t bits = 0;
+  std::uint64_t bits = 0;  ///< bit(i) for input i
+  /// The bit of input i.
   static constexpr std::uint64_t bit(int i) { return std::uint64_t{1} << (i < 62 ? i : 62); }
+  /// Says that input i needs one.
   constexpr void add(int i) { bits |= bit(i); }
+  /// Whether any input needs one.
   constexpr bool any() const { return bits != 0; }
+  /// Whether input i needs one.
   constexpr bool operator[](int i) const { return (bits & bit(i)) != 0; }
 };
 
 /// Which tensors the tape keeps for a derivative. `saves` may be a function of what is needed: a product
 /// keeps one factor only where the other needs a gradient.
 struct Saves {
-  std::uint64_t bits = 0;
-  static const Saves none, output, inputs;
+  std::uint64_t bits = 0;     ///< as in Needs for inputs; the highest one is the output's
+  static const Saves none;    ///< nothing
+  static const Saves output;  ///< the result
+  static const Saves inputs;  ///< all inputs
+  /// Input i alone.
   static constexpr Saves input(int i) { return {Needs::bit(i)}; }
+  /// What either keeps.
   friend constexpr Saves operator|(Saves a, Saves b) { return {a.bits | b.bits}; }
+  /// Whether any of `s` is kept.
   constexpr bool has(Saves s) const { return (bits & s.bits) != 0; }
 };
 inline constexpr Saves Saves::none{0};
@@ -55,20 +65,24 @@ inline constexpr Saves Saves::inputs{~(std::uint64_t{1} << 63)};
 /// What a derivative is computed from.
 class Vjp {
  public:
+  /// For the walk: `node` and the cotangent of its output. Both must outlive this.
   Vjp(Node& node, const Tensor& grad, bool is_one = false) : grad(grad), node_(node), is_one_(is_one) {}
   const Tensor& grad;  ///< the cotangent of the output, of its shape and dtype
   /// Whether `grad` is known to be the 1 that a walk without a given cotangent starts from.
   bool grad_is_one() const { return is_one_; }
 
-  /// A saved tensor. Throws GradError when it was edited since; std::logic_error when `saves` leaves it out.
+  /// Saved input i. Throws GradError when it was edited since; std::logic_error when `saves` leaves it out.
   const Tensor& input(int i) const;
+  /// The saved output; throws as input() does.
   Tensor output() const;
+  /// What the kernels left as aux i; throws as input() does.
   const Tensor& aux(int i) const;
   /// Whether input i was kept (and was not left out).
   bool has_input(int i) const { return bool(node_.inputs[static_cast<std::size_t>(i)].saved.tensor); }
   int count() const { return static_cast<int>(node_.inputs.size()); }  ///< of inputs
   /// Whether input i needs a gradient; if it does, its spec is known.
   bool needs(int i) const { return node_.inputs[static_cast<std::size_t>(i)].producer != nullptr; }
+  /// The spec of input i, where it needs a gradient or was kept.
   const TensorSpec& spec(int i) const;
 
  private:
@@ -79,9 +93,9 @@ class Vjp {
 /// One call of an operation, for the tests and the checkers. Random inputs come from the default generator,
 /// so that a fresh seed gives fresh inputs.
 struct Sample {
-  std::string note;
-  std::vector<Tensor> inputs;
-  std::function<Tensor(Inputs)> call;
+  std::string note;                    ///< what is special, for reports
+  std::vector<Tensor> inputs;          ///< those that derivatives are taken by
+  std::function<Tensor(Inputs)> call;  ///< the operation on them
   /// The message the call must throw, for an invalid call; what follows is then unused.
   std::string throws = {};
   /// Whether derivatives are compared with finite differences here: false at kinks and at infinities.
@@ -94,32 +108,39 @@ struct Sample {
   bool batch = false;
 };
 
+/// An operation that gives another view of its input's storage.
 template<class T>
 concept ViewOperator = requires(const T& op, const Tensor& x) {
   { op.view(x) } -> std::same_as<Tensor>;
 };
+/// An operation whose kernels leave the derivative tensors of their own.
 template<class T>
 concept AuxOperator = requires(const T& op, Inputs x, Tensor& y, std::span<Tensor> aux) {
   { op.aux(x) } -> std::same_as<std::vector<TensorSpec>>;
   op.cpu(x, y, aux);
 };
+/// An operation that has a kernel for the CPU.
 template<class T>
 concept ComputeOperator = AuxOperator<T> || requires(const T& op, Inputs x, Tensor& y) {
   op.cpu(x, y);
 };
+/// An operation with a derivative.
 template<class T>
 concept HasVjp = requires(const T& op, const Vjp& v) {
   { op.vjp(v) } -> std::same_as<Grads>;
 };
+/// An operation whose derivative is that of the tape it makes again.
 template<class T>
 concept HasReplay = requires(const T& op, const Vjp& v) {
   { op.replay(v) } -> std::same_as<Tensor>;
 };
+/// An operation that declares a kernel for GPUs.
 template<class T>
 concept HasCuda = requires(const T& op, Inputs x, Tensor& y) {
   op.cuda(x, y);
 }
 || requires(const T& op, Inputs x, Tensor& y, std::span<Tensor> aux) { op.cuda(x, y, aux); };
+/// An operation that says it has no derivative.
 template<class T>
 concept DeclaredConstant = requires {
   requires !T::differentiable;
@@ -144,19 +165,31 @@ namespace detail {
 class OpBase {
  public:
   virtual ~OpBase() = default;
+  /// As in the operation's struct.
   virtual std::string_view name() const = 0;
   /// A node that holds a copy of the operation.
   virtual std::shared_ptr<Node> make_node(const TensorSpec&) const = 0;
+  /// Whether view() takes the place of infer() and run().
   virtual bool is_view() const { return false; }
+  /// Whether kernels read strides; inputs are made contiguous for the others.
   virtual bool strided() const { return false; }
+  /// Whether it has a derivative.
   virtual bool differentiable() const { return true; }
+  /// Whether inputs may lie on different devices.
   virtual bool any_device() const { return false; }
+  /// What the tape keeps, for these inputs that need a gradient.
   virtual Saves saves(Needs) const { return Saves::inputs; }
+  /// The view of x.
   virtual Tensor view(const Tensor&) const { detail::unreachable(name()); }
+  /// Checks the inputs, and gives the result's spec.
   virtual TensorSpec infer(Inputs) const { detail::unreachable(name()); }
+  /// The specs of what the kernels leave the derivative.
   virtual std::vector<TensorSpec> aux(Inputs) const { return {}; }
+  /// Runs the kernel of the output's device; `aux` is empty where nothing is recorded.
   virtual void run(Inputs, Tensor&, std::span<Tensor>) const { detail::unreachable(name()); }
+  /// The gradient of each input, from that of the output.
   virtual Grads vjp(const Vjp&) const { detail::unreachable(name()); }
+  /// The output computed again, on a tape of its own; undefined where vjp() is there instead.
   virtual Tensor replay(const Vjp&) const { return {}; }
 };
 
@@ -261,6 +294,7 @@ template<Operator T>
 Tensor record(T op, Inputs inputs) {
   return detail::record(detail::OpModel<T>(std::move(op)), inputs);
 }
+/// The same of tensors in braces.
 template<Operator T>
 Tensor record(T op, std::initializer_list<Tensor> inputs) {
   return record(std::move(op), Inputs(inputs.begin(), inputs.size()));
@@ -268,12 +302,13 @@ Tensor record(T op, std::initializer_list<Tensor> inputs) {
 
 /// An entry of the catalogue.
 struct OpInfo {
-  std::string_view name;
-  bool has_cuda = false;
-  bool differentiable = false;
-  std::vector<Sample> (*samples)() = nullptr;
+  std::string_view name;                       ///< unique in the catalogue
+  bool has_cuda = false;                       ///< runs on GPUs, as far as the build has CUDA
+  bool differentiable = false;                 ///< has a `vjp`
+  std::vector<Sample> (*samples)() = nullptr;  ///< calls to test it with; null: none
 };
 
+/// What the catalogue says of T.
 template<Operator T>
 OpInfo op_info() {
   OpInfo info{T::name, HasCuda<T> || ViewOperator<T>, HasVjp<T>, nullptr};

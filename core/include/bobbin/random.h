@@ -10,8 +10,8 @@ namespace bobbin {
 
 /// A stream of draws: a seed, and how many draws were made.
 struct Generator {
-  std::uint64_t seed = 0;
-  std::uint64_t draws = 0;
+  std::uint64_t seed = 0;   ///< the key of all draws
+  std::uint64_t draws = 0;  ///< draws made so far: the offset of the next one
 };
 
 /// The generator of this thread that draws use; each thread's begins with seed 0.
@@ -22,7 +22,9 @@ void manual_seed(std::uint64_t seed);
 /// While it lives, this thread draws from here; afterwards again from where it was.
 class GeneratorScope {
  public:
+  /// From now on this thread draws from a copy of g.
   explicit GeneratorScope(const Generator& g) : before_(std::exchange(default_generator(), g)) {}
+  /// Back to where this thread was.
   ~GeneratorScope() { default_generator() = before_; }
   GeneratorScope(const GeneratorScope&) = delete;
   GeneratorScope& operator=(const GeneratorScope&) = delete;

@@ -8,9 +8,10 @@
 
 namespace bobbin {
 
+/// What a safetensors file holds.
 struct TensorFile {
-  std::map<std::string, Tensor> tensors;
-  std::map<std::string, std::string> metadata;
+  std::map<std::string, Tensor> tensors;        ///< by name
+  std::map<std::string, std::string> metadata;  ///< the header's "__metadata__"
 };
 
 /// Writes atomically: a temporary file in the same directory, flushed to disk, then renamed. Throws IoError.

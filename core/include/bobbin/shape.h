@@ -18,41 +18,59 @@ inline constexpr int max_rank = 8;
 /// Up to max_rank integers held in place: sizes, strides or axes. Longer ones throw ShapeError.
 class Dims {
  public:
+  /// None: the shape of a number.
   constexpr Dims() = default;
+  /// Those in braces.
   constexpr Dims(std::initializer_list<std::int64_t> v) { assign(v.begin(), v.size()); }
+  /// A copy of v.
   constexpr explicit Dims(std::span<const std::int64_t> v) { assign(v.data(), v.size()); }
+  /// `rank` times `value`.
   static constexpr Dims filled(int rank, std::int64_t value) {
     Dims d;
     for (int i = 0; i < rank; ++i) d.push_back(value);
     return d;
   }
 
+  /// How many there are.
   constexpr int size() const { return size_; }
+  /// Whether there are none.
   constexpr bool empty() const { return size_ == 0; }
+  /// Number i, from 0; not checked.
   constexpr std::int64_t& operator[](int i) { return v_[static_cast<std::size_t>(i)]; }
+  /// Number i, from 0; not checked.
   constexpr std::int64_t operator[](int i) const { return v_[static_cast<std::size_t>(i)]; }
+  /// The last one; there must be one.
   constexpr std::int64_t back() const { return (*this)[size_ - 1]; }
+  /// The first one.
   constexpr const std::int64_t* begin() const { return v_.data(); }
+  /// Past the last one.
   constexpr const std::int64_t* end() const { return v_.data() + size_; }
+  /// The first one.
   constexpr std::int64_t* begin() { return v_.data(); }
+  /// Past the last one.
   constexpr std::int64_t* end() { return v_.data() + size_; }
+  /// One more, at the end.
   constexpr void push_back(std::int64_t x) {
     if (size_ == max_rank) too_long();
     v_[static_cast<std::size_t>(size_++)] = x;
   }
+  /// One more, before number `at`.
   constexpr void insert(int at, std::int64_t x) {
     push_back(x);
     for (int i = size_ - 1; i > at; --i) std::swap((*this)[i], (*this)[i - 1]);
   }
+  /// Takes number `at` out.
   constexpr void erase(int at) {
     for (int i = at; i + 1 < size_; ++i) (*this)[i] = (*this)[i + 1];
     --size_;
   }
+  /// Whether one of them is x.
   constexpr bool contains(std::int64_t x) const {
     for (auto y : *this)
       if (x == y) return true;
     return false;
   }
+  /// Whether both hold the same numbers in the same order.
   friend constexpr bool operator==(const Dims& a, const Dims& b) {
     if (a.size_ != b.size_) return false;
     for (int i = 0; i < a.size_; ++i)
@@ -72,9 +90,9 @@ class Dims {
   int size_ = 0;
 };
 
-using Shape = Dims;
-using Strides = Dims;
-using Axes = Dims;
+using Shape = Dims;    ///< sizes
+using Strides = Dims;  ///< distances between neighbours on an axis, in elements
+using Axes = Dims;     ///< numbers of axes; from the end when negative
 
 std::ostream& operator<<(std::ostream&, const Dims&);  ///< "[2,3]"
 
@@ -95,9 +113,10 @@ Axes normalize_axes(std::string_view op, const Axes&, int rank);
 
 /// What is known of a tensor without its elements.
 struct TensorSpec {
-  Shape shape;
-  DType dtype = DType::f32;
-  Device device;
+  Shape shape;               ///< sizes of the axes; none for a number
+  DType dtype = DType::f32;  ///< of the elements
+  Device device;             ///< where the elements are
+  /// Whether all three agree.
   friend bool operator==(const TensorSpec&, const TensorSpec&) = default;
 };
 

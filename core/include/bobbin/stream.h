@@ -9,7 +9,9 @@ namespace bobbin {
 /// A further queue of a GPU. Copies share it. Throws DeviceError for a device that is no GPU.
 class Stream {
  public:
+  /// A new queue of this GPU.
   explicit Stream(Device);
+  /// The GPU it belongs to.
   Device device() const { return device_; }
   /// The cudaStream_t.
   void* handle() const { return handle_.get(); }
@@ -24,8 +26,9 @@ class Stream {
 /// tensors of different streams, they must synchronize.
 class StreamScope {
  public:
+  /// Begins to enqueue on the stream, after what was enqueued before.
   explicit StreamScope(const Stream&);
-  ~StreamScope();
+  ~StreamScope();  ///< later work waits for that of the stream
   StreamScope(const StreamScope&) = delete;
   StreamScope& operator=(const StreamScope&) = delete;
 

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+/// Tensors, a tape that records operations, and gradients of any order.
 namespace bobbin {
 
 class Tensor;
@@ -32,21 +33,32 @@ struct TensorImpl {
 };
 }  // namespace detail
 
+/// A handle on a strided view of a storage, with its place on the tape. Copies share elements and gradient.
+/// Most members of an undefined tensor throw Error.
 class Tensor {
  public:
   /// An undefined tensor: no shape, no elements. Stands for "no gradient" and "argument left out".
   Tensor() = default;
+  /// Whether it is defined.
   explicit operator bool() const { return impl_ != nullptr; }
 
+  /// Shape, dtype and device.
   const TensorSpec& spec() const { return impl().spec; }
+  /// Sizes of the axes.
   const Shape& shape() const { return impl().spec.shape; }
+  /// Distances of neighbours on each axis, in elements; 0 where an axis is broadcast.
   const Strides& strides() const { return impl().strides; }
+  /// Type of the elements.
   DType dtype() const { return impl().spec.dtype; }
+  /// Where the elements are.
   Device device() const { return impl().spec.device; }
+  /// The number of axes; 0 for a number.
   int rank() const { return shape().size(); }
   /// The size of an axis, counted from the end when negative. Throws ShapeError.
   std::int64_t size(int axis) const { return shape()[normalize_axis("size", axis, rank())]; }
+  /// The number of elements.
   std::int64_t numel() const { return bobbin::numel(shape()); }
+  /// Whether the elements lie in row-major order, without gaps.
   bool is_contiguous() const;
 
   /// The elements, row-major. Throws unless T is the dtype's C++ type, and the tensor is contiguous and on
@@ -94,18 +106,23 @@ class Tensor {
   /// In-place edits of the storage so far, through any view of it.
   std::uint64_t version() const { return impl().storage->version; }
 
+  /// Whether gradients flow to this tensor.
   bool requires_grad() const { return impl().node != nullptr; }
   /// Makes this tensor a leaf whose gradient `backward` accumulates (floating dtypes only), or ends that.
   /// Throws GradError when the tensor was computed by a recorded operation.
   Tensor& set_requires_grad(bool on = true);
+  /// Whether no recorded operation computed it.
   bool is_leaf() const;
   /// What backward accumulated here; undefined before. Never itself on the tape.
   Tensor grad() const;
+  /// Sets what grad() gives; undefined drops it. Throws GradError where no gradient is required, ShapeError
+  /// where its spec differs.
   void set_grad(Tensor grad);
   /// Lets backward keep the gradient of a tensor that is not a leaf.
   void retain_grad();
   /// Registers a hook on this tensor's gradient; hooks run in order. Returns a number for remove_hook.
   int register_hook(Hook);
+  /// Takes the hook of this number away, if it is there.
   void remove_hook(int);
   /// The same elements without a place on the tape.
   Tensor detach() const;
@@ -114,8 +131,11 @@ class Tensor {
   bool is_sole_owner() const { return impl_.use_count() == 1 && impl_->storage.use_count() == 1; }
   /// A view of the same storage: strides and offset (from the storage's start) in elements. No check.
   Tensor alias(const Shape&, const Strides&, std::int64_t offset) const;
+  /// Place of the first element in the storage, in elements.
   std::int64_t offset() const { return impl().offset; }
+  /// The memory it looks at.
   const std::shared_ptr<Storage>& storage() const { return impl().storage; }
+  /// Its place on the tape; null where it needs no gradient.
   const std::shared_ptr<Node>& node() const { return impl().node; }
   /// Puts the tensor at a place on the tape: for `record` and the engine.
   void set_node(std::shared_ptr<Node> n) { impl_->node = std::move(n); }
@@ -138,6 +158,7 @@ class Tensor {
 
 /// Row-major and uninitialised. Throws ShapeError, DeviceError, OutOfMemory.
 Tensor empty(const TensorSpec&);
+/// The same of a shape, a dtype and a device.
 inline Tensor empty(const Shape& s, DType t = DType::f32, Device d = {}) {
   return empty(TensorSpec{s, t, d});
 }
@@ -145,15 +166,23 @@ inline Tensor empty(const Shape& s, DType t = DType::f32, Device d = {}) {
 /// needs it. Edits in place write there. Throws DeviceError, or ValueError where it is not aligned to the
 /// elements.
 Tensor from_blob(void* data, const TensorSpec&, std::shared_ptr<const void> owner);
+/// All elements `value`, converted to the dtype.
 Tensor full(const Shape&, double value, DType = DType::f32, Device = {});
+/// All elements 0.
 inline Tensor zeros(const Shape& s, DType t = DType::f32, Device d = {}) { return full(s, 0, t, d); }
+/// All elements 1.
 inline Tensor ones(const Shape& s, DType t = DType::f32, Device d = {}) { return full(s, 1, t, d); }
+/// Uninitialised, of the spec of x.
 inline Tensor empty_like(const Tensor& x) { return empty(x.spec()); }
+/// All elements v, of the spec of x.
 inline Tensor full_like(const Tensor& x, double v) { return full(x.shape(), v, x.dtype(), x.device()); }
+/// Zeros of the spec of x.
 inline Tensor zeros_like(const Tensor& x) { return full_like(x, 0); }
+/// Ones of the spec of x.
 inline Tensor ones_like(const Tensor& x) { return full_like(x, 1); }
 /// start, start + step, ... up to but not including stop.
 Tensor arange(double start, double stop, double step = 1, DType = DType::i64, Device = {});
+/// 0, 1, ... n - 1.
 inline Tensor arange(std::int64_t n, DType t = DType::i64) { return arange(0, static_cast<double>(n), 1, t); }
 /// n evenly spaced values from first to last, both included.
 Tensor linspace(double first, double last, std::int64_t n, DType = DType::f32, Device = {});
@@ -163,9 +192,13 @@ Tensor eye(std::int64_t n, DType = DType::f32, Device = {});
 /// A number, or a braced list of lists of the same length: what `tensor` is made of.
 class Nested {
  public:
+  /// A number.
   Nested(double v) : values_{v} {}
+  /// A list; throws ShapeError where its parts differ in shape.
   Nested(std::initializer_list<Nested>);
+  /// Lengths of the lists, outermost first; none for a number.
   const Shape& shape() const { return shape_; }
+  /// All numbers, row-major.
   const std::vector<double>& values() const { return values_; }
 
  private:
@@ -193,6 +226,7 @@ requires Element<std::ranges::range_value_t<R>> Tensor from_range(R&& range,
 
 /// Shape and dtype on the first line, then the values, long axes elided: for people.
 std::ostream& operator<<(std::ostream&, const Tensor&);
+/// What << prints.
 std::string to_string(const Tensor&);
 
 }  // namespace bobbin

@@ -4,6 +4,7 @@
 
 namespace bobbin {
 
+/// Who may look at whom, and what is dropped.
 struct AttentionOptions {
   Tensor mask =
       {};  ///< broadcasts to [..., l, s]: bool, what may be looked at; or floating, added to the logits

@@ -8,14 +8,19 @@ namespace bobbin {
 
 /// Something for the height and for the width.
 struct Pair {
-  std::int64_t h, w;
+  std::int64_t h;  ///< of the height
+  std::int64_t w;  ///< of the width
+  /// The same for both.
   constexpr Pair(std::int64_t both) : h(both), w(both) {}
+  /// One for each.
   constexpr Pair(std::int64_t height, std::int64_t width) : h(height), w(width) {}
+  /// Whether both agree.
   friend constexpr bool operator==(Pair, Pair) = default;
 };
 
+/// How a kernel goes over an image.
 struct ConvOptions {
-  Pair stride = 1;
+  Pair stride = 1;          ///< distance of the places where the kernel is laid
   Pair padding = 0;         ///< zeros on either side
   Pair dilation = 1;        ///< distance of the kernel's elements
   std::int64_t groups = 1;  ///< of channels: each makes its own part of the outputs

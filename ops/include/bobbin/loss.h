@@ -5,23 +5,28 @@
 
 namespace bobbin {
 
-enum class Reduction { none, mean, sum };
-
-struct CrossEntropyOptions {
-  Tensor weight = {};                ///< [C], one a class; no gradient flows to it
-  std::int64_t ignore_index = -100;  ///< rows with this class index count for nothing
-  double label_smoothing = 0;        ///< in [0, 1]
-  Reduction reduction = Reduction::mean;
+/// What becomes of the losses of all elements (or rows).
+enum class Reduction {
+  none,  ///< themselves
+  mean,  ///< one number
+  sum,   ///< one number
 };
 
-/// Softmax cross-entropy in one operation, its gradient in another. The tape keeps logits and targets; on a GPU the
-/// gradient, too, which is made in the same pass as the loss.
-/// logits [C], [N,C] or [N,C,d...]: classes lie on axis 1 (0 for one dimension). Targets are i64 class
-/// indices of logits' shape without that axis, or probabilities of logits' shape and dtype. With weight w and
-/// smoothing e, a row of class y costs -(1-e) w[y] log p[y] - e/C sum_c w[c] log p[c]; `mean` divides by the
-/// sum of w[y] over rows not ignored, and is NaN where there is none; for probabilities it divides by the
-/// number of rows. (PyTorch.) Throws ShapeError, DTypeError, ValueError, and IndexError for a class outside
-/// [0, C).
+/// How cross_entropy and nll_loss weigh rows and classes.
+struct CrossEntropyOptions {
+  Tensor weight = {};                     ///< [C], one a class; no gradient flows to it
+  std::int64_t ignore_index = -100;       ///< rows with this class index count for nothing
+  double label_smoothing = 0;             ///< in [0, 1]
+  Reduction reduction = Reduction::mean;  ///< of the rows' losses
+};
+
+/// Softmax cross-entropy in one operation, its gradient in another. The tape keeps logits and targets; on a
+/// GPU the gradient, too, which is made in the same pass as the loss. logits [C], [N,C] or [N,C,d...]:
+/// classes lie on axis 1 (0 for one dimension). Targets are i64 class indices of logits' shape without that
+/// axis, or probabilities of logits' shape and dtype. With weight w and smoothing e, a row of class y costs
+/// -(1-e) w[y] log p[y] - e/C sum_c w[c] log p[c]; `mean` divides by the sum of w[y] over rows not ignored,
+/// and is NaN where there is none; for probabilities it divides by the number of rows. (PyTorch.) Throws
+/// ShapeError, DTypeError, ValueError, and IndexError for a class outside [0, C).
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& = {});
 /// The same of log-probabilities: cross_entropy(x, t) is nll_loss(log_softmax(x, 1), t). Class indices only,
 /// no label smoothing (ValueError).

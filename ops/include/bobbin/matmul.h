@@ -13,9 +13,18 @@ Tensor matmul(const Tensor& a, const Tensor& b);
 /// Whether f32 products on a GPU may round their inputs to TF32, of 10 bits of mantissa: several times as
 /// fast on tensor cores. For the whole process, off at first; the CPU and other dtypes take no notice.
 void allow_tf32(bool);
+/// What allow_tf32 was last told; false at first.
 bool tf32_allowed();
 
-enum class Activation { none, relu, gelu, tanh, sigmoid, silu };
+/// What linear applies to its result: nothing, or the function of that name (elementwise.h).
+enum class Activation {
+  none,     ///< nothing
+  relu,     ///< max(x, 0)
+  gelu,     ///< the exact form
+  tanh,     ///< the hyperbolic tangent
+  sigmoid,  ///< 1 / (1 + e^-x)
+  silu,     ///< x sigmoid(x)
+};
 /// activation(x W^T + b) in one operation: x [..., in], W [out, in], b [out] or undefined -> [..., out].
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, Activation = Activation::none);
 

@@ -17,10 +17,11 @@ Tensor rms_norm(const Tensor& x, const Shape& over, const Tensor& weight = {}, d
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight = {}, const Tensor& bias = {},
                   double eps = 1e-5);
 
+/// What batch_norm normalises by.
 struct BatchNormOptions {
   bool training = false;  ///< normalise by the batch and move the running statistics, or normalise by these
   double momentum = 0.1;  ///< running = (1 - momentum) running + momentum batch's
-  double eps = 1e-5;
+  double eps = 1e-5;      ///< added to the variance
 };
 /// Normalises each channel of x [n, channels, ...] over all other axes (Ioffe and Szegedy, arXiv:1502.03167).
 /// weight, bias, running_mean and running_var are [channels]; the last two, edited in place outside the tape

@@ -23,6 +23,7 @@ std::vector<OpInfo> all_ops();
 /// Adds an entry to the catalogue, for the enumerating tests and the gradient checker.
 /// Throws ValueError if the name is taken.
 void register_op(OpInfo);
+/// Adds T to the catalogue. Throws ValueError if the name is taken.
 template<Operator T>
 void register_op() {
   register_op(op_info<T>());

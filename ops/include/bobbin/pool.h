@@ -7,6 +7,7 @@
 
 namespace bobbin {
 
+/// How a window goes over an image.
 struct PoolOptions {
   std::optional<Pair> stride = {};  ///< the window's size where left out
   Pair padding = 0;                 ///< at most half the window

@@ -11,20 +11,27 @@ namespace bobbin {
 
 /// Integers and bool sum to i64.
 Tensor sum(const Tensor&, const Axes& = {}, bool keepdim = false);
+/// The sum by the count, for floating dtypes; NaN of nothing.
 Tensor mean(const Tensor&, const Axes& = {}, bool keepdim = false);
 /// Variance, divided by the count less `correction`.
 Tensor var(const Tensor&, const Axes& = {}, double correction = 1, bool keepdim = false);
 /// The square root of var; its derivative at 0 is NaN, as the function has none there.
 Tensor std(const Tensor&, const Axes& = {}, double correction = 1, bool keepdim = false);
-/// Throw ShapeError where no element is reduced.
+/// The largest element. Throws ShapeError where no element is reduced, as the other three do.
 Tensor max(const Tensor&, const Axes& = {}, bool keepdim = false);
+/// The smallest element.
 Tensor min(const Tensor&, const Axes& = {}, bool keepdim = false);
+/// The largest element; equal ones share the gradient.
 Tensor amax(const Tensor&, const Axes& = {}, bool keepdim = false);
+/// The smallest element; equal ones share the gradient.
 Tensor amin(const Tensor&, const Axes& = {}, bool keepdim = false);
-/// The i64 index of the first maximum along an axis, or in the flattened tensor. No derivative.
+/// The i64 index of the first maximum along an axis. No derivative.
 Tensor argmax(const Tensor&, int axis, bool keepdim = false);
+/// The i64 index of the first maximum in the flattened tensor.
 Tensor argmax(const Tensor&);
+/// The i64 index of the first minimum along an axis. No derivative.
 Tensor argmin(const Tensor&, int axis, bool keepdim = false);
+/// The i64 index of the first minimum in the flattened tensor.
 Tensor argmin(const Tensor&);
 /// log(sum(exp(x))), computed without overflow; -inf where all are -inf.
 Tensor logsumexp(const Tensor&, const Axes& = {}, bool keepdim = false);

@@ -11,6 +11,7 @@ Tensor reshape(const Tensor&, const Shape&);
 Tensor flatten(const Tensor&, int first = 0, int last = -1);
 /// Axis i of the result is axis order[i] of x.
 Tensor permute(const Tensor&, const Axes& order);
+/// Two axes exchanged; the last two, unless told otherwise.
 Tensor transpose(const Tensor&, int a = -2, int b = -1);
 /// Axis `from` moved to place `to`, the others in order.
 Tensor movedim(const Tensor&, int from, int to);
@@ -21,8 +22,9 @@ Tensor slice(const Tensor&, int axis, std::int64_t start, std::int64_t stop, std
 Tensor select(const Tensor&, int axis, std::int64_t index);
 /// `length` elements of an axis from `start`. Throws IndexError when they are not all there.
 Tensor narrow(const Tensor&, int axis, std::int64_t start, std::int64_t length);
-/// Drops an axis of size 1; without an axis, all of them.
+/// Drops an axis of size 1. Throws ShapeError for another size.
 Tensor squeeze(const Tensor&, int axis);
+/// Drops all axes of size 1.
 Tensor squeeze(const Tensor&);
 /// Adds an axis of size 1 at place `axis` of the result.
 Tensor unsqueeze(const Tensor&, int axis);
