@@ -30,6 +30,7 @@ struct ProfileEvent {
 /// on a GPU two events each. Profilers nest; the innermost measures.
 class Profiler {
  public:
+  /// Begins.
   Profiler();
   ~Profiler();
   Profiler(const Profiler&) = delete;
@@ -51,6 +52,7 @@ class Profiler {
 /// RAII: a named event around what runs while it lives; nothing where no profiler does.
 class ProfileSpan {
  public:
+  /// Begins; `name` is copied.
   explicit ProfileSpan(std::string_view name);
   ~ProfileSpan();
   ProfileSpan(const ProfileSpan&) = delete;

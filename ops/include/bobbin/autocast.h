@@ -14,6 +14,7 @@ namespace bobbin {
 /// (optim.h). Scopes nest; f32 turns it off. Throws DTypeError for other dtypes than bf16, f16 and f32.
 class Autocast {
  public:
+  /// Begins.
   explicit Autocast(DType dtype);
   ~Autocast();
   Autocast(const Autocast&) = delete;
