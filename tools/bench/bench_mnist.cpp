@@ -1,6 +1,5 @@
-// What a training step of an MLP 784-256-128-10 with Adam costs on a GPU: data on the device, batches
-// gathered there by a permutation made there. And what one small operation costs the host.
-#include <bobbin/bobbin.h>
+// What a training step of a network of nets.h with Adam costs on a GPU: data on the device, batches gathered
+// there by a permutation made there. And what one small operation costs the host.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -9,6 +8,8 @@
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
+
+#include "nets.h"
 
 namespace {
 
@@ -22,21 +23,15 @@ double microseconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 // Microseconds a step, host and device together: the best of some epochs.
-double step_cost(std::int64_t batch_size, bool captures, int epochs) {
+double step_cost(const std::string& network, std::int64_t batch_size, bool captures, int epochs) {
   constexpr std::int64_t images = 60000;
   const Tensor x = rand({images, 784}, DType::f32, gpu), y = randint(0, 10, {images}, DType::i64, gpu);
-  nn::Linear a(784, 256), b(256, 128), c(128, 10);
-  std::vector<Tensor> parameters;
-  for (nn::Linear* l : {&a, &b, &c})
-    for (Tensor* p : {&l->weight, &l->bias}) {
-      *p = to(p->detach(), gpu).set_requires_grad();
-      parameters.push_back(*p);
-    }
-  optim::Adam adam(parameters);
+  nn::Sequential net = bench::network(network);
+  nn::to(net, gpu);
+  optim::Adam adam(nn::parameters(net));
   Tensor batch = zeros({batch_size}, DType::i64, gpu);
   const auto step = [&] {
-    const Tensor hidden = b(a(index_select(x, 0, batch), Activation::relu), Activation::relu);
-    const Tensor loss = cross_entropy(c(hidden), index_select(y, 0, batch));
+    const Tensor loss = cross_entropy(net(index_select(x, 0, batch)), index_select(y, 0, batch));
     adam.zero_grad();
     backward(loss);
     adam.step();
@@ -89,14 +84,15 @@ json launch_costs() {
 
 json run(const std::vector<std::int64_t>& batches, int epochs) {
   json result{{"steps", json::array()}};
-  for (const std::int64_t batch : batches)
-    for (const bool captures : {true, false}) {
-      const double us = step_cost(batch, captures, epochs);
-      const char* mode = captures ? "captured" : "eager";
-      fmt::print("MLP 784-256-128-10, Adam, batch {}, {}: {:.1f} us a step\n", batch, mode, us);
-      std::fflush(stdout);
-      result["steps"].push_back({{"batch", batch}, {"mode", mode}, {"us", us}});
-    }
+  for (const char* network : {"mlp", "cnn"})
+    for (const std::int64_t batch : batches)
+      for (const bool captures : {true, false}) {
+        const double us = step_cost(network, batch, captures, epochs);
+        const char* mode = captures ? "captured" : "eager";
+        fmt::print("{}, Adam, batch {}, {}: {:.1f} us a step\n", network, batch, mode, us);
+        std::fflush(stdout);
+        result["steps"].push_back({{"network", network}, {"batch", batch}, {"mode", mode}, {"us", us}});
+      }
   result["launch"] = launch_costs();
   for (const auto& [how, costs] : result["launch"].items())
     for (const auto& [what, us] : costs.items())
@@ -110,7 +106,7 @@ int main(int argc, char** argv) {
   std::vector<std::int64_t> batches{128, 512};
   int epochs = 5;
   std::string json_file;
-  CLI::App app("Measures steps of a small MLP on a GPU.");
+  CLI::App app("Measures training steps of small networks on a GPU.");
   app.option_defaults()->always_capture_default();
   app.add_option("--batch", batches, "images a step")->delimiter(',')->check(CLI::Range(1, 60000));
   app.add_option("--epochs", epochs, "of which the fastest counts")->check(CLI::Range(1, 1000));

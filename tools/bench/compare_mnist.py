@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training steps of the MNIST MLP on a GPU, and the cost of one small operation: Bobbin beside PyTorch.
+"""Training steps of an MLP and a CNN on a GPU, and the cost of one small operation: Bobbin beside PyTorch.
 
 usage: compare_mnist.py PATH_OF_BENCH_MNIST [--python PYTHON] [--out DIR] [--epochs N] [--read]
 
@@ -11,33 +11,43 @@ import pathlib
 import subprocess
 import sys
 
-STEP, LAUNCH = 40, 4  # the targets, in microseconds: a captured step of batch 128; a small operation
+STEPS = {("mlp", 128): 16, ("mlp", 512): 20}  # the targets of captured steps, in microseconds
+CNN, LAUNCH = 1.5, 4  # the CNN against PyTorch's captured step at batch 512; microseconds of a small operation
+
+
+def cells(side):
+    return dict.fromkeys((s["network"], s["batch"]) for s in side["steps"])
+
+
+def modes_of(side, network, batch):
+    return {s["mode"]: s["us"] for s in side["steps"] if (s["network"], s["batch"]) == (network, batch)}
 
 
 def table(ours, peers):
     modes = list(dict.fromkeys(s["mode"] for s in peers["steps"]))
-    print("MLP 784-256-128-10 with Adam, batches gathered on the GPU: microseconds a step\n")
-    heads = ["batch", "bobbin captured", "bobbin eager", *(f"PyTorch {m}" for m in modes), "ratio to the best"]
+    print("Training with Adam, batches gathered on the GPU: microseconds a step\n")
+    heads = ["network", "batch", "bobbin captured", "bobbin eager", *(f"PyTorch {m}" for m in modes), "ratio to the best"]
     print("|", " | ".join(heads), "|")
-    print("|---" * (len(modes) + 4) + "|")
-    for batch in dict.fromkeys(s["batch"] for s in ours["steps"]):
-        own = {s["mode"]: s["us"] for s in ours["steps"] if s["batch"] == batch}
-        theirs = {s["mode"]: s["us"] for s in peers["steps"] if s["batch"] == batch}
-        cells = [own["captured"], own["eager"]] + [theirs.get(m) for m in modes]
+    print("|---" * (len(modes) + 5) + "|")
+    for network, batch in cells(ours):
+        own, theirs = (modes_of(side, network, batch) for side in (ours, peers))
+        row = [own["captured"], own["eager"]] + [theirs.get(m) for m in modes]
         best = min(theirs.values(), default=None)
         ratio = f"{best / own['captured']:.2f}" if best else "-"
-        print("|", batch, "|", " | ".join(f"{c:.1f}" if c else "-" for c in cells), "|", ratio, "|")
+        print("|", network, "|", batch, "|", " | ".join(f"{c:.1f}" if c else "-" for c in row), "|", ratio, "|")
     print("\nHost time of one operation, enqueued without waiting: microseconds\n")
     print("| | bobbin, recorded | PyTorch, recorded | bobbin | PyTorch |\n|---|---|---|---|---|")
     for what in ours["launch"]["recorded"]:
-        cells = [side["launch"][how].get(what) for how in ("recorded", "unrecorded") for side in (ours, peers)]
-        print("|", what, "|", " | ".join(f"{c:.2f}" if c else "-" for c in cells), "|")
+        row = [side["launch"][how].get(what) for how in ("recorded", "unrecorded") for side in (ours, peers)]
+        print("|", what, "|", " | ".join(f"{c:.2f}" if c else "-" for c in row), "|")
 
 
-def judge(ours):
-    step = [s["us"] for s in ours["steps"] if s["batch"] == 128 and s["mode"] == "captured"]
-    for us in step:
-        print(f"{'ok' if us <= STEP else 'MISS':5} a captured step of batch 128, at most {STEP} us: {us:.1f}")
+def judge(ours, peers):
+    for (network, batch), most in STEPS.items():
+        us = modes_of(ours, network, batch)["captured"]
+        print(f"{'ok' if us <= most else 'MISS':5} {network}, a captured step of {batch}, at most {most} us: {us:.1f}")
+    ratio = modes_of(peers, "cnn", 512).get("captured", 0) / modes_of(ours, "cnn", 512)["captured"]
+    print(f"{'ok' if ratio >= CNN else 'MISS':5} cnn, batch 512 captured, at least {CNN} times PyTorch's: {ratio:.2f}")
     what, us = max(ours["launch"]["recorded"].items(), key=lambda x: x[1])
     mark = "ok" if us <= LAUNCH else "MISS"
     print(f"{mark:5} a small operation with recording, at most {LAUNCH} us: {us:.2f} ({what})")
@@ -45,12 +55,12 @@ def judge(ours):
 
 def draw(ours, peers, program, out):
     charts = []
-    for batch in dict.fromkeys(s["batch"] for s in ours["steps"]):
-        steps = [("bobbin", s) for s in ours["steps"]] + [("PyTorch", s) for s in peers["steps"]]
-        steps = [(f"{who} {s['mode']}", s["us"]) for who, s in steps if s["batch"] == batch]
-        names, values = zip(*steps)
-        charts.append(dict(title=f"MLP step, batch {batch}", y_label="microseconds", names=names, values=values))
-    (out / "charts.json").write_text(json.dumps(dict(charts=[charts])))
+    for network, batch in cells(ours):
+        steps = {f"bobbin {m}": us for m, us in modes_of(ours, network, batch).items()}
+        steps |= {f"PyTorch {m}": us for m, us in modes_of(peers, network, batch).items()}
+        title = f"{network} step, batch {batch}"
+        charts.append(dict(title=title, y_label="microseconds", names=list(steps), values=list(steps.values())))
+    (out / "charts.json").write_text(json.dumps(dict(charts=[charts[:2], charts[2:]])))
     if not program.exists():
         return print(f"no picture: there is no {program}")
     if subprocess.run([program, out / "charts.json", out / "mnist.png"]).returncode == 0:
@@ -79,7 +89,7 @@ def main():
     print(f"\n{peers['device']}, PyTorch {peers['torch']}\n")
     table(ours, peers)
     print()
-    judge(ours)
+    judge(ours, peers)
     draw(ours, peers, pathlib.Path(options.program).with_name("bench_chart"), out)
 
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""PyTorch on bench_mnist's work: the same MLP, optimizer, data and batches, and the same small operations.
+"""PyTorch on bench_mnist's work: the same networks, optimizer, data and batches, and the same small operations.
 
 usage: mnist_peers.py [--json FILE] [--batch 128,512] [--epochs N]
 
 eager; captured: the whole step as one CUDA graph; compiled: torch.compile(mode="reduce-overhead") of the model;
 both: a graph of the step with the model compiled."""
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -27,12 +28,19 @@ except ImportError as e:
 MODES = ("eager", "captured", "compiled", "both")
 
 
-def step_cost(size, mode, epochs):
+def layers(nn, network):
+    if network == "mlp":
+        return nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)
+    first = nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)
+    second = nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+    return *first, *second, nn.Linear(32 * 49, 10)
+
+
+def step_cost(network, size, mode, epochs):
     """Microseconds a step, host and device together: the best of some epochs."""
     nn, dev = torch.nn, "cuda"
     x, y = torch.rand(60000, 784, device=dev), torch.randint(0, 10, (60000,), device=dev)
-    layers = nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)
-    model = nn.Sequential(*layers).to(dev)
+    model = nn.Sequential(*layers(nn, network)).to(dev)
     captures = "captured" in mode
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True, capturable=captures)
     batch = torch.zeros(size, dtype=torch.long, device=dev)
@@ -110,15 +118,15 @@ def main():
     torch.manual_seed(0)
     result = dict(device=torch.cuda.get_device_name(), torch=torch.__version__, steps=[], launch={})
     result["launch"] = dict(recorded=launch_costs(True), unrecorded=launch_costs(False))
-    for size in map(int, options.batch.split(",")):
-        for mode in MODES:
-            try:
-                us = step_cost(size, mode, options.epochs)
-            except Exception as e:  # a peer less
-                print(f"batch {size}, {mode}: {str(e).strip().splitlines()[0][:120]}", flush=True)
-                continue
-            print(f"PyTorch, batch {size}, {mode}: {us:.1f} us a step", flush=True)
-            result["steps"].append(dict(batch=size, mode=mode, us=us))
+    sizes = map(int, options.batch.split(","))
+    for network, size, mode in itertools.product(("mlp", "cnn"), sizes, MODES):
+        try:
+            us = step_cost(network, size, mode, options.epochs)
+        except Exception as e:  # a peer less
+            print(f"{network}, batch {size}, {mode}: {str(e).strip().splitlines()[0][:120]}", flush=True)
+            continue
+        print(f"PyTorch, {network}, batch {size}, {mode}: {us:.1f} us a step", flush=True)
+        result["steps"].append(dict(network=network, batch=size, mode=mode, us=us))
     if options.json:
         with open(options.json, "w") as file:
             json.dump(result, file, indent=1)

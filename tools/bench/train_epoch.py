@@ -1,19 +1,23 @@
-"""The PyTorch side of mlp_epoch.cpp: the same model, data shapes and steps.
-usage: mlp_epoch.py sgd|adam THREADS EPOCHS; prints images a second, one number a line."""
+"""The PyTorch side of train_epoch.cpp: the same network, data shapes and steps.
+usage: train_epoch.py mlp|cnn sgd|adam THREADS EPOCHS; prints images a second, one number a line."""
 import sys
 import time
 
 import torch
 import torch.nn.functional as F
 
-optimizer_name, threads, epochs = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+network, optimizer_name, threads, epochs = *sys.argv[1:3], int(sys.argv[3]), int(sys.argv[4])
 torch.set_num_threads(threads)
 torch.manual_seed(0)
 images, batch = 60000, 128
 x, y = torch.rand(images, 784), torch.randint(0, 10, (images,))
-model = torch.nn.Sequential(
-    torch.nn.Linear(784, 256), torch.nn.ReLU(), torch.nn.Linear(256, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10)
-)
+nn = torch.nn
+if network == "cnn":
+    first = nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)
+    second = nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+    model = nn.Sequential(*first, *second, nn.Linear(32 * 49, 10))
+else:
+    model = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10))
 if optimizer_name == "sgd":
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 else:

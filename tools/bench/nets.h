@@ -1,0 +1,26 @@
+// The two networks whose training is measured, here and with PyTorch (train_epoch.py, mnist_peers.py).
+#pragma once
+#include <bobbin/bobbin.h>
+
+#include <string>
+
+namespace bench {
+
+/// 784-256-128-10 for "mlp"; for "cnn", conv3x3x16, pool, conv3x3x32, pool and 1568-10.
+inline bobbin::nn::Sequential network(const std::string& name) {
+  using namespace bobbin;
+  const auto image = [](const Tensor& x) { return reshape(x, {-1, 1, 28, 28}); };
+  const nn::Conv2dOptions same{{.padding = 1}};
+  if (name == "cnn")
+    return nn::Sequential(image, nn::Conv2d(1, 16, 3, same), relu, nn::MaxPool2d(2),
+                          nn::Conv2d(16, 32, 3, same), relu, nn::MaxPool2d(2), nn::Flatten(),
+                          nn::Linear(32 * 7 * 7, 10));
+  struct Hidden {
+    nn::Linear linear;
+    Tensor operator()(const Tensor& x) const { return linear(x, Activation::relu); }
+    void each(nn::Visit& v) { v("linear", linear); }
+  };
+  return nn::Sequential(Hidden{nn::Linear(784, 256)}, Hidden{nn::Linear(256, 128)}, nn::Linear(128, 10));
+}
+
+}  // namespace bench
