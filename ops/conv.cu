@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(threads)
   const int pixel = static_cast<int>(i % (s.h * s.w)), row = pixel / s.w, column = pixel % s.w;
   const std::int64_t channel = i / (s.h * s.w);
   const int places = s.oh * s.ow;
-  const T* const from = columns + channel * s.kh * s.kw * places;
+  const Sum* const from = columns + channel * s.kh * s.kw * places;
   Sum sum = 0;
   for (int ky = 0; ky < s.kh; ++ky) {
     const int y = row + s.pad_h - ky * s.dilation_h;
