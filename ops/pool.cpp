@@ -1,23 +1,99 @@
+#include "pool.h"
+
 #include <bobbin/ops.h>
 #include <bobbin/parallel.h>
 
-#include <limits>
+#include <algorithm>
+#include <vector>
 
 #include "check.h"
-#include "pool_window.h"
-#include "samples.h"
 
 namespace bobbin {
 namespace {
 
-template<class Op>
-void run(const Op& op, Inputs x, const Tensor& y, std::span<Tensor> aux = {}) {
-  if (y.numel() == 0) return;
-  const std::int64_t planes = y.size(0) * y.size(1);
-  pool::visit(op, x, y, aux, [&](auto f) {
-    parallel_for(planes, [&](std::int64_t plane) {
-      for (int i = 0; i < f.count; ++i) f(plane, i);
-    });
+template<class T>
+using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+template<class T>
+T* data(const Tensor& t) {
+  return static_cast<T*>(t.raw());
+}
+
+// The windows [first, last) along an axis whose element k is in the image.
+struct Inside {
+  Inside(const Windows& w, int k, int step)
+      : first(std::clamp((w.padding - k + step - 1) / step, 0, w.out)),
+        last(std::clamp(w.in + w.padding <= k ? 0 : (w.in - 1 + w.padding - k) / step + 1, first, w.out)) {}
+  int first, last;
+};
+
+// The largest elements of a row of windows, and where in the plane they are. Neighbours are compared at once,
+// an element of each at a time, for which `stride` is known or 0.
+template<int stride, class T>
+void max_row(const PoolShape& s, int oy, const T* __restrict plane, Wide<T>* __restrict most,
+             int* __restrict places) {
+  const Windows& along = s.along;
+  const int step = stride == 0 ? along.stride : stride;
+  const int top = std::max(0, s.down.begin(oy)), bottom = std::min(s.down.end(oy), s.down.in);
+  for (int i = 0; i < along.out; ++i) {
+    places[i] = top * along.in + std::max(0, along.begin(i));
+    most[i] = static_cast<Wide<T>>(plane[places[i]]);
+  }
+  for (int r = top; r < bottom; ++r)
+    for (int k = 0; k < along.size; ++k) {
+      const Inside in(along, k, step);
+      const int left = r * along.in + k - along.padding;
+      for (int i = in.first; i < in.last; ++i) {
+        const int at = left + i * step;
+        const auto v = static_cast<Wide<T>>(plane[at]);
+        const bool take = !(v <= most[i]) & (most[i] == most[i]);  // the first NaN stays
+        most[i] = take ? v : most[i];
+        places[i] = take ? at : places[i];
+      }
+    }
+}
+
+template<class T>
+void max_plane(const PoolShape& s, const T* x, T* y, std::int64_t* places) {
+  std::vector<Wide<T>> most(static_cast<std::size_t>(s.along.out));
+  std::vector<int> best(most.size());
+  const auto row = s.along.stride == 1 ? max_row<1, T> : s.along.stride == 2 ? max_row<2, T> : max_row<0, T>;
+  for (int oy = 0; oy < s.down.out; ++oy) {
+    row(s, oy, x, most.data(), best.data());
+    for (const int at : best) *y++ = x[at];
+    if (places) places = std::copy(best.begin(), best.end(), places);
+  }
+}
+
+// Calls f(window, element) for all windows of a plane and their elements in the image, row by row.
+template<class F>
+void each_element(const PoolShape& s, F&& f) {
+  for (int oy = 0, window = 0; oy < s.down.out; ++oy)
+    for (int ox = 0; ox < s.along.out; ++ox, ++window)
+      for (int r = std::max(0, s.down.begin(oy)); r < std::min(s.down.end(oy), s.down.in); ++r)
+        for (int c = std::max(0, s.along.begin(ox)); c < std::min(s.along.end(ox), s.along.in); ++c)
+          f(window, r * s.along.in + c);
+}
+
+// How many elements each window's mean is over: padding counts.
+template<class T>
+std::vector<T> sizes(const PoolShape& s) {
+  std::vector<T> out;
+  for (int oy = 0; oy < s.down.out; ++oy)
+    for (int ox = 0; ox < s.along.out; ++ox)
+      out.push_back(
+          static_cast<T>((s.down.end(oy) - s.down.begin(oy)) * (s.along.end(ox) - s.along.begin(ox))));
+  return out;
+}
+
+// y's planes, each as sums that f(plane, sums) adds to in the type computed in.
+template<class T, class F>
+void sum_planes(const Tensor& y, F&& f) {
+  const std::int64_t count = y.size(2) * y.size(3);
+  parallel_for(y.size(0) * y.size(1), [&](std::int64_t plane) {
+    std::vector<Wide<T>> sums(static_cast<std::size_t>(count));
+    f(plane, sums.data());
+    std::transform(sums.begin(), sums.end(), data<T>(y) + plane * count, [](Wide<T> v) { return T(v); });
   });
 }
 
@@ -64,7 +140,16 @@ TensorSpec MaxPool2d::infer(Inputs x) const { return pooled(name, *this, x[0]); 
 std::vector<TensorSpec> MaxPool2d::aux(Inputs x) const {
   return {{shape(name, x[0].shape()).y, DType::i64, x[0].device()}};
 }
-void MaxPool2d::cpu(Inputs x, Tensor& y, std::span<Tensor> aux) const { run(*this, x, y, aux); }
+void MaxPool2d::cpu(Inputs x, Tensor& y, std::span<Tensor> aux) const {
+  const PoolShape s = shape(name, x[0].shape());
+  const std::int64_t in = s.down.in * s.along.in, out = s.down.out * s.along.out;
+  visit_floating(y.dtype(), [&]<class T>(Type<T>) {
+    parallel_for(s.planes, [&](std::int64_t i) {
+      max_plane(s, data<T>(x[0]) + i * in, data<T>(y) + i * out,
+                aux.empty() ? nullptr : data<std::int64_t>(aux[0]) + i * out);
+    });
+  });
+}
 Grads MaxPool2d::vjp(const Vjp& v) const {
   return {record(MaxPool2dBackward{*this, size_of_image(v)}, {v.grad, v.aux(0)})};
 }
@@ -74,7 +159,16 @@ TensorSpec MaxPool2dBackward::infer(Inputs x) const {
     fail<ShapeError>(name, ": expected places i64", x[0].shape(), "; got ", x[1].spec());
   return unpooled(name, *this, size, x[0]);
 }
-void MaxPool2dBackward::cpu(Inputs x, Tensor& y) const { run(*this, x, y); }
+void MaxPool2dBackward::cpu(Inputs x, Tensor& y) const {
+  const std::int64_t windows = x[0].size(2) * x[0].size(3);
+  visit_floating(y.dtype(), [&]<class T>(Type<T>) {
+    sum_planes<T>(y, [&](std::int64_t plane, Wide<T>* sums) {
+      const T* const g = data<T>(x[0]) + plane * windows;
+      const std::int64_t* const places = data<std::int64_t>(x[1]) + plane * windows;
+      for (std::int64_t i = 0; i < windows; ++i) sums[places[i]] += static_cast<Wide<T>>(g[i]);
+    });
+  });
+}
 // With a cotangent h of the gradient: what h has at the places.
 Grads MaxPool2dBackward::vjp(const Vjp& v) const {
   const Tensor& places = v.input(1);
@@ -82,109 +176,34 @@ Grads MaxPool2dBackward::vjp(const Vjp& v) const {
 }
 
 TensorSpec AvgPool2d::infer(Inputs x) const { return pooled(name, *this, x[0]); }
-void AvgPool2d::cpu(Inputs x, Tensor& y) const { run(*this, x, y); }
+void AvgPool2d::cpu(Inputs x, Tensor& y) const {
+  const PoolShape s = shape(name, x[0].shape());
+  visit_floating(y.dtype(), [&]<class T>(Type<T>) {
+    const auto over = sizes<Wide<T>>(s);
+    sum_planes<T>(y, [&](std::int64_t plane, Wide<T>* sums) {
+      const T* const from = data<T>(x[0]) + plane * s.down.in * s.along.in;
+      each_element(s, [&](int window, int at) { sums[window] += static_cast<Wide<T>>(from[at]); });
+      for (std::size_t i = 0; i < over.size(); ++i) sums[i] /= over[i];
+    });
+  });
+}
 Grads AvgPool2d::vjp(const Vjp& v) const {
   return {record(AvgPool2dBackward{*this, size_of_image(v)}, {v.grad})};
 }
 
 TensorSpec AvgPool2dBackward::infer(Inputs x) const { return unpooled(name, *this, size, x[0]); }
-void AvgPool2dBackward::cpu(Inputs x, Tensor& y) const { run(*this, x, y); }
+void AvgPool2dBackward::cpu(Inputs x, Tensor& y) const {
+  const PoolShape s = shape(name, y.shape());
+  visit_floating(y.dtype(), [&]<class T>(Type<T>) {
+    const auto over = sizes<Wide<T>>(s);
+    sum_planes<T>(y, [&](std::int64_t plane, Wide<T>* sums) {
+      const T* const g = data<T>(x[0]) + plane * static_cast<std::int64_t>(over.size());
+      each_element(s, [&](int window, int at) {
+        sums[at] += static_cast<Wide<T>>(g[window]) / over[static_cast<std::size_t>(window)];
+      });
+    });
+  });
+}
 Grads AvgPool2dBackward::vjp(const Vjp& v) const { return {record(AvgPool2d{*this}, {v.grad})}; }
-
-Tensor max_pool2d(const Tensor& x, Pair window, const PoolOptions& o) {
-  return record(MaxPool2d{{window, o.stride.value_or(window), o.padding}}, {x});
-}
-Tensor avg_pool2d(const Tensor& x, Pair window, const PoolOptions& o) {
-  return record(AvgPool2d{{window, o.stride.value_or(window), o.padding}}, {x});
-}
-Tensor adaptive_avg_pool2d(const Tensor& x, Pair size) { return record(AvgPool2d{{size, 1, 0, true}}, {x}); }
-
-Tensor upsample_nearest2d(const Tensor& x, Pair scale) {
-  if (x.rank() != 4)
-    fail<ShapeError>("upsample_nearest2d: expected images [n, channels, h, w]; got ", x.spec());
-  if (scale.h < 1 || scale.w < 1)
-    fail<ValueError>("upsample_nearest2d: expected a scale of at least 1; got ", scale.h, " x ", scale.w);
-  const std::int64_t n = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
-  return reshape(expand(reshape(x, {n, c, h, 1, w, 1}), {n, c, h, scale.h, w, scale.w}),
-                 {n, c, h * scale.h, w * scale.w});
-}
-
-namespace {
-
-// Whole numbers in a random order, so that no two elements are alike.
-Tensor distinct(const Shape& shape) {
-  return to(reshape(randperm(numel(shape)), shape), DType::f64) * 0.5 - 3;
-}
-
-Sample invalid_windows(std::string_view op, Tensor (*f)(const Tensor&, Pair, const PoolOptions&)) {
-  return invalid(
-      "window", {sample_input({1, 1, 2, 3})}, [f](Inputs x) { return f(x[0], 3, {}); },
-      std::string(op) + ": windows of 3 x 3 do not fit images [1,1,2,3]");
-}
-
-std::vector<Sample> pool_samples(std::string_view op, Tensor (*f)(const Tensor&, Pair, const PoolOptions&)) {
-  const auto with = [f](Pair window, PoolOptions o = {}) {
-    return [=](Inputs x) { return f(x[0], window, o); };
-  };
-  return {
-      batch({"2x2", {distinct({2, 2, 4, 5})}, with(2)}),
-      {"overlapping, padded", {distinct({1, 2, 4, 5})}, with({3, 2}, {.stride = {{2, 1}}, .padding = 1})},
-      {"gaps", {distinct({1, 1, 5, 7})}, with({1, 2}, {.stride = 3})},
-      {"one pixel", {distinct({1, 1, 1, 1})}, with(1)},
-      {"no images", {sample_input({0, 2, 4, 4})}, with(2)},
-      {"many", {distinct({5, 7, 19, 23})}, with(3, {.stride = 2, .padding = 1}), {}, false},
-      invalid_windows(op, f),
-      invalid("padding", {sample_input({1, 1, 4, 4})}, with(2, {.padding = 2}),
-              std::string(op) +
-                  ": expected windows and strides of at least 1, and a padding of at most half a window")};
-}
-
-}  // namespace
-
-std::vector<Sample> MaxPool2d::samples() {
-  auto v = pool_samples(name, max_pool2d);
-  constexpr double inf = std::numeric_limits<double>::infinity(),
-                   nan = std::numeric_limits<double>::quiet_NaN();
-  v.push_back({"special values",
-               {tensor({{{{-inf, -inf, nan, 1}, {-inf, -inf, 0, inf}}}}, DType::f64)},
-               [](Inputs x) { return max_pool2d(x[0], 2); },
-               {},
-               false});
-  return v;
-}
-
-std::vector<Sample> MaxPool2dBackward::samples() {
-  const auto call = [](Pool pool, Pair size, Tensor places) {
-    return [=](Inputs x) { return record(MaxPool2dBackward{pool, size}, {x[0], to(places, x[0].device())}); };
-  };
-  const Tensor places = tensor({{{{0, 3}, {8, 15}}}}, DType::i64);
-  return {{"2x2", {sample_input({1, 1, 2, 2})}, call({2, 2}, 4, places)},
-          {"the same place twice",
-           {sample_input({1, 1, 1, 2})},
-           call({{1, 2}, 1}, {1, 3}, tensor({{{{1, 1}}}}, DType::i64))},
-          {"nothing", {sample_input({0, 1, 1, 2})}, call({2, 2}, {2, 4}, zeros({0, 1, 1, 2}, DType::i64))},
-          invalid("size", {sample_input({1, 1, 2, 2})}, call({2, 2}, 6, places),
-                  "max_pool2d_backward: expected g [1,1,3,3]; got f64[1,1,2,2]")};
-}
-
-std::vector<Sample> AvgPool2d::samples() {
-  auto v = pool_samples(name, avg_pool2d);
-  const auto adaptive = [](Pair size) { return [=](Inputs x) { return adaptive_avg_pool2d(x[0], size); }; };
-  v.push_back({"adaptive", {sample_input({1, 2, 5, 7})}, adaptive({2, 3})});
-  v.push_back({"adaptive, larger", {sample_input({1, 1, 2, 3})}, adaptive({3, 5})});
-  return v;
-}
-
-std::vector<Sample> AvgPool2dBackward::samples() {
-  const auto call = [](Pool pool, Pair size) {
-    return [=](Inputs x) { return record(AvgPool2dBackward{pool, size}, x); };
-  };
-  return {{"2x2", {sample_input({2, 1, 2, 2})}, call({2, 2}, {4, 5})},
-          {"overlapping, padded", {sample_input({1, 1, 2, 3})}, call({3, {2, 1}, 1}, {3, 3})},
-          {"adaptive", {sample_input({1, 1, 2, 3})}, call({{2, 3}, 1, 0, true}, {5, 4})},
-          {"one pixel", {sample_input({1, 1, 1, 1})}, call({1, 1}, 1)},
-          invalid("size", {sample_input({1, 1, 2, 2})}, call({2, 2}, 6),
-                  "avg_pool2d_backward: expected g [1,1,3,3]; got f64[1,1,2,2]")};
-}
 
 }  // namespace bobbin

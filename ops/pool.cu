@@ -1,11 +1,150 @@
-// Pooling on a GPU: a thread for each element of the result.
+// Pooling on a GPU: a thread for each element of the result, which gathers what it is made of.
 #include "../core/cuda/runtime.h"
-#include "pool_window.h"
+#include "check.h"
+#include "pool.h"
 
 namespace bobbin {
 namespace {
 
 constexpr int threads = 256;
+
+template<class T>
+using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+/// Calls f(element) for those of the image that window i has, row by row.
+template<class F>
+__device__ void each_element(const Windows& down, const Windows& along, int i, F&& f) {
+  const int oy = i / along.out, ox = i % along.out;
+  const auto inside = [](int x, int size) { return x < 0 ? 0 : x < size ? x : size; };
+  for (int r = inside(down.begin(oy), down.in); r < inside(down.end(oy), down.in); ++r)
+    for (int c = inside(along.begin(ox), along.in); c < inside(along.end(ox), along.in); ++c)
+      f(r * along.in + c);
+}
+
+/// Calls f(window) for the windows that may hold element i.
+template<class F>
+__device__ void each_window(const Windows& down, const Windows& along, int i, F&& f) {
+  const int r = i / along.in, c = i % along.in;
+  for (int oy = down.first(r); oy < down.last(r); ++oy)
+    for (int ox = along.first(c); ox < along.last(c); ++ox) f(oy * along.out + ox);
+}
+
+/// How many elements window i's mean is over: padding counts.
+__device__ int elements(const Windows& down, const Windows& along, int i) {
+  const int oy = i / along.out, ox = i % along.out;
+  return (down.end(oy) - down.begin(oy)) * (along.end(ox) - along.begin(ox));
+}
+
+/// y[i] and its place, from x.
+template<class T>
+struct Max {
+  Windows down, along;
+  const T* x;
+  T* y;
+  std::int64_t* places;  // may be null
+  int count;
+  __device__ void operator()(std::int64_t plane, int i) const {
+    const T* const from = x + plane * down.in * along.in;
+    int best = -1;
+    Wide<T> most = 0;
+    each_element(down, along, i, [&](int at) {
+      const auto v = static_cast<Wide<T>>(from[at]);
+      if (best >= 0 && !(v > most || (v != v && most == most))) return;
+      most = v;
+      best = at;
+    });
+    y[plane * count + i] = from[best];
+    if (places) places[plane * count + i] = best;
+  }
+};
+
+/// The gradient of pixel i: from the windows whose largest element it was.
+template<class T>
+struct MaxBackward {
+  Windows down, along;
+  const T* g;
+  const std::int64_t* places;
+  T* x;
+  int count;
+  __device__ void operator()(std::int64_t plane, int i) const {
+    const std::int64_t from = plane * down.out * along.out;
+    Wide<T> sum = 0;
+    each_window(down, along, i, [&](int window) {
+      if (places[from + window] == i) sum += static_cast<Wide<T>>(g[from + window]);
+    });
+    x[plane * count + i] = T(sum);
+  }
+};
+
+template<class T>
+struct Mean {
+  Windows down, along;
+  const T* x;
+  T* y;
+  int count;
+  __device__ void operator()(std::int64_t plane, int i) const {
+    const T* const from = x + plane * down.in * along.in;
+    Wide<T> sum = 0;
+    each_element(down, along, i, [&](int at) { sum += static_cast<Wide<T>>(from[at]); });
+    y[plane * count + i] = T(sum / static_cast<Wide<T>>(elements(down, along, i)));
+  }
+};
+
+template<class T>
+struct MeanBackward {
+  Windows down, along;
+  const T* g;
+  T* x;
+  int count;
+  __device__ void operator()(std::int64_t plane, int i) const {
+    const T* const from = g + plane * down.out * along.out;
+    Wide<T> sum = 0;
+    each_window(down, along, i, [&](int window) {
+      sum += static_cast<Wide<T>>(from[window]) / static_cast<Wide<T>>(elements(down, along, window));
+    });
+    x[plane * count + i] = T(sum);
+  }
+};
+
+/// The functor of an operation, from its tensors.
+template<class T>
+Max<T> functor(const MaxPool2d& op, Inputs x, const Tensor& y, std::span<Tensor> aux) {
+  const PoolShape s = op.shape(op.name, x[0].shape());
+  return {s.down,
+          s.along,
+          static_cast<const T*>(x[0].raw()),
+          static_cast<T*>(y.raw()),
+          aux.empty() ? nullptr : static_cast<std::int64_t*>(aux[0].raw()),
+          s.down.out * s.along.out};
+}
+template<class T>
+MaxBackward<T> functor(const MaxPool2dBackward& op, Inputs x, const Tensor& y, std::span<Tensor>) {
+  const PoolShape s = op.shape(op.name, y.shape());
+  return {s.down,
+          s.along,
+          static_cast<const T*>(x[0].raw()),
+          static_cast<const std::int64_t*>(x[1].raw()),
+          static_cast<T*>(y.raw()),
+          s.down.in * s.along.in};
+}
+template<class T>
+Mean<T> functor(const AvgPool2d& op, Inputs x, const Tensor& y, std::span<Tensor>) {
+  const PoolShape s = op.shape(op.name, x[0].shape());
+  return {s.down, s.along, static_cast<const T*>(x[0].raw()), static_cast<T*>(y.raw()),
+          s.down.out * s.along.out};
+}
+template<class T>
+MeanBackward<T> functor(const AvgPool2dBackward& op, Inputs x, const Tensor& y, std::span<Tensor>) {
+  const PoolShape s = op.shape(op.name, y.shape());
+  return {s.down, s.along, static_cast<const T*>(x[0].raw()), static_cast<T*>(y.raw()),
+          s.down.in * s.along.in};
+}
+
+/// Calls f(functor) for the dtype of y.
+template<class Op, class F>
+void visit_functor(const Op& op, Inputs x, const Tensor& y, std::span<Tensor> aux, F&& f) {
+  visit_floating(y.dtype(), [&]<class T>(Type<T>) { f(functor<T>(op, x, y, aux)); });
+}
 
 template<class F>
 __global__ void __launch_bounds__(threads) each(const F f, std::int64_t n) {
@@ -16,7 +155,7 @@ __global__ void __launch_bounds__(threads) each(const F f, std::int64_t n) {
 template<class Op>
 void run(const Op& op, Inputs x, const Tensor& y, std::span<Tensor> aux = {}) {
   if (y.numel() == 0) return;
-  pool::visit(op, x, y, aux, [&]<class F>(F f) {
+  visit_functor(op, x, y, aux, [&]<class F>(F f) {
     cuda::launch(op.name,
                  {.device = y.device(), .grid = cuda::blocks_for(y.numel(), threads), .block = threads},
                  each<F>, f, y.numel());
