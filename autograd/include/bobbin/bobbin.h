@@ -8,6 +8,7 @@
 #include <bobbin/graphviz.h>
 #include <bobbin/layers.h>
 #include <bobbin/module.h>
+#include <bobbin/onnx.h>
 #include <bobbin/ops.h>
 #include <bobbin/optim.h>
 #include <bobbin/parallel.h>
