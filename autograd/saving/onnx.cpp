@@ -4,6 +4,7 @@
 
 #include <map>
 #include <tuple>
+#include <utility>
 
 #include "../../core/new_file.h"
 #include "../../core/probe.h"
@@ -42,10 +43,14 @@ class Watch final : public detail::Probe {
 
   /// The graph that makes y.
   Graph finish(const Tensor& y) {
-    const std::string result = name_of(y), name = graph_.output.name;
-    graph_.calls.push_back({"Identity", {result}, name, {}, {}});
+    const std::string result = name_of(y), name = std::exchange(graph_.output.name, result);
     graph_.output.spec = y.spec();
     graph_.prune();
+    graph_.output.name = name;
+    if (!graph_.calls.empty() && graph_.calls.back().output == result)
+      graph_.calls.back().output = name;  // nothing else reads the last one's
+    else
+      graph_.calls.push_back({"Identity", {result}, name, {}, {}});
     for (auto& call : graph_.calls)
       if (!call.refusal.empty()) fail<ValueError>(call.refusal);
     for (auto& c : graph_.constants)

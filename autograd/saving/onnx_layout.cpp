@@ -34,10 +34,11 @@ Name pad(Graph& g, const Pad& op, const Step& s) {
   return g.add("Pad", {s.in[0], g.sizes(before), g.number(op.value, s.dtype())});
 }
 
+// Runtimes know few types here, i64 among them.
 Name one_hot(Graph& g, const OneHot& op, const Step& s) {
-  Tensor values = zeros({2}, op.dtype);
-  values.copy_(tensor({0, 1}));
-  return g.add("OneHot", {s.in[0], g.sizes(Ints{op.classes}), g.constant("off_on", values)});
+  const Name off_on = g.constant("off_on", tensor({0, 1}, DType::i64));
+  const Name y = g.add("OneHot", {s.in[0], g.sizes(Ints{op.classes}), off_on});
+  return op.dtype == DType::i64 ? y : g.add("Cast", {y}, {{"to", type_number(op.dtype)}});
 }
 
 }  // namespace
