@@ -54,6 +54,7 @@ void write(pbf_writer& graph, protozero::pbf_tag_type tag, const Port& port) {
   out.add_string(1, port.name);
   pbf_writer type(out, 2), tensor(type, 1);
   tensor.add_int32(1, static_cast<std::int32_t>(type_number(port.spec.dtype)));
+  if (port.spec.shape.empty()) return tensor.add_message(2, std::string());  // else it would be left out
   pbf_writer shape(tensor, 2);
   for (int i = 0; i < port.spec.shape.size(); ++i) {
     pbf_writer size(shape, 1);

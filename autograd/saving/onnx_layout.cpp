@@ -34,11 +34,14 @@ Name pad(Graph& g, const Pad& op, const Step& s) {
   return g.add("Pad", {s.in[0], g.sizes(before), g.number(op.value, s.dtype())});
 }
 
-// Runtimes know few types here, i64 among them.
+// Runtimes know few types here, i64 among them, and no scalars.
 Name one_hot(Graph& g, const OneHot& op, const Step& s) {
-  const Name off_on = g.constant("off_on", tensor({0, 1}, DType::i64));
-  const Name y = g.add("OneHot", {s.in[0], g.sizes(Ints{op.classes}), off_on});
-  return op.dtype == DType::i64 ? y : g.add("Cast", {y}, {{"to", type_number(op.dtype)}});
+  const bool scalar = s.x[0].rank() == 0;
+  const Name index = scalar ? g.add("Reshape", {s.in[0], g.sizes(Ints{1})}) : s.in[0],
+             off_on = g.constant("off_on", tensor({0, 1}, DType::i64));
+  Name y = g.add("OneHot", {index, g.sizes(Ints{op.classes}), off_on});
+  if (op.dtype != DType::i64) y = g.add("Cast", {y}, {{"to", type_number(op.dtype)}});
+  return scalar ? g.add("Reshape", {y, g.sizes(s.y.shape())}) : y;
 }
 
 }  // namespace
@@ -46,6 +49,7 @@ Name one_hot(Graph& g, const OneHot& op, const Step& s) {
 void add_layout(Rules& r) {
   add_rule<Reshape>(r, reshape);
   add_rule<Permute>(r, [](Graph& g, const Permute& op, const Step& s) {
+    if (op.order.empty()) return g.add("Identity", s.in);
     return g.add("Transpose", s.in, {{"perm", Ints(op.order.begin(), op.order.end())}});
   });
   add_rule<Slice>(r, slice);
