@@ -32,6 +32,7 @@ class Watch final : public detail::Probe {
     for (auto& [name, t] : named_)
       if (t) names_.try_emplace(view_of(t), name);
     keep(example, graph_.input.name, true);
+    computed_.insert(example.storage().get());
   }
 
   void ran(const OpBase& op, Inputs x, const Tensor& y) override {
@@ -39,6 +40,7 @@ class Watch final : public detail::Probe {
     Step step{{}, x, y};
     for (const Tensor& t : x) step.in.push_back(t ? name_of(t) : "");
     keep(y, translate(op, step), true);
+    if (!op.is_view()) computed_.insert(y.storage().get());
   }
 
   /// The graph that makes y.
@@ -76,8 +78,8 @@ class Watch final : public detail::Probe {
 
   bool live(const Tensor& t) const {
     const View view = view_of(t);
-    const auto it = values_.find(view);
-    return it != values_.end() ? it->second.live : t.requires_grad() || names_.contains(view);
+    if (const auto it = values_.find(view); it != values_.end()) return it->second.live;
+    return t.requires_grad() || names_.contains(view) || computed_.contains(t.storage().get());
   }
 
   std::string name_of(const Tensor& t) {
@@ -87,6 +89,8 @@ class Watch final : public detail::Probe {
       return it->second.name;
     }
     const auto named = names_.find(view);
+    if (named == names_.end() && !t.requires_grad() && computed_.contains(t.storage().get()))
+      fail<ValueError>("save_onnx: ", t.spec(), " is a view of a result that no operation made");
     const bool parameter = named != names_.end() || t.requires_grad();
     const std::string wanted = named != names_.end() ? named->second : parameter ? "parameter" : "constant";
     const std::string name = graph_.constant(wanted, t);
@@ -104,15 +108,16 @@ class Watch final : public detail::Probe {
         why = std::string(" ") + e.what();
       }
     }
-    std::string name = graph_.add("", step.in);
-    graph_.calls.back().refusal = "save_onnx: ONNX has no words for '" + std::string(op.name()) + "'" + why;
-    return name;
+    why = "save_onnx: ONNX has no words for '" + std::string(op.name()) + "'" + why;
+    graph_.calls.push_back({"", step.in, graph_.unique("refused"), {}, why});
+    return graph_.calls.back().output;
   }
 
   Graph graph_;
   StateDict named_;
   std::map<View, std::string> names_;
   std::map<View, Value> values_;
+  std::set<const void*> computed_;  // storages of results
 };
 
 Graph watch(const OnnxOptions& options, const std::function<Tensor(const Tensor&)>& f, const Tensor& x) {

@@ -9,11 +9,13 @@ namespace {
 
 using Name = std::string;
 
-// x + 1 - 1 is not x, and what rounding took is given back by the ratio.
+// x + 1 - 1 is not x, and what rounding took is given back by the ratio. Where it took all, of the 1 (or an
+// infinity) or of x, there is none.
 Name log1p(Graph& g, const Name& x, DType d) {
-  const Name one = g.number(1, d), u = g.add("Add", {x, one});
+  const Name one = g.number(1, d), u = g.add("Add", {x, one}), log = g.add("Log", {u});
   const Name ratio = g.add("Div", {x, g.add("Sub", {u, one})});
-  return g.add("Where", {g.add("Equal", {u, one}), x, g.add("Mul", {g.add("Log", {u}), ratio})});
+  const Name small = g.add("Where", {g.add("Equal", {u, one}), x, g.add("Mul", {log, ratio})});
+  return g.add("Where", {g.add("Equal", {u, x}), log, small});
 }
 
 // tanh(x / 2) (e^x + 1), which keeps the digits near 0.

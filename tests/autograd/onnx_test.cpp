@@ -100,6 +100,8 @@ TEST_F(Onnx, EditsInPlaceAreRefused) {
   };
   EXPECT_EQ(refused<ValueError>(of_result, ones({2})),
             "save_onnx: 'Mul' was edited in place during the call, which a file cannot hold");
+  EXPECT_EQ(refused<ValueError>([](const Tensor& x) { return (x * 2).alias({1}, {1}, 0) + 1; }, ones({2})),
+            "save_onnx: f32[1] is a view of a result that no operation made");
   Tensor steps = zeros({});
   const auto of_constant = [&](const Tensor& x) {
     const Tensor y = x + steps;

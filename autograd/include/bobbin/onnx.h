@@ -14,14 +14,16 @@ struct OnnxOptions {
 };
 
 /// Writes the computation of f, a function of one tensor, as ONNX (opset 17), with its parameters. f is
-/// called on `example`, whose shape and dtype, f64, f32, bf16, f16, i64, i32, u8 or bool, become the file's;
-/// with `any_batch` it is called on two, three and five copies of it joined along the first axis, and what
-/// differs between the calls must be sizes that grow evenly. What does not depend on the example or a
-/// parameter is computed now. Values that leave the tensors (`item`, branches on them) stay as they were in
-/// that call, so call eval(model) first. On any device; nothing is recorded. Throws ValueError for an
-/// operation that ONNX has no words for (dropout, derivatives), naming it, for a tensor that f edits in
-/// place, for a batch size that does more than that, and for files past 2 GiB; ShapeError for `any_batch`
-/// without a first axis; IoError. The file is written whole or not at all.
+/// called on `example`, whose shape and dtype become the file's; with `any_batch` it is called on two, three
+/// and five copies of it joined along the first axis, and what differs between the calls must be sizes that
+/// grow evenly. What does not depend on the example or a parameter is computed now. Values that leave the
+/// operations (`item`, branches on it, copy_) stay as they were in that call, and so does what a layer does
+/// while training: call eval(model) first. NaN in extremes, and conversions of what does not fit a dtype, are
+/// up to the runtime. On any device; nothing is recorded.
+///
+/// Throws ValueError for an operation that ONNX has no words for (dropout, losses, derivatives), naming it;
+/// for a tensor that f edits in place; for a computation that any_batch cannot follow; and for files past
+/// 2 GiB. ShapeError for any_batch without a first axis; IoError. The file is written whole or not at all.
 void save_onnx(const std::filesystem::path&, const std::function<Tensor(const Tensor&)>& f,
                const Tensor& example, const OnnxOptions& = {});
 
