@@ -37,7 +37,7 @@ class Watch final : public detail::Probe {
 
   void ran(const OpBase& op, Inputs x, const Tensor& y) override {
     if (std::none_of(x.begin(), x.end(), [&](const Tensor& t) { return t && live(t); })) return;
-    Step step{{}, x, y};
+    Step step{{}, x, y, y.dtype()};
     for (const Tensor& t : x) step.in.push_back(t ? name_of(t) : "");
     keep(y, translate(op, step), true);
     if (!op.is_view()) computed_.insert(y.storage().get());

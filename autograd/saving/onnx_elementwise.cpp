@@ -63,12 +63,12 @@ void add_elementwise(Rules& r) {
   });
   add_rule<Rsqrt>(
       r, [](Graph& g, const Rsqrt&, const Step& s) { return g.add("Reciprocal", {g.add("Sqrt", s.in)}); });
-  add_rule<Expm1>(r, [](Graph& g, const Expm1&, const Step& s) { return expm1(g, s.in[0], s.dtype()); });
-  add_rule<Log1p>(r, [](Graph& g, const Log1p&, const Step& s) { return log1p(g, s.in[0], s.dtype()); });
+  add_rule<Expm1>(r, [](Graph& g, const Expm1&, const Step& s) { return expm1(g, s.in[0], s.dtype); });
+  add_rule<Log1p>(r, [](Graph& g, const Log1p&, const Step& s) { return log1p(g, s.in[0], s.dtype); });
   add_rule<Silu>(r, [](Graph& g, const Silu&, const Step& s) { return silu(g, s.in[0]); });
-  add_rule<GeluErf>(r, [](Graph& g, const GeluErf&, const Step& s) { return gelu(g, s.in[0], s.dtype()); });
-  add_rule<GeluTanh>(
-      r, [](Graph& g, const GeluTanh&, const Step& s) { return gelu_tanh(g, s.in[0], s.dtype()); });
+  add_rule<GeluErf>(r, [](Graph& g, const GeluErf&, const Step& s) { return gelu(g, s.in[0], s.dtype); });
+  add_rule<GeluTanh>(r,
+                     [](Graph& g, const GeluTanh&, const Step& s) { return gelu_tanh(g, s.in[0], s.dtype); });
   add_rule<LeakyRelu>(r, [](Graph& g, const LeakyRelu& op, const Step& s) {
     return g.add("LeakyRelu", s.in, {{"alpha", op.f.slope}});
   });
@@ -76,11 +76,15 @@ void add_elementwise(Rules& r) {
     return g.add("Elu", s.in, {{"alpha", op.f.alpha}});
   });
   add_rule<Clamp>(r, [](Graph& g, const Clamp& op, const Step& s) {
-    return g.add("Clip", {s.in[0], g.number(op.f.low, s.dtype()), g.number(op.f.high, s.dtype())});
+    return g.add("Clip", {s.in[0], g.number(op.f.low, s.dtype), g.number(op.f.high, s.dtype)});
   });
   add_rule<PowScalar>(r, [](Graph& g, const PowScalar& op, const Step& s) {
-    return g.add("Pow", {s.in[0], g.number(op.f.exponent, s.dtype())});
+    return g.add("Pow", {s.in[0], g.number(op.f.exponent, s.dtype)});
   });
+  widen<Sin>(r);
+  widen<Cos>(r);
+  widen<Elu>(r);
+  widen<Softplus>(r);
 
   add_rule<Add>(r, "Add");
   add_rule<Sub>(r, "Sub");

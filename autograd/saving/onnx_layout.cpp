@@ -31,7 +31,7 @@ Name pad(Graph& g, const Pad& op, const Step& s) {
   }
   if (before.empty()) return g.add("Identity", s.in);
   before.insert(before.end(), after.begin(), after.end());
-  return g.add("Pad", {s.in[0], g.sizes(before), g.number(op.value, s.dtype())});
+  return g.add("Pad", {s.in[0], g.sizes(before), g.number(op.value, s.dtype)});
 }
 
 // Runtimes know few types here, i64 among them, and no scalars.

@@ -37,7 +37,7 @@ Name linear(Graph& g, const Linear& op, const Step& s) {
     y = g.add("MatMul", {s.in[0], g.add("Transpose", {s.in[1]}, {{"perm", Ints{1, 0}}})});
     if (!s.in[2].empty()) y = g.add("Add", {y, s.in[2]});
   }
-  return activated(g, y, op.activation, s.dtype());
+  return activated(g, y, op.activation, s.dtype);
 }
 
 Ints both(Pair p) { return {p.h, p.w}; }
@@ -95,8 +95,8 @@ Name avg_pool(Graph& g, const AvgPool2d& op, const Step& s) {
     attributes.push_back({"count_include_pad", std::int64_t{1}});
     return g.add("AveragePool", s.in, attributes);
   }
-  const Name rows = g.add("MatMul", {means(g, p.down, s.dtype(), false), s.in[0]});
-  return g.add("MatMul", {rows, means(g, p.along, s.dtype(), true)});
+  const Name rows = g.add("MatMul", {means(g, p.down, s.dtype, false), s.in[0]});
+  return g.add("MatMul", {rows, means(g, p.along, s.dtype, true)});
 }
 
 }  // namespace
@@ -112,6 +112,10 @@ void add_products(Rules& r) {
     return g.add("MaxPool", s.in, pool_attributes(op));
   });
   add_rule<AvgPool2d>(r, avg_pool);
+  widen<Conv2d>(r);
+  widen<Conv2dInputGrad>(r);
+  widen<MaxPool2d>(r);
+  widen<AvgPool2d>(r);
 }
 
 }  // namespace bobbin::onnx

@@ -39,8 +39,8 @@ void add_reduction(Rules& r, const char* type) {
 
 // Sums of integers are i64.
 Name as_sum(Graph& g, const Step& s) {
-  if (s.x[0].dtype() == s.dtype()) return s.in[0];
-  return g.add("Cast", s.in, {{"to", type_number(s.dtype())}});
+  if (s.x[0].dtype() == s.dtype) return s.in[0];
+  return g.add("Cast", s.in, {{"to", type_number(s.dtype)}});
 }
 
 Name variance(Graph& g, const Over& over, double correction, const Step& s) {
@@ -49,7 +49,7 @@ Name variance(Graph& g, const Over& over, double correction, const Step& s) {
   const Name total = sum(g, g.add("Mul", {centred, centred}), axes, over.keepdim);
   const double freedom = static_cast<double>(over.count(s.x[0].shape())) - correction;
   const double divisor = freedom > 0 ? freedom : std::numeric_limits<double>::quiet_NaN();
-  return g.add("Div", {total, g.number(divisor, s.dtype())});
+  return g.add("Div", {total, g.number(divisor, s.dtype)});
 }
 
 Name norm(Graph& g, const Norm& op, const Step& s) {
@@ -59,8 +59,8 @@ Name norm(Graph& g, const Norm& op, const Step& s) {
   if (op.p == 2) return reduce(g, "ReduceL2", s.in[0], axes, keep);
   const Name size = g.add("Abs", s.in);
   if (std::isinf(op.p)) return reduce(g, "ReduceMax", size, axes, keep);
-  const Name powers = g.add("Pow", {size, g.number(op.p, s.dtype())});
-  return g.add("Pow", {sum(g, powers, axes, keep), g.number(1 / op.p, s.dtype())});
+  const Name powers = g.add("Pow", {size, g.number(op.p, s.dtype)});
+  return g.add("Pow", {sum(g, powers, axes, keep), g.number(1 / op.p, s.dtype)});
 }
 
 // ONNX takes one axis; several are made one first.

@@ -15,7 +15,7 @@ struct Step {
   std::vector<std::string> in;
   Inputs x;
   const Tensor& y;
-  DType dtype() const { return y.dtype(); }
+  DType dtype;  ///< of the result
 };
 
 /// Adds an operation's nodes and gives the name of their result; throws ValueError where there are none.
@@ -35,6 +35,21 @@ template<Operator T>
 void add_rule(Rules& rules, const char* type) {
   rules.emplace(typeid(detail::OpModel<T>),
                 [type](Graph& g, const OpBase&, const Step& s) { return g.add(type, s.in); });
+}
+
+/// For nodes that take no bf16: such tensors are computed in f32, as Bobbin's kernels do anyway.
+template<Operator T>
+void widen(Rules& rules) {
+  Rule& rule = rules.at(typeid(detail::OpModel<T>));
+  rule = [narrow = rule](Graph& g, const OpBase& op, const Step& s) {
+    if (s.dtype != DType::bf16) return narrow(g, op, s);
+    const auto cast = [&g](const std::string& x, DType d) {
+      return g.add("Cast", {x}, {{"to", type_number(d)}});
+    };
+    Step wide{{}, s.x, s.y, DType::f32};
+    for (auto& name : s.in) wide.in.push_back(cast(name, DType::f32));
+    return cast(narrow(g, op, wide), DType::bf16);
+  };
 }
 
 void add_elementwise(Rules&);
