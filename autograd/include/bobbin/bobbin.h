@@ -10,6 +10,7 @@
 #include <bobbin/layers.h>
 #include <bobbin/metrics.h>
 #include <bobbin/module.h>
+#include <bobbin/onnx.h>
 #include <bobbin/ops.h>
 #include <bobbin/optim.h>
 #include <bobbin/parallel.h>

@@ -1,0 +1,159 @@
+#include <bobbin/onnx.h>
+#include <bobbin/ops.h>
+#include <bobbin/tape.h>
+
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include "../../core/new_file.h"
+#include "../../core/probe.h"
+#include "onnx_rules.h"
+
+namespace bobbin {
+namespace onnx {
+namespace {
+
+// Which elements a tensor shows. Handles that show the same ones are one value: a detached tensor is what it
+// was detached from.
+using View = std::tuple<const void*, std::int64_t, std::vector<std::int64_t>, DType>;
+
+View view_of(const Tensor& x) {
+  std::vector<std::int64_t> layout(x.shape().begin(), x.shape().end());
+  layout.insert(layout.end(), x.strides().begin(), x.strides().end());
+  return {x.storage().get(), x.offset(), std::move(layout), x.dtype()};
+}
+
+class Watch final : public detail::Probe {
+ public:
+  Watch(const OnnxOptions& options, const Tensor& example) : named_(options.names) {
+    graph_.input = {graph_.unique(options.input), example.spec(), {}};
+    graph_.output.name = graph_.unique(options.output);
+    for (auto& [name, t] : named_)
+      if (t) names_.try_emplace(view_of(t), name);
+    keep(example, graph_.input.name, true);
+    computed_.insert(example.storage().get());
+  }
+
+  void ran(const OpBase& op, Inputs x, const Tensor& y) override {
+    if (std::none_of(x.begin(), x.end(), [&](const Tensor& t) { return t && live(t); })) return;
+    Step step{{}, x, y, y.dtype()};
+    for (const Tensor& t : x) step.in.push_back(t ? name_of(t) : "");
+    keep(y, translate(op, step), true);
+    if (!op.is_view()) computed_.insert(y.storage().get());
+  }
+
+  /// The graph that makes y.
+  Graph finish(const Tensor& y) {
+    const std::string result = name_of(y), name = std::exchange(graph_.output.name, result);
+    graph_.output.spec = y.spec();
+    graph_.prune();
+    graph_.output.name = name;
+    if (!graph_.calls.empty() && graph_.calls.back().output == result)
+      graph_.calls.back().output = name;  // nothing else reads the last one's
+    else
+      graph_.calls.push_back({"Identity", {result}, name, {}, {}});
+    for (auto& call : graph_.calls)
+      if (!call.refusal.empty()) fail<ValueError>(call.refusal);
+    for (auto& c : graph_.constants)
+      if (c.value.version() != c.version) edited(c.name);
+    return std::move(graph_);
+  }
+
+ private:
+  struct Value {
+    Tensor tensor;  // its storage's address is taken as long as it lives
+    std::string name;
+    std::uint64_t version;
+    bool live;  // not known before the model is called
+  };
+
+  [[noreturn]] static void edited(const std::string& name) {
+    fail<ValueError>("save_onnx: '", name, "' was edited in place during the call, which a file cannot hold");
+  }
+
+  void keep(const Tensor& t, const std::string& name, bool live) {
+    values_.insert_or_assign(view_of(t), Value{t, name, t.version(), live});
+  }
+
+  bool live(const Tensor& t) const {
+    const View view = view_of(t);
+    if (const auto it = values_.find(view); it != values_.end()) return it->second.live;
+    return t.requires_grad() || names_.contains(view) || computed_.contains(t.storage().get());
+  }
+
+  std::string name_of(const Tensor& t) {
+    const View view = view_of(t);
+    if (const auto it = values_.find(view); it != values_.end()) {
+      if (it->second.version != t.version()) edited(it->second.name);
+      return it->second.name;
+    }
+    const auto named = names_.find(view);
+    if (named == names_.end() && !t.requires_grad() && computed_.contains(t.storage().get()))
+      fail<ValueError>("save_onnx: ", t.spec(), " is a view of a result that no operation made");
+    const bool parameter = named != names_.end() || t.requires_grad();
+    const std::string wanted = named != names_.end() ? named->second : parameter ? "parameter" : "constant";
+    const std::string name = graph_.constant(wanted, t);
+    keep(t, name, parameter);
+    return name;
+  }
+
+  // What has no words is refused only where the result needs it.
+  std::string translate(const OpBase& op, const Step& step) {
+    std::string why = op.name() == "dropout" ? "; call eval(model) first" : "";
+    if (const auto rule = rules().find(typeid(op)); rule != rules().end()) {
+      try {
+        return rule->second(graph_, op, step);
+      } catch (const ValueError& e) {
+        why = std::string(" ") + e.what();
+      }
+    }
+    why = "save_onnx: ONNX has no words for '" + std::string(op.name()) + "'" + why;
+    graph_.calls.push_back({"", step.in, graph_.unique("refused"), {}, why});
+    return graph_.calls.back().output;
+  }
+
+  Graph graph_;
+  StateDict named_;
+  std::map<View, std::string> names_;
+  std::map<View, Value> values_;
+  std::set<const void*> computed_;  // storages of results
+};
+
+Graph watch(const OnnxOptions& options, const std::function<Tensor(const Tensor&)>& f, const Tensor& x) {
+  const NoGrad quiet;
+  const Tensor input = clone(x.detach());  // nothing else of the model's shows its elements
+  Watch watch(options, input);
+  return watch.finish(f(input));
+}
+
+Graph watch_batches(const OnnxOptions& options, const std::function<Tensor(const Tensor&)>& f,
+                    const Tensor& x) {
+  if (x.rank() == 0 || x.size(0) == 0)
+    fail<ShapeError>("save_onnx: any_batch wants an example with a first axis; got ", x.spec());
+  std::vector<Graph> graphs;
+  Ints sizes;
+  for (const int copies : {2, 3, 5}) {
+    const Tensor batch = [&] {
+      const NoGrad quiet;
+      return concat(std::vector<Tensor>(static_cast<std::size_t>(copies), x.detach()));
+    }();
+    graphs.push_back(watch(options, f, batch));
+    sizes.push_back(batch.size(0));
+  }
+  return join_batches(graphs, sizes);
+}
+
+}  // namespace
+}  // namespace onnx
+
+void save_onnx(const std::filesystem::path& path, const std::function<Tensor(const Tensor&)>& f,
+               const Tensor& example, const OnnxOptions& options) {
+  const std::string bytes = onnx::encode(options.any_batch ? onnx::watch_batches(options, f, example)
+                                                           : onnx::watch(options, f, example));
+  NewFile file("save_onnx", path);
+  file.write(bytes.data(), bytes.size());
+  file.keep();
+}
+
+}  // namespace bobbin

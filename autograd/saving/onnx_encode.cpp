@@ -1,0 +1,124 @@
+// The bytes of an ONNX file: protocol buffers, by the field numbers of onnx.proto.
+#include <bobbin/ops.h>
+#include <bobbin/tape.h>
+
+#include <limits>
+#include <protozero/pbf_writer.hpp>
+
+#include "onnx_graph.h"
+
+namespace bobbin::onnx {
+namespace {
+
+using protozero::pbf_writer;
+
+constexpr std::int64_t ir_version = 8, opset = 17;
+
+void write(pbf_writer& node, const std::string& name, const Attribute& value) {
+  pbf_writer out(node, 5);
+  out.add_string(1, name);
+  if (const auto* i = std::get_if<std::int64_t>(&value)) {
+    out.add_int64(3, *i);
+    out.add_enum(20, 2);
+  } else if (const auto* f = std::get_if<double>(&value)) {
+    out.add_float(2, static_cast<float>(*f));
+    out.add_enum(20, 1);
+  } else if (const auto* text = std::get_if<std::string>(&value)) {
+    out.add_bytes(4, *text);
+    out.add_enum(20, 3);
+  } else {
+    for (const std::int64_t i : std::get<Ints>(value)) out.add_int64(8, i);
+    out.add_enum(20, 7);
+  }
+}
+
+void write(pbf_writer& graph, const Call& call) {
+  pbf_writer out(graph, 1);
+  for (auto& name : call.inputs) out.add_string(1, name);
+  out.add_string(2, call.output);
+  out.add_string(3, call.output);
+  out.add_string(4, call.type);
+  for (auto& [name, value] : call.attributes) write(out, name, value);
+}
+
+void write(pbf_writer& graph, const Constant& constant) {
+  pbf_writer out(graph, 5);
+  for (const std::int64_t size : constant.value.shape()) out.add_int64(1, size);
+  out.add_int32(2, static_cast<std::int32_t>(type_number(constant.value.dtype())));
+  out.add_string(8, constant.name);
+  out.add_bytes(9, raw_bytes(constant.value));
+}
+
+void write(pbf_writer& graph, protozero::pbf_tag_type tag, const Port& port) {
+  pbf_writer out(graph, tag);
+  out.add_string(1, port.name);
+  pbf_writer type(out, 2), tensor(type, 1);
+  tensor.add_int32(1, static_cast<std::int32_t>(type_number(port.spec.dtype)));
+  if (port.spec.shape.empty()) return tensor.add_message(2, std::string());  // else it would be left out
+  pbf_writer shape(tensor, 2);
+  for (int i = 0; i < port.spec.shape.size(); ++i) {
+    pbf_writer size(shape, 1);
+    const std::string symbol = port.symbols.empty() ? "" : port.symbols[static_cast<std::size_t>(i)];
+    if (symbol.empty())
+      size.add_int64(1, port.spec.shape[i]);
+    else
+      size.add_string(2, symbol);
+  }
+}
+
+}  // namespace
+
+std::int64_t type_number(DType d) {
+  switch (d) {
+    case DType::f64:
+      return 11;
+    case DType::f32:
+      return 1;
+    case DType::bf16:
+      return 16;
+    case DType::f16:
+      return 10;
+    case DType::i64:
+      return 7;
+    case DType::i32:
+      return 6;
+    case DType::u8:
+      return 2;
+    case DType::boolean:
+      break;
+  }
+  return 9;
+}
+
+std::string raw_bytes(const Tensor& t) {
+  const NoGrad quiet;
+  const Tensor here = contiguous(to(t.detach(), Device::cpu()));
+  const auto size = static_cast<std::size_t>(here.numel() * size_of(here.dtype()));
+  return size == 0 ? std::string() : std::string(static_cast<const char*>(here.raw()), size);
+}
+
+std::string encode(const Graph& g) {
+  std::int64_t bytes = 1 << 20;  // room for the rest
+  for (auto& c : g.constants) bytes += c.value.numel() * size_of(c.value.dtype());
+  if (bytes > std::numeric_limits<std::int32_t>::max())
+    fail<ValueError>("save_onnx: ", bytes, " bytes are more than a protocol buffer holds");
+  std::string data;
+  data.reserve(static_cast<std::size_t>(bytes));
+  pbf_writer model(data);
+  model.add_int64(1, ir_version);
+  model.add_string(2, "bobbin");
+  {
+    pbf_writer graph(model, 7);
+    for (auto& call : g.calls) write(graph, call);
+    graph.add_string(2, "bobbin");
+    for (auto& constant : g.constants) write(graph, constant);
+    write(graph, 11, g.input);
+    write(graph, 12, g.output);
+  }
+  pbf_writer set(model, 8);
+  set.add_string(1, "");
+  set.add_int64(2, opset);
+  return data;
+}
+
+}  // namespace bobbin::onnx

@@ -1,0 +1,37 @@
+#include "onnx_graph.h"
+
+#include <algorithm>
+
+namespace bobbin::onnx {
+
+std::string Graph::unique(const std::string& wanted) {
+  if (names.insert(wanted).second) return wanted;
+  for (int i = 1;; ++i)
+    if (std::string name = wanted + "_" + std::to_string(i); names.insert(name).second) return name;
+}
+
+std::string Graph::add(const std::string& type, std::vector<std::string> inputs, Attributes attributes) {
+  calls.push_back({type, std::move(inputs), unique(type), std::move(attributes), {}});
+  return calls.back().output;
+}
+
+std::string Graph::constant(const std::string& wanted, const Tensor& value) {
+  constants.push_back({unique(wanted), value, value.version(), false});
+  return constants.back().name;
+}
+
+std::string Graph::sizes(const Ints& values) {
+  const std::string name = constant("sizes", from_range(values));
+  constants.back().sizes = true;
+  return name;
+}
+
+void Graph::prune() {
+  std::set<std::string> needed{output.name};
+  for (auto call = calls.rbegin(); call != calls.rend(); ++call)
+    if (needed.contains(call->output)) needed.insert(call->inputs.begin(), call->inputs.end());
+  std::erase_if(calls, [&](const Call& c) { return !needed.contains(c.output); });
+  std::erase_if(constants, [&](const Constant& c) { return !needed.contains(c.name); });
+}
+
+}  // namespace bobbin::onnx

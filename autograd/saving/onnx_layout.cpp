@@ -1,0 +1,88 @@
+// Views, joining, padding and picking by index.
+#include "../../ops/index.h"
+#include "../../ops/join.h"
+#include "../../ops/view.h"
+#include "onnx_rules.h"
+
+namespace bobbin::onnx {
+namespace {
+
+using Name = std::string;
+
+// A size of 0 stands for the input's unless allowzero says that it is meant.
+Name reshape(Graph& g, const Reshape& op, const Step& s) {
+  Attributes attributes;
+  if (op.shape.contains(0)) attributes.push_back({"allowzero", std::int64_t{1}});
+  return g.add("Reshape", {s.in[0], g.sizes(op.shape)}, attributes);
+}
+
+Name slice(Graph& g, const Slice& op, const Step& s) {
+  const std::int64_t end = op.count > 0 ? op.start + (op.count - 1) * op.step + 1 : op.start;
+  return g.add("Slice", {s.in[0], g.sizes(Ints{op.start}), g.sizes(Ints{end}), g.sizes(Ints{op.axis}),
+                         g.sizes(Ints{op.step})});
+}
+
+Name pad(Graph& g, const Pad& op, const Step& s) {
+  Ints before, after;
+  for (int i = 0; i < op.shape.size(); ++i) {
+    if (op.steps[i] != 1) fail<ValueError>("with steps");
+    before.push_back(op.starts[i]);
+    after.push_back(op.shape[i] - op.starts[i] - s.x[0].shape()[i]);
+  }
+  if (before.empty()) return g.add("Identity", s.in);
+  before.insert(before.end(), after.begin(), after.end());
+  return g.add("Pad", {s.in[0], g.sizes(before), g.number(op.value, s.dtype)});
+}
+
+// Runtimes know few types here, i64 among them, and no scalars.
+Name one_hot(Graph& g, const OneHot& op, const Step& s) {
+  const bool scalar = s.x[0].rank() == 0;
+  const Name index = scalar ? g.add("Reshape", {s.in[0], g.sizes(Ints{1})}) : s.in[0],
+             off_on = g.constant("off_on", tensor({0, 1}, DType::i64));
+  Name y = g.add("OneHot", {index, g.sizes(Ints{op.classes}), off_on});
+  if (op.dtype != DType::i64) y = g.add("Cast", {y}, {{"to", type_number(op.dtype)}});
+  return scalar ? g.add("Reshape", {y, g.sizes(s.y.shape())}) : y;
+}
+
+}  // namespace
+
+void add_layout(Rules& r) {
+  add_rule<Reshape>(r, reshape);
+  add_rule<Permute>(r, [](Graph& g, const Permute& op, const Step& s) {
+    if (op.order.empty()) return g.add("Identity", s.in);
+    return g.add("Transpose", s.in, {{"perm", Ints(op.order.begin(), op.order.end())}});
+  });
+  add_rule<Slice>(r, slice);
+  add_rule<Expand>(r, [](Graph& g, const Expand& op, const Step& s) {
+    return g.add("Expand", {s.in[0], g.sizes(op.shape)});
+  });
+  add_rule<Concat>(r, [](Graph& g, const Concat& op, const Step& s) {
+    return g.add("Concat", s.in, {{"axis", std::int64_t{op.axis}}});
+  });
+  add_rule<Pad>(r, pad);
+  add_rule<IndexSelect>(r, [](Graph& g, const IndexSelect& op, const Step& s) {
+    return g.add("Gather", s.in, {{"axis", std::int64_t{op.axis}}});
+  });
+  add_rule<Gather>(r, [](Graph& g, const Gather& op, const Step& s) {
+    return g.add("GatherElements", s.in, {{"axis", std::int64_t{op.axis}}});
+  });
+  add_rule<ScatterAdd>(r, [](Graph& g, const ScatterAdd& op, const Step& s) {
+    return g.add("ScatterElements", s.in,
+                 {{"axis", std::int64_t{op.axis}}, {"reduction", std::string("add")}});
+  });
+  add_rule<OneHot>(r, one_hot);
+}
+
+const Rules& rules() {
+  static const Rules all = [] {
+    Rules r;
+    add_elementwise(r);
+    add_products(r);
+    add_reductions(r);
+    add_layout(r);
+    return r;
+  }();
+  return all;
+}
+
+}  // namespace bobbin::onnx

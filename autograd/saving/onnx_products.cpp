@@ -1,0 +1,121 @@
+// Matrix products, convolutions and pooling.
+#include "../../ops/conv.h"
+#include "../../ops/matmul.h"
+#include "../../ops/pool.h"
+#include "onnx_rules.h"
+
+namespace bobbin::onnx {
+namespace {
+
+using Name = std::string;
+
+Name activated(Graph& g, const Name& x, Activation activation, DType d) {
+  switch (activation) {
+    case Activation::none:
+      return x;
+    case Activation::relu:
+      return g.add("Relu", {x});
+    case Activation::tanh:
+      return g.add("Tanh", {x});
+    case Activation::sigmoid:
+      return g.add("Sigmoid", {x});
+    case Activation::gelu:
+      return gelu(g, x, d);
+    case Activation::silu:
+      break;
+  }
+  return silu(g, x);
+}
+
+Name linear(Graph& g, const Linear& op, const Step& s) {
+  Name y;
+  if (s.x[0].rank() == 2) {
+    auto in = s.in;
+    if (in[2].empty()) in.pop_back();
+    y = g.add("Gemm", in, {{"transB", std::int64_t{1}}});
+  } else {
+    y = g.add("MatMul", {s.in[0], g.add("Transpose", {s.in[1]}, {{"perm", Ints{1, 0}}})});
+    if (!s.in[2].empty()) y = g.add("Add", {y, s.in[2]});
+  }
+  return activated(g, y, op.activation, s.dtype);
+}
+
+Ints both(Pair p) { return {p.h, p.w}; }
+Ints around(Pair p) { return {p.h, p.w, p.h, p.w}; }
+
+Attributes conv_attributes(const ConvOptions& o, const Tensor& weight) {
+  return {{"dilations", both(o.dilation)},
+          {"group", o.groups},
+          {"kernel_shape", both({weight.size(2), weight.size(3)})},
+          {"pads", around(o.padding)},
+          {"strides", both(o.stride)}};
+}
+
+// Rows that the stride left out of the forward convolution come back as output padding.
+Name conv_transpose(Graph& g, const Conv2dInputGrad& op, const Step& s) {
+  const auto& o = op.options;
+  const auto rest = [](std::int64_t size, std::int64_t in, std::int64_t k, std::int64_t stride,
+                       std::int64_t padding, std::int64_t dilation) {
+    return size - ((in - 1) * stride - 2 * padding + dilation * (k - 1) + 1);
+  };
+  Attributes attributes = conv_attributes(o, s.x[1]);
+  attributes.push_back(
+      {"output_padding",
+       both({rest(op.size.h, s.x[0].size(2), s.x[1].size(2), o.stride.h, o.padding.h, o.dilation.h),
+             rest(op.size.w, s.x[0].size(3), s.x[1].size(3), o.stride.w, o.padding.w, o.dilation.w)})});
+  return g.add("ConvTranspose", s.in, attributes);
+}
+
+Attributes pool_attributes(const Pool& p) {
+  return {{"kernel_shape", both(p.window)}, {"pads", around(p.padding)}, {"strides", both(p.stride)}};
+}
+
+// The matrix whose rows are the windows' means; transposed, for a product from the right.
+Name means(Graph& g, const Windows& w, DType d, bool transposed) {
+  std::vector<double> m(static_cast<std::size_t>(w.in) * static_cast<std::size_t>(w.out));
+  for (int i = 0; i < w.out; ++i)
+    for (int j = w.begin(i); j < w.end(i); ++j)
+      m[static_cast<std::size_t>(transposed ? j * w.out + i : i * w.in + j)] = 1.0 / (w.end(i) - w.begin(i));
+  const Shape shape = transposed ? Shape{w.in, w.out} : Shape{w.out, w.in};
+  Tensor t = empty(shape, d);
+  t.copy_(from_range(m, shape));
+  return g.constant("windows", t);
+}
+
+// ONNX has no adaptive windows. Those of one size are plain ones; the others are products.
+Name avg_pool(Graph& g, const AvgPool2d& op, const Step& s) {
+  const PoolShape p = op.shape("avg_pool2d", s.x[0].shape());
+  if (!op.adaptive || (p.down.in % p.down.out == 0 && p.along.in % p.along.out == 0)) {
+    Pool plain = op;
+    if (op.adaptive) {
+      plain.window = plain.stride = Pair(p.down.in / p.down.out, p.along.in / p.along.out);
+      plain.padding = 0;
+    }
+    Attributes attributes = pool_attributes(plain);
+    attributes.push_back({"count_include_pad", std::int64_t{1}});
+    return g.add("AveragePool", s.in, attributes);
+  }
+  const Name rows = g.add("MatMul", {means(g, p.down, s.dtype, false), s.in[0]});
+  return g.add("MatMul", {rows, means(g, p.along, s.dtype, true)});
+}
+
+}  // namespace
+
+void add_products(Rules& r) {
+  add_rule<Matmul>(r, "MatMul");
+  add_rule<Linear>(r, linear);
+  add_rule<Conv2d>(r, [](Graph& g, const Conv2d& op, const Step& s) {
+    return g.add("Conv", s.in, conv_attributes(op.options, s.x[1]));
+  });
+  add_rule<Conv2dInputGrad>(r, conv_transpose);
+  add_rule<MaxPool2d>(r, [](Graph& g, const MaxPool2d& op, const Step& s) {
+    return g.add("MaxPool", s.in, pool_attributes(op));
+  });
+  add_rule<AvgPool2d>(r, avg_pool);
+  widen<Conv2d>(r);
+  widen<Conv2dInputGrad>(r);
+  widen<MaxPool2d>(r);
+  widen<AvgPool2d>(r);
+}
+
+}  // namespace bobbin::onnx

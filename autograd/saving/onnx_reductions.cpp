@@ -1,0 +1,117 @@
+// Softmax, reductions and running sums.
+#include <cmath>
+#include <limits>
+
+#include "../../ops/reduce.h"
+#include "../../ops/softmax.h"
+#include "onnx_rules.h"
+
+namespace bobbin::onnx {
+namespace {
+
+using Name = std::string;
+
+Ints axes_of(const Over& over, const Tensor& x) {
+  const Axes axes = over.of(x.shape());
+  return {axes.begin(), axes.end()};
+}
+
+// In opset 17 a sum's axes are an input, those of all others an attribute.
+Name sum(Graph& g, const Name& x, const Ints& axes, bool keep) {
+  std::vector<Name> in{x};
+  if (!axes.empty()) in.push_back(g.sizes(axes));
+  return g.add("ReduceSum", in, {{"keepdims", std::int64_t{keep}}});
+}
+
+Name reduce(Graph& g, const char* type, const Name& x, const Ints& axes, bool keep) {
+  Attributes attributes;
+  if (!axes.empty()) attributes.push_back({"axes", axes});
+  attributes.push_back({"keepdims", std::int64_t{keep}});
+  return g.add(type, {x}, attributes);
+}
+
+template<Operator T>
+void add_reduction(Rules& r, const char* type) {
+  add_rule<T>(r, [type](Graph& g, const T& op, const Step& s) {
+    return reduce(g, type, s.in[0], axes_of(op.over, s.x[0]), op.over.keepdim);
+  });
+}
+
+// Sums of integers are i64.
+Name as_sum(Graph& g, const Step& s) {
+  if (s.x[0].dtype() == s.dtype) return s.in[0];
+  return g.add("Cast", s.in, {{"to", type_number(s.dtype)}});
+}
+
+Name variance(Graph& g, const Over& over, double correction, const Step& s) {
+  const Ints axes = axes_of(over, s.x[0]);
+  const Name centred = g.add("Sub", {s.in[0], reduce(g, "ReduceMean", s.in[0], axes, true)});
+  const Name total = sum(g, g.add("Mul", {centred, centred}), axes, over.keepdim);
+  const double freedom = static_cast<double>(over.count(s.x[0].shape())) - correction;
+  const double divisor = freedom > 0 ? freedom : std::numeric_limits<double>::quiet_NaN();
+  return g.add("Div", {total, g.number(divisor, s.dtype)});
+}
+
+Name norm(Graph& g, const Norm& op, const Step& s) {
+  const Ints axes = axes_of(op.over, s.x[0]);
+  const bool keep = op.over.keepdim;
+  if (op.p == 1) return reduce(g, "ReduceL1", s.in[0], axes, keep);
+  if (op.p == 2) return reduce(g, "ReduceL2", s.in[0], axes, keep);
+  const Name size = g.add("Abs", s.in);
+  if (std::isinf(op.p)) return reduce(g, "ReduceMax", size, axes, keep);
+  const Name powers = g.add("Pow", {size, g.number(op.p, s.dtype)});
+  return g.add("Pow", {sum(g, powers, axes, keep), g.number(1 / op.p, s.dtype)});
+}
+
+// ONNX takes one axis; several are made one first.
+template<Operator T>
+void add_place(Rules& r, const char* type) {
+  add_rule<T>(r, [type](Graph& g, const T& op, const Step& s) {
+    const Ints axes = axes_of(op.over, s.x[0]);
+    const auto along = [&](const Name& x, std::int64_t axis, bool keep) {
+      return g.add(type, {x}, {{"axis", axis}, {"keepdims", std::int64_t{keep}}});
+    };
+    if (axes.size() == 1) return along(s.in[0], axes[0], op.over.keepdim);
+    if (static_cast<int>(axes.size()) != s.x[0].rank()) fail<ValueError>("over some of several axes");
+    const Name flat = g.add("Reshape", {s.in[0], g.sizes(Ints{-1})});
+    return g.add("Reshape", {along(flat, 0, false), g.sizes(s.y.shape())});
+  });
+}
+
+template<Operator T>
+void add_rows(Rules& r, const char* type) {
+  add_rule<T>(r, [type](Graph& g, const T& op, const Step& s) {
+    if (s.x[0].rank() == 0) fail<ValueError>("of a scalar");
+    return g.add(type, s.in, {{"axis", std::int64_t{op.axis}}});
+  });
+}
+
+}  // namespace
+
+void add_reductions(Rules& r) {
+  add_rows<Softmax>(r, "Softmax");
+  add_rows<LogSoftmax>(r, "LogSoftmax");
+  add_rule<Sum>(r, [](Graph& g, const Sum& op, const Step& s) {
+    return sum(g, as_sum(g, s), axes_of(op.over, s.x[0]), op.over.keepdim);
+  });
+  add_reduction<Mean>(r, "ReduceMean");
+  add_reduction<Max>(r, "ReduceMax");
+  add_reduction<AMax>(r, "ReduceMax");
+  add_reduction<Min>(r, "ReduceMin");
+  add_reduction<AMin>(r, "ReduceMin");
+  add_reduction<LogSumExp>(r, "ReduceLogSumExp");
+  add_rule<Var>(
+      r, [](Graph& g, const Var& op, const Step& s) { return variance(g, op.over, op.correction, s); });
+  add_rule<Std>(r, [](Graph& g, const Std& op, const Step& s) {
+    return g.add("Sqrt", {variance(g, op.over, op.correction, s)});
+  });
+  add_rule<Norm>(r, norm);
+  add_place<ArgMax>(r, "ArgMax");
+  add_place<ArgMin>(r, "ArgMin");
+  add_rule<CumSum>(r, [](Graph& g, const CumSum& op, const Step& s) {
+    return g.add("CumSum", {as_sum(g, s), g.constant("axis", full({}, op.axis, DType::i64))},
+                 {{"reverse", std::int64_t{op.reverse}}});
+  });
+}
+
+}  // namespace bobbin::onnx
