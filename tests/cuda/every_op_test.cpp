@@ -8,6 +8,7 @@
 #include <iostream>
 #include <optional>
 
+#include "../../autograd/gradcheck/storage.h"
 #include "tolerance.h"
 
 using namespace bobbin;

@@ -7,10 +7,12 @@
 
 namespace bobbin {
 
+/// How a model is written.
 struct OnnxOptions {
-  StateDict names = {};    ///< what the model's tensors are called in the file; others are numbered
-  bool any_batch = false;  ///< the input's first axis may have any size, and is called "n"
-  std::string input = "input", output = "output";
+  StateDict names = {};           ///< what the model's tensors are called in the file; others are numbered
+  bool any_batch = false;         ///< the input's first axis may have any size, and is called "n"
+  std::string input = "input";    ///< what its input is called
+  std::string output = "output";  ///< what its output is called
 };
 
 /// Writes the computation of f, a function of one tensor, as ONNX (opset 17), with its parameters. f is

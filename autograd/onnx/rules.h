@@ -6,7 +6,7 @@
 #include <typeindex>
 #include <unordered_map>
 
-#include "onnx_graph.h"
+#include "graph.h"
 
 namespace bobbin::onnx {
 

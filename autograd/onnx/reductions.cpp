@@ -4,7 +4,7 @@
 
 #include "../../ops/reduce.h"
 #include "../../ops/softmax.h"
-#include "onnx_rules.h"
+#include "rules.h"
 
 namespace bobbin::onnx {
 namespace {

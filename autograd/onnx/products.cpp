@@ -2,7 +2,7 @@
 #include "../../ops/conv.h"
 #include "../../ops/matmul.h"
 #include "../../ops/pool.h"
-#include "onnx_rules.h"
+#include "rules.h"
 
 namespace bobbin::onnx {
 namespace {

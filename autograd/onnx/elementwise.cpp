@@ -2,7 +2,7 @@
 #include "../../ops/binary.h"
 #include "../../ops/transfer.h"
 #include "../../ops/unary.h"
-#include "onnx_rules.h"
+#include "rules.h"
 
 namespace bobbin::onnx {
 namespace {

@@ -1,4 +1,4 @@
-#include "onnx_graph.h"
+#include "graph.h"
 
 #include <algorithm>
 

@@ -8,7 +8,7 @@
 
 #include "../../core/new_file.h"
 #include "../../core/probe.h"
-#include "onnx_rules.h"
+#include "rules.h"
 
 namespace bobbin {
 namespace onnx {

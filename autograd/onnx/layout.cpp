@@ -2,7 +2,7 @@
 #include "../../ops/index.h"
 #include "../../ops/join.h"
 #include "../../ops/view.h"
-#include "onnx_rules.h"
+#include "rules.h"
 
 namespace bobbin::onnx {
 namespace {

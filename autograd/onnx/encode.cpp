@@ -5,7 +5,7 @@
 #include <limits>
 #include <protozero/pbf_writer.hpp>
 
-#include "onnx_graph.h"
+#include "graph.h"
 
 namespace bobbin::onnx {
 namespace {

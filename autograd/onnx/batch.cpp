@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "onnx_graph.h"
+#include "graph.h"
 
 namespace bobbin::onnx {
 namespace {
