@@ -1,12 +1,11 @@
-#include "conv.h"
-
 #include <bobbin/ops.h>
-#include <bobbin/parallel.h>
 
 #include <algorithm>
 
 #include "../core/blocks.h"
 #include "check.h"
+#include "conv_parts.h"
+#include "conv_shift.h"
 #include "gemm.h"
 #include "matmul.h"
 
@@ -73,26 +72,10 @@ T* data(const Tensor& t) {
   return static_cast<T*>(t.raw());
 }
 
-// Where the parts of group g of image n begin.
-template<class T>
-struct Parts {
-  const ConvShape& s;
-  std::int64_t n, g;
-  T* x(const Tensor& t) const { return data<T>(t) + (n * s.in + g * s.group_in()) * s.h * s.w; }
-  T* y(const Tensor& t) const { return data<T>(t) + (n * s.out + g * s.group_out()) * s.places(); }
-  T* weight(const Tensor& t) const { return data<T>(t) + g * s.group_out() * s.window(); }
-};
-
-template<class T, class F>
-void each_part(const ConvShape& s, F&& f) {
-  parallel_for(s.n * s.options.groups, [&](std::int64_t i) {
-    f(Parts<T>{s, i / s.options.groups, i % s.options.groups});
-  });
-}
-
 template<class T>
 void forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Tensor& y) {
-  each_part<T>(s, [&](const Parts<T>& p) {
+  if (s.is_shift()) return shift_forward<T>(s, x, weight, y);
+  each_part<T>(s, [&](const ConvPart<T>& p) {
     const T* columns = p.x(x);
     Tensor scratch;
     if (!s.is_product()) {
@@ -107,7 +90,8 @@ void forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Te
 
 template<class T>
 void input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const Tensor& x) {
-  each_part<T>(s, [&](const Parts<T>& p) {
+  if (s.is_shift()) return shift_input_grad<T>(s, g, weight, x);
+  each_part<T>(s, [&](const ConvPart<T>& p) {
     const Matrix<T> w{p.weight(weight), s.window(), s.group_out(), s.window(), true},
         gradient{p.y(g), s.group_out(), s.places(), s.places()};
     if (s.is_product()) return gemm<T>(w, gradient, p.x(x));
@@ -117,18 +101,14 @@ void input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const
   });
 }
 
-// Images in at most 16 runs, whatever the number of threads: each is summed by itself, then all of them in
-// order.
 template<class T>
 void weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Tensor& weight) {
-  const std::int64_t runs = std::min<std::int64_t>(s.n, 16), size = s.group_out() * s.window();
-  const Tensor sums = zeros({runs, s.options.groups, size}, weight.dtype());
-  parallel_for(runs * s.options.groups, [&](std::int64_t i) {
-    const std::int64_t run = i / s.options.groups, group = i % s.options.groups;
+  if (s.is_shift()) return shift_weight_grad<T>(s, x, g, weight);
+  sum_weight_grads<T>(s, weight, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* sum) {
+    const std::int64_t size = s.group_out() * s.window();
     const Tensor columns = empty({s.window(), s.places()}, x.dtype()), product = empty({size}, x.dtype());
-    T* const sum = data<T>(sums) + i * size;
-    for (std::int64_t n = s.n * run / runs; n < s.n * (run + 1) / runs; ++n) {
-      const Parts<T> p{s, n, group};
+    for (std::int64_t n = first; n < last; ++n) {
+      const ConvPart<T> p{s, n, group};
       const T* matrix = p.x(x);
       if (!s.is_product()) {
         to_columns(s, p.x(x), data<T>(columns));
@@ -139,11 +119,6 @@ void weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Ten
       for (std::int64_t k = 0; k < size; ++k) sum[k] += data<T>(product)[k];
     }
   });
-  T* const out = data<T>(weight);
-  const std::int64_t all = size * s.options.groups;
-  std::fill(out, out + all, T(0));
-  for (std::int64_t run = 0; run < runs; ++run)
-    for (std::int64_t k = 0; k < all; ++k) out[k] += data<T>(sums)[run * all + k];
 }
 
 // f<float or double>(a, b, out), in the type that is computed in.
@@ -167,6 +142,8 @@ void require_images(std::string_view op, Inputs x) {
 bool ConvShape::is_product() const {
   return kh == 1 && kw == 1 && options.stride == Pair(1) && options.padding == Pair(0);
 }
+
+bool ConvShape::is_shift() const { return options.stride == Pair(1) && !is_product(); }
 
 ConvShape conv_shape(std::string_view op, const ConvOptions& o, const Shape& x, const Shape& weight) {
   const auto bad = [&](const auto&... what) {

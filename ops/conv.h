@@ -21,6 +21,8 @@ struct ConvShape {
   Shape y() const { return {n, out, oh, ow}; }
   /// Whether an image is its own matrix.
   bool is_product() const;
+  /// Whether conv_shift.h does it on the CPU.
+  bool is_shift() const;
 };
 
 /// x and weight -> y.

@@ -4,6 +4,7 @@
 #include <bobbin/parallel.h>
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "check.h"
@@ -21,49 +22,86 @@ T* data(const Tensor& t) {
 
 // The windows [first, last) along an axis whose element k is in the image.
 struct Inside {
-  Inside(const Windows& w, int k, int step)
-      : first(std::clamp((w.padding - k + step - 1) / step, 0, w.out)),
-        last(std::clamp(w.in + w.padding <= k ? 0 : (w.in - 1 + w.padding - k) / step + 1, first, w.out)) {}
+  Inside(const Windows& w, int k)
+      : first(std::clamp((w.padding - k + w.stride - 1) / w.stride, 0, w.out)),
+        last(std::clamp(w.in + w.padding <= k ? 0 : (w.in - 1 + w.padding - k) / w.stride + 1, first,
+                        w.out)) {}
   int first, last;
 };
 
-// The largest elements of a row of windows, and where in the plane they are. Neighbours are compared at once,
-// an element of each at a time, for which `stride` is known or 0.
-template<int stride, class T>
-void max_row(const PoolShape& s, int oy, const T* __restrict plane, Wide<T>* __restrict most,
-             int* __restrict places) {
-  const Windows& along = s.along;
-  const int step = stride == 0 ? along.stride : stride;
-  const int top = std::max(0, s.down.begin(oy)), bottom = std::min(s.down.end(oy), s.down.in);
-  for (int i = 0; i < along.out; ++i) {
-    places[i] = top * along.in + std::max(0, along.begin(i));
-    most[i] = static_cast<Wide<T>>(plane[places[i]]);
-  }
-  for (int r = top; r < bottom; ++r)
-    for (int k = 0; k < along.size; ++k) {
-      const Inside in(along, k, step);
-      const int left = r * along.in + k - along.padding;
-      for (int i = in.first; i < in.last; ++i) {
-        const int at = left + i * step;
-        const auto v = static_cast<Wide<T>>(plane[at]);
-        const bool take = !(v <= most[i]) & (most[i] == most[i]);  // the first NaN stays
-        most[i] = take ? v : most[i];
-        places[i] = take ? at : places[i];
-      }
-    }
-}
-
+// Room for a row of windows, and for the last vector to be whole.
 template<class T>
-void max_plane(const PoolShape& s, const T* x, T* y, std::int64_t* places) {
-  std::vector<Wide<T>> most(static_cast<std::size_t>(s.along.out));
-  std::vector<int> best(most.size());
-  const auto row = s.along.stride == 1 ? max_row<1, T> : s.along.stride == 2 ? max_row<2, T> : max_row<0, T>;
-  for (int oy = 0; oy < s.down.out; ++oy) {
-    row(s, oy, x, most.data(), best.data());
-    for (const int at : best) *y++ = x[at];
-    if (places) places = std::copy(best.begin(), best.end(), places);
+class Row {
+ public:
+  static constexpr int lanes = 16;
+  using V __attribute__((vector_size(lanes * sizeof(T)), aligned(alignof(T)), may_alias)) = T;
+  explicit Row(int n) : elements_(static_cast<std::size_t>((n + lanes - 1) / lanes * lanes)) {}
+  T& operator[](int i) { return elements_[static_cast<std::size_t>(i)]; }
+  V& at(int i) { return reinterpret_cast<V&>(elements_[static_cast<std::size_t>(i)]); }
+
+ private:
+  std::vector<T> elements_;
+};
+
+// The largest elements of a plane's windows and their places, a row of windows at a time: their first
+// elements, then each of the others against what is there, all windows at once.
+template<class T>
+class MaxOfPlane {
+ public:
+  using W = Wide<T>;
+  using Place = std::conditional_t<sizeof(W) == 8, std::int64_t, std::int32_t>;  // a lane as wide as a W
+
+  explicit MaxOfPlane(const PoolShape& s)
+      : down_(s.down),
+        along_(s.along),
+        most_(along_.out),
+        next_(along_.out),
+        place_(along_.out),
+        step_(along_.out) {
+    for (int k = 0; k < along_.size; ++k) inside_.emplace_back(along_, k);
+    for (int i = 0; i < along_.out; ++i) step_[i] = i * along_.stride;
   }
-}
+
+  void operator()(const T* x, T* y, std::int64_t* places) {
+    for (int oy = 0; oy < down_.out; ++oy) {
+      const int top = std::max(0, down_.begin(oy)), bottom = std::min(down_.end(oy), down_.in);
+      start(x, top);
+      for (int r = top; r < bottom; ++r)
+        for (int k = 0; k < along_.size; ++k) compare(x, r, k);
+      for (int i = 0; i < along_.out; ++i) *y++ = x[place_[i]];
+      for (int i = 0; places && i < along_.out; ++i) *places++ = place_[i];
+    }
+  }
+
+ private:
+  void start(const T* x, int top) {
+    for (int i = 0; i < along_.out; ++i) {
+      place_[i] = top * along_.in + std::max<Place>(0, step_[i] - along_.padding);
+      most_[i] = static_cast<W>(x[place_[i]]);
+    }
+  }
+
+  void compare(const T* x, int r, int k) {
+    const Inside& in = inside_[static_cast<std::size_t>(k)];
+    for (int i = 0; i < in.first; ++i) next_[i] = -std::numeric_limits<W>::infinity();
+    for (int i = in.last; i < along_.out; ++i) next_[i] = -std::numeric_limits<W>::infinity();
+    const int first = r * along_.in + k - along_.padding;  // of window 0
+    const T* from = x + first + in.first * along_.stride;
+    for (int i = in.first; i < in.last; ++i, from += along_.stride) next_[i] = static_cast<W>(*from);
+    for (int i = 0; i < along_.out; i += Row<W>::lanes) {
+      auto &most = most_.at(i), &next = next_.at(i);
+      auto& place = place_.at(i);
+      const auto take = ~(next <= most) & (most == most);  // the first NaN stays
+      most = take ? next : most;
+      place = take ? step_.at(i) + static_cast<Place>(first) : place;
+    }
+  }
+
+  Windows down_, along_;
+  Row<W> most_, next_;
+  Row<Place> place_, step_;
+  std::vector<Inside> inside_;  // for each element of a window
+};
 
 // Calls f(window, element) for all windows of a plane and their elements in the image, row by row.
 template<class F>
@@ -91,9 +129,15 @@ template<class T, class F>
 void sum_planes(const Tensor& y, F&& f) {
   const std::int64_t count = y.size(2) * y.size(3);
   parallel_for(y.size(0) * y.size(1), [&](std::int64_t plane) {
-    std::vector<Wide<T>> sums(static_cast<std::size_t>(count));
-    f(plane, sums.data());
-    std::transform(sums.begin(), sums.end(), data<T>(y) + plane * count, [](Wide<T> v) { return T(v); });
+    T* const out = data<T>(y) + plane * count;
+    if constexpr (std::is_same_v<T, Wide<T>>) {
+      std::fill_n(out, count, T(0));
+      f(plane, out);
+    } else {
+      std::vector<Wide<T>> sums(static_cast<std::size_t>(count));
+      f(plane, sums.data());
+      std::transform(sums.begin(), sums.end(), out, [](Wide<T> v) { return T(v); });
+    }
   });
 }
 
@@ -144,9 +188,13 @@ void MaxPool2d::cpu(Inputs x, Tensor& y, std::span<Tensor> aux) const {
   const PoolShape s = shape(name, x[0].shape());
   const std::int64_t in = s.down.in * s.along.in, out = s.down.out * s.along.out;
   visit_floating(y.dtype(), [&]<class T>(Type<T>) {
-    parallel_for(s.planes, [&](std::int64_t i) {
-      max_plane(s, data<T>(x[0]) + i * in, data<T>(y) + i * out,
-                aux.empty() ? nullptr : data<std::int64_t>(aux[0]) + i * out);
+    // As many planes as make a tile worth its start.
+    const std::int64_t planes = std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, in));
+    parallel_for((s.planes + planes - 1) / planes, [&](std::int64_t tile) {
+      MaxOfPlane<T> pool(s);
+      for (std::int64_t i = tile * planes; i < std::min(s.planes, (tile + 1) * planes); ++i)
+        pool(data<T>(x[0]) + i * in, data<T>(y) + i * out,
+             aux.empty() ? nullptr : data<std::int64_t>(aux[0]) + i * out);
     });
   });
 }

@@ -1,0 +1,49 @@
+// The parts of a convolution that do not touch each other: a group of channels of an image.
+#pragma once
+#include <bobbin/parallel.h>
+
+#include "conv.h"
+
+namespace bobbin {
+
+/// Where the parts of group g of image n begin.
+template<class T>
+struct ConvPart {
+  const ConvShape& s;
+  std::int64_t n, g;
+  T* x(const Tensor& t) const { return start(t) + (n * s.in + g * s.group_in()) * s.h * s.w; }
+  T* y(const Tensor& t) const { return start(t) + (n * s.out + g * s.group_out()) * s.places(); }
+  T* weight(const Tensor& t) const { return start(t) + g * s.group_out() * s.window(); }
+
+ private:
+  static T* start(const Tensor& t) { return static_cast<T*>(t.raw()); }
+};
+
+/// Calls f(part) for each, on several threads.
+template<class T, class F>
+void each_part(const ConvShape& s, F&& f) {
+  parallel_for(s.n * s.options.groups, [&](std::int64_t i) {
+    f(ConvPart<T>{s, i / s.options.groups, i % s.options.groups});
+  });
+}
+
+/// Images in at most 16 runs, whatever the number of threads: each is summed by itself, then all of them in
+/// order. run(first, last, group, sum) adds the gradients of images [first, last) to sum[0, group's part of
+/// the weight).
+template<class T, class F>
+void sum_weight_grads(const ConvShape& s, const Tensor& weight, F&& run) {
+  const std::int64_t runs = std::min<std::int64_t>(s.n, 16), groups = s.options.groups,
+                     size = s.group_out() * s.window();
+  const Tensor sums = zeros({runs, groups, size}, weight.dtype());
+  T* const sum = static_cast<T*>(sums.raw());
+  parallel_for(runs * groups, [&](std::int64_t i) {
+    const std::int64_t r = i / groups;
+    run(s.n * r / runs, s.n * (r + 1) / runs, i % groups, sum + i * size);
+  });
+  T* const out = static_cast<T*>(weight.raw());
+  std::fill(out, out + size * groups, T(0));
+  for (std::int64_t r = 0; r < runs; ++r)
+    for (std::int64_t k = 0; k < size * groups; ++k) out[k] += sum[r * size * groups + k];
+}
+
+}  // namespace bobbin

@@ -1,0 +1,225 @@
+#include "conv_shift.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "conv_parts.h"
+
+namespace bobbin {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+#elif defined(__AVX__)
+constexpr int vector_bytes = 32;
+#else
+constexpr int vector_bytes = 16;
+#endif
+template<class T>
+constexpr int lanes = vector_bytes / static_cast<int>(sizeof(T));
+template<class T>
+using Vector __attribute__((vector_size(vector_bytes), aligned(alignof(T)), may_alias)) = T;
+
+// 12 sums, 3 vectors and a weight: all registers of AVX2.
+constexpr int at_once = 4, vectors = 3;
+template<class T>
+constexpr std::int64_t stretch = vectors* lanes<T>;
+
+std::int64_t rounded_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+// A group of channels of an image with its padding, as a convolution reads it: `pitch` elements a row.
+struct Frame {
+  std::int64_t channels, h, w;  // of the image
+  std::int64_t rows, cols;      // of the result
+  std::int64_t kh, kw;
+  Pair dilation, padding;  // the padding may be negative
+
+  std::int64_t pitch() const { return cols + dilation.w * (kw - 1); }
+  std::int64_t height() const { return rows + dilation.h * (kh - 1); }
+  std::int64_t plane() const { return pitch() * height(); }
+  std::int64_t taps() const { return channels * kh * kw; }
+  std::int64_t places() const { return rows * pitch(); }
+
+  // Where the row of each tap begins.
+  std::vector<std::int64_t> offsets() const {
+    std::vector<std::int64_t> out;
+    for (std::int64_t c = 0; c < channels; ++c)
+      for (std::int64_t ky = 0; ky < kh; ++ky)
+        for (std::int64_t kx = 0; kx < kw; ++kx)
+          out.push_back(c * plane() + ky * dilation.h * pitch() + kx * dilation.w);
+    return out;
+  }
+};
+
+// Space for a frame, and zeros behind it for the last stretch to read.
+template<class T>
+std::int64_t size_of_frame(const Frame& f) {
+  return f.channels * f.plane() + stretch<T> + f.pitch();
+}
+
+template<class T>
+void fill_frame(const Frame& f, const T* image, T* frame) {
+  std::fill(frame, frame + size_of_frame<T>(f), T(0));
+  const std::int64_t top = std::max<std::int64_t>(0, -f.padding.h),
+                     left = std::max<std::int64_t>(0, -f.padding.w);
+  const std::int64_t bottom = std::min(f.h, f.height() - f.padding.h),
+                     right = std::min(f.w, f.pitch() - f.padding.w);
+  for (std::int64_t c = 0; c < f.channels; ++c)
+    for (std::int64_t r = top; r < bottom && left < right; ++r) {
+      const T* const from = image + (c * f.h + r) * f.w;
+      std::copy(from + left, from + right,
+                frame + c * f.plane() + (r + f.padding.h) * f.pitch() + left + f.padding.w);
+    }
+}
+
+// `rows` rows of the result on a stretch: each the sum over taps of its weight times the tap's row.
+template<int rows, class T>
+void multiply(std::int64_t taps, const T* weights, const T* frame, const std::int64_t* offsets, T* y,
+              std::int64_t pitch) {
+  using V = Vector<T>;
+  V sum[rows][vectors] = {};
+  for (std::int64_t k = 0; k < taps; ++k, weights += at_once) {
+    const T* const from = frame + offsets[k];
+    V x[vectors];
+    for (int j = 0; j < vectors; ++j) x[j] = *reinterpret_cast<const V*>(from + j * lanes<T>);
+    for (int i = 0; i < rows; ++i)
+      for (int j = 0; j < vectors; ++j) sum[i][j] += weights[i] * x[j];
+  }
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < vectors; ++j) *reinterpret_cast<V*>(y + i * pitch + j * lanes<T>) = sum[i][j];
+}
+
+// Rows of weights, four of them beside each other.
+template<class T, class F>
+std::vector<T> packed(std::int64_t rows, std::int64_t taps, F&& weight) {
+  std::vector<T> out(static_cast<std::size_t>(rounded_up(rows, at_once) * taps));
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t k = 0; k < taps; ++k)
+      out[static_cast<std::size_t>((r / at_once * taps + k) * at_once + r % at_once)] = weight(r, k);
+  return out;
+}
+
+// All of one part's result, [rows, f.rows, f.cols], from its image.
+template<class T>
+void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::vector<std::int64_t>& offsets,
+              const T* image, T* y) {
+  const std::int64_t taps = f.taps(), pitch = rounded_up(f.places(), stretch<T>), all = size_of_frame<T>(f);
+  const Tensor space = empty({all + rows * pitch}, dtype_of<T>());
+  T *const frame = static_cast<T*>(space.raw()), *const wide = frame + all;
+  fill_frame(f, image, frame);
+  constexpr decltype(&multiply<1, T>) by_rows[] = {multiply<1, T>, multiply<2, T>, multiply<3, T>,
+                                                   multiply<4, T>};
+  static_assert(std::size(by_rows) == at_once);
+  for (std::int64_t place = 0; place < f.places(); place += stretch<T>)
+    for (std::int64_t r = 0; r < rows; r += at_once)
+      by_rows[std::min<std::int64_t>(at_once, rows - r) - 1](taps, weights + r * taps, frame + place,
+                                                             offsets.data(), wide + r * pitch + place, pitch);
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t i = 0; i < f.rows; ++i, y += f.cols)
+      std::copy_n(wide + r * pitch + i * f.pitch(), f.cols, y);
+}
+
+// The sums over places of `at_once` rows of g times three taps' rows, each lane by itself, added to `sums`.
+template<class T>
+void correlate(std::int64_t places, const T* g, std::int64_t pitch, const T* frame,
+               const std::int64_t* offsets, T* sums) {
+  using V = Vector<T>;
+  V sum[at_once][vectors] = {};
+  for (std::int64_t p = 0; p < places; p += lanes<T>) {
+    V x[vectors];
+    for (int j = 0; j < vectors; ++j) x[j] = *reinterpret_cast<const V*>(frame + offsets[j] + p);
+    for (int i = 0; i < at_once; ++i) {
+      const V v = *reinterpret_cast<const V*>(g + i * pitch + p);
+      for (int j = 0; j < vectors; ++j) sum[i][j] += v * x[j];
+    }
+  }
+  for (int i = 0; i < at_once; ++i)
+    for (int j = 0; j < vectors; ++j, sums += lanes<T>) *reinterpret_cast<V*>(sums) += sum[i][j];
+}
+
+Frame frame_of_input(const ConvShape& s) {
+  return {s.group_in(), s.h, s.w, s.oh, s.ow, s.kh, s.kw, s.options.dilation, s.options.padding};
+}
+
+}  // namespace
+
+template<class T>
+void shift_forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Tensor& y) {
+  const Frame f = frame_of_input(s);
+  const auto offsets = f.offsets();
+  std::vector<std::vector<T>> weights;
+  for (std::int64_t g = 0; g < s.options.groups; ++g)
+    weights.push_back(packed<T>(
+        s.group_out(), f.taps(),
+        [w = ConvPart<T>{s, 0, g}.weight(weight), &f](auto r, auto k) { return w[r * f.taps() + k]; }));
+  each_part<T>(s, [&](const ConvPart<T>& p) {
+    convolve(f, s.group_out(), weights[static_cast<std::size_t>(p.g)].data(), offsets, p.x(x), p.y(y));
+  });
+}
+
+// The convolution of g with the kernels turned round, input and output channels exchanged.
+template<class T>
+void shift_input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const Tensor& x) {
+  const auto& [stride, padding, dilation, groups] = s.options;
+  const Frame f{
+      s.group_out(), s.oh,     s.ow,
+      s.h,           s.w,      s.kh,
+      s.kw,          dilation, {dilation.h * (s.kh - 1) - padding.h, dilation.w * (s.kw - 1) - padding.w}};
+  const auto offsets = f.offsets();
+  const std::int64_t kernel = s.kh * s.kw;
+  std::vector<std::vector<T>> weights;
+  for (std::int64_t group = 0; group < groups; ++group)
+    weights.push_back(
+        packed<T>(s.group_in(), f.taps(), [&, w = ConvPart<T>{s, 0, group}.weight(weight)](auto r, auto k) {
+          return w[(k / kernel * s.group_in() + r) * kernel + kernel - 1 - k % kernel];
+        }));
+  each_part<T>(s, [&](const ConvPart<T>& p) {
+    convolve(f, s.group_in(), weights[static_cast<std::size_t>(p.g)].data(), offsets, p.y(g), p.x(x));
+  });
+}
+
+template<class T>
+void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Tensor& weight) {
+  const Frame f = frame_of_input(s);
+  auto offsets = f.offsets();
+  const std::int64_t taps = f.taps(), rows = rounded_up(s.group_out(), at_once),
+                     columns = rounded_up(taps, vectors);
+  offsets.resize(
+      static_cast<std::size_t>(columns));  // what is there for nothing gives sums that are left out
+  const std::int64_t pitch = rounded_up(f.places(), lanes<T>), all = size_of_frame<T>(f),
+                     sums = rows * columns * lanes<T>;
+  sum_weight_grads<T>(s, weight, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
+    const Tensor space = zeros({all + rows * pitch + sums}, dtype_of<T>());
+    T *const frame = static_cast<T*>(space.raw()), *const wide = frame + all,
+             *const lane_sums = wide + rows * pitch;
+    for (std::int64_t n = first; n < last; ++n) {
+      const ConvPart<T> part{s, n, group};
+      fill_frame(f, part.x(x), frame);
+      const T* from = part.y(g);
+      for (std::int64_t r = 0; r < s.group_out(); ++r)
+        for (std::int64_t i = 0; i < f.rows; ++i, from += f.cols)
+          std::copy_n(from, f.cols, wide + r * pitch + i * f.pitch());
+      T* sum = lane_sums;
+      for (std::int64_t r = 0; r < rows; r += at_once)
+        for (std::int64_t k = 0; k < columns; k += vectors, sum += at_once * vectors * lanes<T>)
+          correlate(f.places(), wide + r * pitch, pitch, frame, offsets.data() + k, sum);
+    }
+    for (std::int64_t r = 0; r < s.group_out(); ++r)
+      for (std::int64_t k = 0; k < taps; ++k) {
+        const T* const lane =
+            lane_sums + ((r / at_once * (columns / vectors) + k / vectors) * at_once * vectors +
+                         r % at_once * vectors + k % vectors) *
+                            lanes<T>;
+        for (int i = 0; i < lanes<T>; ++i) out[r * taps + k] += lane[i];
+      }
+  });
+}
+
+template void shift_forward<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
+template void shift_forward<double>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
+template void shift_input_grad<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
+template void shift_input_grad<double>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
+template void shift_weight_grad<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
+template void shift_weight_grad<double>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
+
+}  // namespace bobbin
