@@ -1,6 +1,7 @@
 #include "conv_shift.h"
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "conv_parts.h"
@@ -22,8 +23,6 @@ using Vector __attribute__((vector_size(vector_bytes), aligned(alignof(T)), may_
 
 // 12 sums, 3 vectors and a weight: all registers of AVX2.
 constexpr int at_once = 4, vectors = 3;
-template<class T>
-constexpr std::int64_t stretch = vectors* lanes<T>;
 
 std::int64_t rounded_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -51,10 +50,10 @@ struct Frame {
   }
 };
 
-// Space for a frame, and zeros behind it for the last stretch to read.
+// Space for a frame, and zeros behind it for the last vector to read. What follows is aligned to vectors.
 template<class T>
 std::int64_t size_of_frame(const Frame& f) {
-  return f.channels * f.plane() + stretch<T> + f.pitch();
+  return rounded_up(f.channels * f.plane() + lanes<T> + f.pitch(), lanes<T>);
 }
 
 template<class T>
@@ -72,21 +71,33 @@ void fill_frame(const Frame& f, const T* image, T* frame) {
     }
 }
 
-// `rows` rows of the result on a stretch: each the sum over taps of its weight times the tap's row.
-template<int rows, class T>
+// `rows` rows of the result, `width` vectors of them: each the sum over taps of its weight times the tap's
+// row.
+template<int rows, int width, class T>
 void multiply(std::int64_t taps, const T* weights, const T* frame, const std::int64_t* offsets, T* y,
               std::int64_t pitch) {
   using V = Vector<T>;
-  V sum[rows][vectors] = {};
+  V sum[rows][width] = {};
   for (std::int64_t k = 0; k < taps; ++k, weights += at_once) {
     const T* const from = frame + offsets[k];
-    V x[vectors];
-    for (int j = 0; j < vectors; ++j) x[j] = *reinterpret_cast<const V*>(from + j * lanes<T>);
+    V x[width];
+    for (int j = 0; j < width; ++j) x[j] = *reinterpret_cast<const V*>(from + j * lanes<T>);
     for (int i = 0; i < rows; ++i)
-      for (int j = 0; j < vectors; ++j) sum[i][j] += weights[i] * x[j];
+      for (int j = 0; j < width; ++j) sum[i][j] += weights[i] * x[j];
   }
   for (int i = 0; i < rows; ++i)
-    for (int j = 0; j < vectors; ++j) *reinterpret_cast<V*>(y + i * pitch + j * lanes<T>) = sum[i][j];
+    for (int j = 0; j < width; ++j) *reinterpret_cast<V*>(y + i * pitch + j * lanes<T>) = sum[i][j];
+}
+
+template<int width, class T>
+void multiply(std::int64_t rows, std::int64_t taps, const T* weights, const T* frame,
+              const std::int64_t* offsets, T* y, std::int64_t pitch) {
+  constexpr decltype(&multiply<1, width, T>) by_rows[] = {multiply<1, width, T>, multiply<2, width, T>,
+                                                          multiply<3, width, T>, multiply<4, width, T>};
+  static_assert(std::size(by_rows) == at_once);
+  for (std::int64_t r = 0; r < rows; r += at_once)
+    by_rows[std::min<std::int64_t>(at_once, rows - r) - 1](taps, weights + r * taps, frame, offsets,
+                                                           y + r * pitch, pitch);
 }
 
 // Rows of weights, four of them beside each other.
@@ -103,38 +114,61 @@ std::vector<T> packed(std::int64_t rows, std::int64_t taps, F&& weight) {
 template<class T>
 void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::vector<std::int64_t>& offsets,
               const T* image, T* y) {
-  const std::int64_t taps = f.taps(), pitch = rounded_up(f.places(), stretch<T>), all = size_of_frame<T>(f);
+  const std::int64_t pitch = rounded_up(f.places(), lanes<T>), all = size_of_frame<T>(f);
   const Tensor space = empty({all + rows * pitch}, dtype_of<T>());
   T *const frame = static_cast<T*>(space.raw()), *const wide = frame + all;
   fill_frame(f, image, frame);
-  constexpr decltype(&multiply<1, T>) by_rows[] = {multiply<1, T>, multiply<2, T>, multiply<3, T>,
-                                                   multiply<4, T>};
-  static_assert(std::size(by_rows) == at_once);
-  for (std::int64_t place = 0; place < f.places(); place += stretch<T>)
-    for (std::int64_t r = 0; r < rows; r += at_once)
-      by_rows[std::min<std::int64_t>(at_once, rows - r) - 1](taps, weights + r * taps, frame + place,
-                                                             offsets.data(), wide + r * pitch + place, pitch);
+  constexpr decltype(&multiply<1, T>) by_width[] = {multiply<1, T>, multiply<2, T>, multiply<3, T>};
+  static_assert(std::size(by_width) == vectors);
+  // Stretches as alike as can be: one vector alone would wait for its own sums.
+  const std::int64_t all_vectors = pitch / lanes<T>, stretches = (all_vectors + vectors - 1) / vectors;
+  for (std::int64_t i = 0; i < stretches; ++i) {
+    const std::int64_t first = all_vectors * i / stretches, width = all_vectors * (i + 1) / stretches - first;
+    by_width[width - 1](rows, f.taps(), weights, frame + first * lanes<T>, offsets.data(),
+                        wide + first * lanes<T>, pitch);
+  }
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t i = 0; i < f.rows; ++i, y += f.cols)
       std::copy_n(wide + r * pitch + i * f.pitch(), f.cols, y);
 }
 
-// The sums over places of `at_once` rows of g times three taps' rows, each lane by itself, added to `sums`.
+// Rows of a result, [rows, f.rows, f.cols], at the frame's pitch.
 template<class T>
-void correlate(std::int64_t places, const T* g, std::int64_t pitch, const T* frame,
-               const std::int64_t* offsets, T* sums) {
+void widen(const Frame& f, std::int64_t rows, const T* from, T* to, std::int64_t pitch) {
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t i = 0; i < f.rows; ++i, from += f.cols)
+      std::copy_n(from, f.cols, to + r * pitch + i * f.pitch());
+}
+
+// Images side by side in memory, `step` apart: frames, and rows of gradients of the frames' pitch.
+template<class T>
+struct Gathered {
+  std::int64_t images, step, places, pitch;
+  const T *frame, *g;
+};
+
+// Adds to out[i][j] the sum over images and places of row i of g times tap j's row.
+template<class T>
+void correlate(const Gathered<T>& s, const std::int64_t* offsets, std::int64_t row, T out[at_once][vectors]) {
   using V = Vector<T>;
   V sum[at_once][vectors] = {};
-  for (std::int64_t p = 0; p < places; p += lanes<T>) {
-    V x[vectors];
-    for (int j = 0; j < vectors; ++j) x[j] = *reinterpret_cast<const V*>(frame + offsets[j] + p);
-    for (int i = 0; i < at_once; ++i) {
-      const V v = *reinterpret_cast<const V*>(g + i * pitch + p);
-      for (int j = 0; j < vectors; ++j) sum[i][j] += v * x[j];
+  for (std::int64_t n = 0; n < s.images; ++n) {
+    const T *const frame = s.frame + n * s.step, *const g = s.g + n * s.step + row * s.pitch;
+    for (std::int64_t p = 0; p < s.places; p += lanes<T>) {
+      V x[vectors];
+      for (int j = 0; j < vectors; ++j) x[j] = *reinterpret_cast<const V*>(frame + offsets[j] + p);
+      for (int i = 0; i < at_once; ++i) {
+        const V v = *reinterpret_cast<const V*>(g + i * s.pitch + p);
+        for (int j = 0; j < vectors; ++j) sum[i][j] += v * x[j];
+      }
     }
   }
   for (int i = 0; i < at_once; ++i)
-    for (int j = 0; j < vectors; ++j, sums += lanes<T>) *reinterpret_cast<V*>(sums) += sum[i][j];
+    for (int j = 0; j < vectors; ++j) {
+      T lane[lanes<T>];
+      *reinterpret_cast<V*>(lane) = sum[i][j];
+      out[i][j] = std::accumulate(lane, lane + lanes<T>, out[i][j]);
+    }
 }
 
 Frame frame_of_input(const ConvShape& s) {
@@ -182,36 +216,32 @@ template<class T>
 void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Tensor& weight) {
   const Frame f = frame_of_input(s);
   auto offsets = f.offsets();
-  const std::int64_t taps = f.taps(), rows = rounded_up(s.group_out(), at_once),
-                     columns = rounded_up(taps, vectors);
-  offsets.resize(
-      static_cast<std::size_t>(columns));  // what is there for nothing gives sums that are left out
+  const std::int64_t taps = f.taps(), rows = rounded_up(s.group_out(), at_once);
+  offsets.resize(static_cast<std::size_t>(rounded_up(taps, vectors)));  // what is too much is left out below
   const std::int64_t pitch = rounded_up(f.places(), lanes<T>), all = size_of_frame<T>(f),
-                     sums = rows * columns * lanes<T>;
+                     step = all + rows * pitch;
+  constexpr std::int64_t in_cache = 1 << 19;  // bytes
+  const std::int64_t at_a_time =
+      std::clamp<std::int64_t>(in_cache / (step * static_cast<std::int64_t>(sizeof(T))), 1, s.n);
   sum_weight_grads<T>(s, weight, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
-    const Tensor space = zeros({all + rows * pitch + sums}, dtype_of<T>());
-    T *const frame = static_cast<T*>(space.raw()), *const wide = frame + all,
-             *const lane_sums = wide + rows * pitch;
-    for (std::int64_t n = first; n < last; ++n) {
-      const ConvPart<T> part{s, n, group};
-      fill_frame(f, part.x(x), frame);
-      const T* from = part.y(g);
-      for (std::int64_t r = 0; r < s.group_out(); ++r)
-        for (std::int64_t i = 0; i < f.rows; ++i, from += f.cols)
-          std::copy_n(from, f.cols, wide + r * pitch + i * f.pitch());
-      T* sum = lane_sums;
-      for (std::int64_t r = 0; r < rows; r += at_once)
-        for (std::int64_t k = 0; k < columns; k += vectors, sum += at_once * vectors * lanes<T>)
-          correlate(f.places(), wide + r * pitch, pitch, frame, offsets.data() + k, sum);
-    }
-    for (std::int64_t r = 0; r < s.group_out(); ++r)
-      for (std::int64_t k = 0; k < taps; ++k) {
-        const T* const lane =
-            lane_sums + ((r / at_once * (columns / vectors) + k / vectors) * at_once * vectors +
-                         r % at_once * vectors + k % vectors) *
-                            lanes<T>;
-        for (int i = 0; i < lanes<T>; ++i) out[r * taps + k] += lane[i];
+    const Tensor space = zeros({at_a_time * step}, dtype_of<T>());
+    T* const frames = static_cast<T*>(space.raw());
+    for (std::int64_t n = first; n < last; n += at_a_time) {
+      const Gathered<T> images{std::min(at_a_time, last - n), step, f.places(), pitch, frames, frames + all};
+      for (std::int64_t i = 0; i < images.images; ++i) {
+        const ConvPart<T> part{s, n + i, group};
+        fill_frame(f, part.x(x), frames + i * step);
+        widen(f, s.group_out(), part.y(g), frames + i * step + all, pitch);
       }
+      for (std::int64_t r = 0; r < s.group_out(); r += at_once)
+        for (std::int64_t k = 0; k < taps; k += vectors) {
+          T sums[at_once][vectors] = {};
+          correlate(images, offsets.data() + k, r, sums);
+          for (std::int64_t i = 0; i < std::min<std::int64_t>(at_once, s.group_out() - r); ++i)
+            for (std::int64_t j = 0; j < std::min<std::int64_t>(vectors, taps - k); ++j)
+              out[(r + i) * taps + k + j] += sums[i][j];
+        }
+    }
   });
 }
 
