@@ -31,42 +31,45 @@ namespace detail {
 // 2^n (1 + r + r^2/2 + ...) for x = n ln 2 + r, |r| <= ln 2 / 2. The polynomial is Cephes' expf; n ln 2 is
 // taken off in two parts, the first exact. The power is applied in two steps, so that results reach the
 // subnormals.
-inline float exp_reduced(float x, float rest) {
+// F is float and I an integer as wide, or both are vectors of them.
+template<class F, class I>
+F exp_reduced(F x, F rest) {
   constexpr float log2e = 1.44269504089f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
   constexpr float round = 0x1.8p23f;  // adding it leaves the nearest integer in the low bits
-  const float shifted = x * log2e + round;
-  const float n = shifted - round;
-  const float r = ((x - n * ln2_high) - n * ln2_low) + rest;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
+  const F shifted = x * log2e + round;
+  const F n = shifted - round;
+  const F r = ((x - n * ln2_high) - n * ln2_low) + rest;
+  F p = r * 1.9875691500e-4f + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  const std::int32_t k = std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(round);
-  const std::int32_t half = k >> 1;
-  const float s1 = std::bit_cast<float>((half + 127) << 23),
-              s2 = std::bit_cast<float>((k - half + 127) << 23);
-  return p * s1 * s2;
+  const I k = std::bit_cast<I>(shifted) - std::bit_cast<std::int32_t>(round);
+  const I half = k >> 1;
+  return p * std::bit_cast<F>((half + 127) << 23) * std::bit_cast<F>((k - half + 127) << 23);
 }
 constexpr float exp_low = -105.0f;  // e^x rounds to 0 below -103.98
 constexpr float exp_high = 89.0f;   // and to infinity above 88.73
+
+template<class F, class I>
+F exp_difference(F a, F b) {
+  const auto [d, rest] = two_difference(a, b);
+  const F zero = F{}, low = zero + exp_low;
+  const F e = exp_reduced<F, I>(d < low ? low : d, rest);
+  return d < low ? zero : e;
+}
 }  // namespace detail
 
 /// Within 1.01 ULP (ULP.md); NaN, infinities and subnormal results included.
 inline float exp(float x) {
   float c = x < detail::exp_low ? detail::exp_low : x;
   c = c > detail::exp_high ? detail::exp_high : c;
-  return detail::exp_reduced(c, 0.0f);
+  return detail::exp_reduced<float, std::int32_t>(c, 0.0f);
 }
 
 /// exp(a - b) for a <= b, as close to the exact difference's as exp: rounding of a - b is made up for.
-inline float exp_difference(float a, float b) {
-  const auto [d, rest] = two_difference(a, b);
-  const float e = detail::exp_reduced(d < detail::exp_low ? detail::exp_low : d, rest);
-  return d < detail::exp_low ? 0.0f : e;
-}
+inline float exp_difference(float a, float b) { return detail::exp_difference<float, std::int32_t>(a, b); }
 #endif
 template<class T>
 BOBBIN_HD T exp_difference(T a, T b) {

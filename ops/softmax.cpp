@@ -65,7 +65,7 @@ void Softmax::cpu(Inputs x, Tensor& y) const {
 
 void SoftmaxBackward::cpu(Inputs x, Tensor& y) const {
   each_row<2>(x, y, axis, []<class T>(const T* o, const T* g, T* y, std::int64_t n) {
-    const T dot = static_cast<T>(rows::sum<T>(n, [=](std::int64_t i) { return o[i] * g[i]; }));
+    const T dot = static_cast<T>(rows::dot(o, g, n));
     for (std::int64_t i = 0; i < n; ++i) y[i] = o[i] * (g[i] - dot);
   });
 }

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "math.h"
+#include "vectors.h"
 
 namespace bobbin::rows {
 
@@ -29,30 +29,65 @@ double sum(std::int64_t n, F&& f) {
   return total;
 }
 
-/// The largest element; -inf of none, NaN where there is one.
+/// The largest element that is not NaN; -inf of none.
 template<class T>
 T max(const T* x, std::int64_t n) {
-  T lane[lanes];
-  std::fill(lane, lane + lanes, -std::numeric_limits<T>::infinity());
-  bool nan = false;
+  constexpr T none = -std::numeric_limits<T>::infinity();
+  constexpr std::int64_t width = lanes_of<T>;
+  Vector<T> a = Vector<T>{} + none, b = a;
   std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes)
-    for (std::int64_t j = 0; j < lanes; ++j) {
-      lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
-      nan |= x[i + j] != x[i + j];
-    }
-  for (std::int64_t j = 0; i + j < n; ++j) {
-    lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
-    nan |= x[i + j] != x[i + j];
+  for (; i + 2 * width <= n; i += 2 * width) {
+    const Vector<T> v = load(x + i), w = load(x + i + width);
+    a = v > a ? v : a;
+    b = w > b ? w : b;
   }
-  return nan ? std::numeric_limits<T>::quiet_NaN() : *std::max_element(lane, lane + lanes);
+  for (; i < n; i += width) {
+    const Vector<T> v = n - i >= width ? load(x + i) : load(x + i, n - i, none);
+    a = v > a ? v : a;
+  }
+  return fold<T>(a > b ? a : b, [](const auto& p, const auto& q) { return p > q ? p : q; });
 }
 
-/// y = exp(x - m) where m is the row's maximum; returns the sum. x and y may be the same.
+/// y = exp(x - m) where m is the row's maximum; returns the sum, which is NaN where an element is. x and y
+/// may be the same.
 template<class T>
 double exponentials(const T* x, T m, T* y, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) y[i] = math::exp_difference(x[i], m);
-  return sum<T>(n, [y](std::int64_t i) { return y[i]; });
+  constexpr std::int64_t width = lanes_of<T>;
+  double total = 0;
+  for (std::int64_t c = 0; c < n; c += chunk) {
+    const std::int64_t end = std::min(n, c + chunk);
+    Vector<T> sum{};
+    std::int64_t i = c;
+    for (; i + width <= end; i += width) {
+      const Vector<T> e = exp_difference(load(x + i), m);
+      store<T>(e, y + i);
+      sum += e;
+    }
+    if (i < end) {
+      Vector<T> e = exp_difference(load(x + i, end - i, m), m);
+      store<T>(e, y + i, end - i);
+      for (std::int64_t j = end - i; j < width; ++j) e[j] = 0;
+      sum += e;
+    }
+    total += static_cast<double>(sum_of_lanes<T>(sum));
+  }
+  return total;
+}
+
+/// The sum of a[i] b[i].
+template<class T>
+double dot(const T* a, const T* b, std::int64_t n) {
+  constexpr std::int64_t width = lanes_of<T>;
+  double total = 0;
+  for (std::int64_t c = 0; c < n; c += chunk) {
+    const std::int64_t end = std::min(n, c + chunk);
+    Vector<T> sum{};
+    std::int64_t i = c;
+    for (; i + width <= end; i += width) sum += load(a + i) * load(b + i);
+    if (i < end) sum += load(a + i, end - i, T(0)) * load(b + i, end - i, T(0));
+    total += static_cast<double>(sum_of_lanes<T>(sum));
+  }
+  return total;
 }
 
 /// The parts of logsumexp: m, and log1p of the other exponentials' sum. `scratch` holds n elements.
