@@ -30,7 +30,7 @@ struct Options {
   std::int64_t epochs = 8, batch = 0, seed = 1;
   double lr = 0;  // 0: as the model wants it
   int threads = num_threads();
-  bool augment = true;
+  std::optional<bool> augment;  // where it helps
 };
 
 // --- training and testing ---
@@ -75,17 +75,21 @@ History train(Classifier& model, const Examples& set, const Options& o) {
   const optim::OneCycle cycle{o.lr, o.epochs * steps};
   const optim::Linear line{o.lr, o.epochs * steps};
   const auto rate = [&](std::int64_t step) { return model.kind == "mlp" ? cycle(step) : line(step); };
-  const auto shift = [&](const Tensor& images) {
-    const Tensor moved = random_shift(reshape(images, {images.size(0), 1, side, side}),
-                                      model.kind == "mlp" ? 1 : 2, dataset(o.dataset).background());
-    return reshape(moved, images.shape());
+  const ImageSet& kind = dataset(o.dataset);
+  const bool augments = o.augment.value_or(!(kind.symmetric && model.kind == "mlp"));
+  const auto augmented = [&](const Tensor& rows) {
+    const Tensor images = reshape(rows, {rows.size(0), 1, side, side});
+    const Tensor other = kind.symmetric
+                             ? random_flip(images)
+                             : random_shift(images, model.kind == "mlp" ? 1 : 2, kind.background());
+    return reshape(other, rows.shape());
   };
 
   Tally all(device), recent(device);  // over the epoch, and since the last point of the curve
   const auto train_on = [&](const Tensor& batch) {
     const Tensor labels = index_select(set.labels, 0, batch);
     Tensor images = index_select(set.images, 0, batch);
-    if (o.augment) images = shift(images);
+    if (augments) images = augmented(images);
 
     const Tensor logits = model(images);
     const Tensor loss = cross_entropy(logits, labels);
@@ -255,7 +259,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 1024))
       ->default_str("all processors");
   app.add_flag("--augment,!--no-augment", o.augment,
-               "shift training images by up to a pixel, two for a cnn (default: on)");
+               "shift digits by up to a pixel, two for a cnn; mirror clothes (default: on, but for clothes "
+               "and an mlp)");
   app.add_option("--save", o.save, "write the trained model to a safetensors file");
   app.add_option("--load", o.load, "start from a model saved before");
   app.add_option("--out", o.out, "directory for the pictures");

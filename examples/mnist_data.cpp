@@ -10,12 +10,14 @@ using namespace bobbin;
 namespace fs = std::filesystem;
 
 const ImageSet& dataset(const std::string& name) {
-  static const ImageSet mnist{"MNIST", {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, 0.1307f, 0.3081f};
+  static const ImageSet mnist{
+      "MNIST", {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, 0.1307f, 0.3081f, false};
   static const ImageSet fashion{
       "Fashion-MNIST",
       {"T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot"},
       0.2860f,
-      0.3530f};
+      0.3530f,
+      true};
   return name == "fashion" ? fashion : mnist;
 }
 

@@ -13,6 +13,7 @@ struct ImageSet {
   std::string title;
   std::vector<std::string> names;
   float mean, deviation;
+  bool symmetric;  ///< whether mirrored images are of the same class
 
   float background() const { return -mean / deviation; }  ///< a black pixel, normalised
 };

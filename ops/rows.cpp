@@ -74,11 +74,7 @@ void detail::for_rows(std::span<const Tensor> inputs, const Tensor& out, int axi
       if (!in_place(inputs[k])) slices.gather(inputs[k], first, n, in[k]);
     }
     char* const y = rows_of(out);
-    for (std::int64_t r = 0; r < n; ++r) {
-      std::array<const void*, 4> row{};
-      for (std::size_t k = 0; k < inputs.size(); ++k) row[k] = in[k] + r * row_bytes;
-      kernel(f, {row.data(), inputs.size()}, y + r * row_bytes, first + r);
-    }
+    kernel(f, {{in[0], in[1], in[2], in[3]}, y, first, n, row_bytes});
     if (out && !in_place(out)) slices.scatter(y, out, first, n);
   });
 }

@@ -2,28 +2,50 @@
 #pragma once
 #include <bobbin/tensor.h>
 
+#include <array>
 #include <memory>
 #include <span>
 
 namespace bobbin {
 
+/// `count` rows, each `row_bytes` behind the one before, of the inputs and of the output.
+struct RowBlock {
+  std::array<const char*, 4> in;
+  char* out;
+  std::int64_t first, count, row_bytes;
+};
+
 namespace detail {
-using RowKernel = void (*)(void* f, std::span<const void* const> in, void* out, std::int64_t slice);
+using RowKernel = void (*)(void* f, const RowBlock&);
 void for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute, RowKernel kernel,
               void* f);
 }  // namespace detail
 
-/// Calls f(in, out, slice) for every slice along `axis` of the inputs (1 to 4, contiguous and of one shape),
-/// in parallel: with the inputs' rows (a span of const void*), the output's (void*), and the slice's number,
-/// which counts the other axes in row-major order. Rows are in `compute` type: in place where they lie so
-/// already, else through a buffer, so that every layout gives the same bits. Without `out`, the output row is
+/// Calls f(block) for blocks of slices along `axis` of the inputs (1 to 4, contiguous and of one shape), in
+/// parallel. Rows are in `compute` type: in place where they lie so already, else through a buffer, so that
+/// every layout gives the same bits. Blocks depend on the shape alone. Without `out`, the output's rows are
 /// scratch space.
 template<class F>
-void for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute, F&& f) {
-  const auto call = [](void* p, std::span<const void* const> in, void* y, std::int64_t slice) {
-    (*static_cast<std::remove_reference_t<F>*>(p))(in, y, slice);
+void for_row_blocks(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute, F&& f) {
+  const auto call = [](void* p, const RowBlock& block) {
+    (*static_cast<std::remove_reference_t<F>*>(p))(block);
   };
   detail::for_rows(inputs, out, axis, compute, call, std::addressof(f));
+}
+
+/// The same a row at a time: f(in, out, slice), with a pointer to each input's row (a span of const void*),
+/// to the output's (void*), and the slice's number, which counts the other axes in row-major order.
+template<class F>
+void for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute, F&& f) {
+  for_row_blocks(inputs, out, axis, compute, [&](const RowBlock& block) {
+    for (std::int64_t r = 0; r < block.count; ++r) {
+      std::array<const void*, 4> in;
+      for (std::size_t k = 0; k < in.size(); ++k)
+        in[k] = block.in[k] ? block.in[k] + r * block.row_bytes : nullptr;
+      f(std::span<const void* const>(in.data(), inputs.size()),
+        static_cast<void*>(block.out + r * block.row_bytes), block.first + r);
+    }
+  });
 }
 
 }  // namespace bobbin

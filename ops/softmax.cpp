@@ -6,6 +6,7 @@
 #include "../core/blocks.h"
 #include "rows.h"
 #include "samples.h"
+#include "softmax_columns.h"
 #include "softmax_rows.h"
 
 namespace bobbin {
@@ -23,19 +24,28 @@ TensorSpec infer_backward(std::string_view op, Inputs x) {
   return x[0].spec();
 }
 
-// Runs f(inputs' rows, output row, length) in the compute type.
-template<int inputs, class F>
-void each_row(Inputs any, const Tensor& y, int axis, F&& f) {
+// Runs f(inputs' rows, output row, length) in the compute type; or, where rows are short, columns(inputs'
+// columns, output's, length) if it is there.
+template<int inputs, class F, class C = std::nullptr_t>
+void each_row(Inputs any, const Tensor& y, int axis, F&& f, std::int64_t most = 0, C columns = {}) {
   std::array<Tensor, inputs> x;
   std::transform(any.begin(), any.end(), x.begin(), [](const Tensor& t) { return row_major(t); });
   const DType compute = compute_type(y.dtype());
   const std::int64_t n = y.rank() ? y.shape()[axis] : 1;
-  auto run = [&]<class T>(Type<T>) {
-    for_rows(x, y, axis, compute, [&](std::span<const void* const> in, void* out, std::int64_t) {
-      if constexpr (inputs == 1)
-        f(static_cast<const T*>(in[0]), static_cast<T*>(out), n);
-      else
-        f(static_cast<const T*>(in[0]), static_cast<const T*>(in[1]), static_cast<T*>(out), n);
+  auto run = [&]<class T>(Type<T> type) {
+    for_row_blocks(x, y, axis, compute, [&](const RowBlock& block) {
+      if constexpr (!std::is_null_pointer_v<C>)
+        if (n <= most) return rows::by_columns<T, inputs>(block, n, [&](auto... c) { columns(type, c...); });
+      for (std::int64_t r = 0; r < block.count; ++r) {
+        const auto row = [&](const char* start) {
+          return reinterpret_cast<const T*>(start + r * block.row_bytes);
+        };
+        T* const out = reinterpret_cast<T*>(block.out + r * block.row_bytes);
+        if constexpr (inputs == 1)
+          f(row(block.in[0]), out, n);
+        else
+          f(row(block.in[0]), row(block.in[1]), out, n);
+      }
     });
   };
   compute == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
@@ -56,18 +66,25 @@ TensorSpec SoftmaxBackward::infer(Inputs x) const { return infer_backward(name, 
 TensorSpec LogSoftmaxBackward::infer(Inputs x) const { return infer_backward(name, x); }
 
 void Softmax::cpu(Inputs x, Tensor& y) const {
-  each_row<1>(x, y, axis, []<class T>(const T* x, T* y, std::int64_t n) {
-    const double total = rows::exponentials(x, rows::max(x, n), y, n);
-    const T scale = static_cast<T>(1 / total);
-    for (std::int64_t i = 0; i < n; ++i) y[i] *= scale;
-  });
+  each_row<1>(
+      x, y, axis,
+      []<class T>(const T* x, T* y, std::int64_t n) {
+        const double total = rows::exponentials(x, rows::max(x, n), y, n);
+        const T scale = static_cast<T>(1 / total);
+        for (std::int64_t i = 0; i < n; ++i) y[i] *= scale;
+      },
+      rows::most_columns, []<class T>(Type<T>, auto... columns) { rows::softmax_columns<T>(columns...); });
 }
 
 void SoftmaxBackward::cpu(Inputs x, Tensor& y) const {
-  each_row<2>(x, y, axis, []<class T>(const T* o, const T* g, T* y, std::int64_t n) {
-    const T dot = static_cast<T>(rows::dot(o, g, n));
-    for (std::int64_t i = 0; i < n; ++i) y[i] = o[i] * (g[i] - dot);
-  });
+  each_row<2>(
+      x, y, axis,
+      []<class T>(const T* o, const T* g, T* y, std::int64_t n) {
+        const T dot = static_cast<T>(rows::dot(o, g, n));
+        for (std::int64_t i = 0; i < n; ++i) y[i] = o[i] * (g[i] - dot);
+      },
+      15,  // longer ones fill a vector by themselves
+      []<class T>(Type<T>, auto... columns) { rows::softmax_backward_columns<T>(columns...); });
 }
 
 void LogSoftmax::cpu(Inputs x, Tensor& y) const {

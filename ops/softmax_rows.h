@@ -53,18 +53,19 @@ T max(const T* x, std::int64_t n) {
 template<class T>
 double exponentials(const T* x, T m, T* y, std::int64_t n) {
   constexpr std::int64_t width = lanes_of<T>;
+  const Vector<T> all = Vector<T>{} + m;
   double total = 0;
   for (std::int64_t c = 0; c < n; c += chunk) {
     const std::int64_t end = std::min(n, c + chunk);
     Vector<T> sum{};
     std::int64_t i = c;
     for (; i + width <= end; i += width) {
-      const Vector<T> e = exp_difference(load(x + i), m);
+      const Vector<T> e = exp_difference(load(x + i), all);
       store<T>(e, y + i);
       sum += e;
     }
     if (i < end) {
-      Vector<T> e = exp_difference(load(x + i, end - i, m), m);
+      Vector<T> e = exp_difference(load(x + i, end - i, m), all);
       store<T>(e, y + i, end - i);
       for (std::int64_t j = end - i; j < width; ++j) e[j] = 0;
       sum += e;

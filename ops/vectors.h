@@ -22,13 +22,21 @@ Vector<T> load(const T* x) {
 /// The first n elements of x, and `rest` behind them.
 template<class T>
 Vector<T> load(const T* x, std::int64_t n, T rest) {
-  Vector<T> v = Vector<T>{} + rest;
-  std::memcpy(&v, x, static_cast<std::size_t>(n) * sizeof(T));
-  return v;
+  T v[lanes_of<T>];
+  for (std::int64_t j = 0; j < lanes_of<T>; ++j) v[j] = j < n ? x[j] : rest;
+  return load(v);
 }
 template<class T>
-void store(const Vector<T>& v, T* x, std::int64_t n = lanes_of<T>) {
-  std::memcpy(x, &v, static_cast<std::size_t>(n) * sizeof(T));
+void store(const Vector<T>& v, T* x) {
+  std::memcpy(x, &v, sizeof v);
+}
+/// The first n lanes.
+template<class T>
+void store(const Vector<T>& v, T* x, std::int64_t n) {
+  T lane[lanes_of<T>];
+  store<T>(v, lane);
+  for (std::int64_t j = 0; j < lanes_of<T>; ++j)
+    if (j < n) x[j] = lane[j];
 }
 
 namespace detail {
@@ -53,13 +61,13 @@ T sum_of_lanes(const Vector<T>& v) {
   return fold<T>(v, [](const auto& a, const auto& b) { return a + b; });
 }
 
-/// math::exp_difference(x, m) of each lane.
-inline Vector<float> exp_difference(Vector<float> x, float m) {
-  return math::detail::exp_difference<Vector<float>, Vector<std::int32_t>>(x, Vector<float>{} + m);
+/// math::exp_difference of each lane.
+inline Vector<float> exp_difference(const Vector<float>& x, const Vector<float>& m) {
+  return math::detail::exp_difference<Vector<float>, Vector<std::int32_t>>(x, m);
 }
-inline Vector<double> exp_difference(Vector<double> x, double m) {
+inline Vector<double> exp_difference(Vector<double> x, const Vector<double>& m) {
   for (std::int64_t j = 0; j < lanes_of<double>; ++j)
-    x[j] = math::exp_difference(static_cast<double>(x[j]), m);
+    x[j] = math::exp_difference(static_cast<double>(x[j]), static_cast<double>(m[j]));
   return x;
 }
 
