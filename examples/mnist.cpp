@@ -79,10 +79,9 @@ History train(Classifier& model, const Examples& set, const Options& o) {
   const bool augments = o.augment.value_or(!(kind.symmetric && model.kind == "mlp"));
   const auto augmented = [&](const Tensor& rows) {
     const Tensor images = reshape(rows, {rows.size(0), 1, side, side});
-    const Tensor other = kind.symmetric
-                             ? random_flip(images)
-                             : random_shift(images, model.kind == "mlp" ? 1 : 2, kind.background());
-    return reshape(other, rows.shape());
+    const std::int64_t by = model.kind == "mlp" || kind.symmetric ? 1 : 2;
+    return reshape(random_shift(kind.symmetric ? random_flip(images) : images, by, kind.background()),
+                   rows.shape());
   };
 
   Tally all(device), recent(device);  // over the epoch, and since the last point of the curve
@@ -259,8 +258,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 1024))
       ->default_str("all processors");
   app.add_flag("--augment,!--no-augment", o.augment,
-               "shift digits by up to a pixel, two for a cnn; mirror clothes (default: on, but for clothes "
-               "and an mlp)");
+               "shift images by up to a pixel, digits for a cnn by two, and mirror clothes "
+               "(default: on, but for clothes and an mlp)");
   app.add_option("--save", o.save, "write the trained model to a safetensors file");
   app.add_option("--load", o.load, "start from a model saved before");
   app.add_option("--out", o.out, "directory for the pictures");
