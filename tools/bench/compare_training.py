@@ -29,7 +29,7 @@ def best(command, network, optimizer, threads):
     return max(float(line) for line in run.stdout.split())
 
 
-print(f"Batch 128: images a second, median of {options.rounds} rounds in turns")
+print(f"Batch 128: images a second, median of {options.rounds} rounds in turns\n")
 print(f"| network | optimizer | bobbin, {options.threads} threads | pytorch, {options.threads} threads | pytorch, 1 thread | ratio |")
 print("|---|---|---|---|---|---|")
 for network, optimizer in (("mlp", "sgd"), ("mlp", "adam"), ("cnn", "adam")):
