@@ -30,7 +30,7 @@ struct Options {
   std::int64_t epochs = 8, batch = 0, seed = 1;
   double lr = 0;  // 0: as the model wants it
   int threads = num_threads();
-  std::optional<bool> augment;  // where it helps
+  bool augment = true;
 };
 
 // --- training and testing ---
@@ -76,7 +76,6 @@ History train(Classifier& model, const Examples& set, const Options& o) {
   const optim::Linear line{o.lr, o.epochs * steps};
   const auto rate = [&](std::int64_t step) { return model.kind == "mlp" ? cycle(step) : line(step); };
   const ImageSet& kind = dataset(o.dataset);
-  const bool augments = o.augment.value_or(!(kind.symmetric && model.kind == "mlp"));
   const auto augmented = [&](const Tensor& rows) {
     const Tensor images = reshape(rows, {rows.size(0), 1, side, side});
     const std::int64_t by = model.kind == "mlp" || kind.symmetric ? 1 : 2;
@@ -88,7 +87,7 @@ History train(Classifier& model, const Examples& set, const Options& o) {
   const auto train_on = [&](const Tensor& batch) {
     const Tensor labels = index_select(set.labels, 0, batch);
     Tensor images = index_select(set.images, 0, batch);
-    if (augments) images = augmented(images);
+    if (o.augment) images = augmented(images);
 
     const Tensor logits = model(images);
     const Tensor loss = cross_entropy(logits, labels);
@@ -211,7 +210,8 @@ int run(const Options& o) {
   fmt::print("{}: {} images for training and validation, {} for testing\n", set.title, training.size(),
              test.size());
   const std::string where = device.is_cpu() ? fmt::format("{} threads", num_threads()) : "a GPU";
-  fmt::print("{} with {} parameters, {}, seed {}\n", model.title(), nn::num_parameters(model), where, o.seed);
+  fmt::print("{} with {} parameters, {}, seed {}, {} images\n", model.title(), nn::num_parameters(model),
+             where, o.seed, o.augment ? "augmented" : "unchanged");
 
   const History history = train(model, training, o);
   if (!o.save.empty()) {
@@ -257,15 +257,16 @@ int main(int argc, char** argv) {
   app.add_option("--threads", o.threads, "CPU threads")
       ->check(CLI::Range(1, 1024))
       ->default_str("all processors");
-  app.add_flag("--augment,!--no-augment", o.augment,
-               "shift images by up to a pixel, digits for a cnn by two, and mirror clothes "
-               "(default: on, but for clothes and an mlp)");
+  auto* augment = app.add_flag("--augment,!--no-augment", o.augment,
+                               "shift images by up to a pixel, digits for a cnn by two, and mirror clothes")
+                      ->default_str("on, but for clothes and an mlp");
   app.add_option("--save", o.save, "write the trained model to a safetensors file");
   app.add_option("--load", o.load, "start from a model saved before");
   app.add_option("--out", o.out, "directory for the pictures");
   try {
     app.parse(argc, argv);
     if (o.batch == 0) o.batch = o.model == "mlp" ? 128 : o.model == "cnn" ? 256 : 64;
+    if (augment->count() == 0) o.augment = !(dataset(o.dataset).symmetric && o.model == "mlp");
     if (lr->count() == 0) o.lr = o.model == "mlp" ? 3e-3 : 1e-2;
     if (!(o.lr > 0 && o.lr <= 10)) throw CLI::ValidationError("--lr", "expected more than 0 and at most 10");
   } catch (const CLI::ParseError& e) {

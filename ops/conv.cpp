@@ -73,8 +73,8 @@ T* data(const Tensor& t) {
 }
 
 template<class T>
-void forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Tensor& y) {
-  if (s.is_shift()) return shift_forward<T>(s, x, weight, y);
+void forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y) {
+  if (s.is_shift()) return shift_forward<T>(s, x, weight, bias, y);
   each_part<T>(s, [&](const ConvPart<T>& p) {
     const T* columns = p.x(x);
     Tensor scratch;
@@ -85,19 +85,25 @@ void forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Te
     }
     gemm<T>({p.weight(weight), s.group_out(), s.window(), s.window()},
             {columns, s.window(), s.places(), s.places()}, p.y(y));
+    p.add_bias_to_y(bias, y);
   });
 }
 
 template<class T>
-void input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const Tensor& x) {
-  if (s.is_shift()) return shift_input_grad<T>(s, g, weight, x);
+void input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const Tensor& bias,
+                const Tensor& x) {
+  if (s.is_shift()) return shift_input_grad<T>(s, g, weight, bias, x);
   each_part<T>(s, [&](const ConvPart<T>& p) {
     const Matrix<T> w{p.weight(weight), s.window(), s.group_out(), s.window(), true},
         gradient{p.y(g), s.group_out(), s.places(), s.places()};
-    if (s.is_product()) return gemm<T>(w, gradient, p.x(x));
-    const Tensor columns = empty({s.window(), s.places()}, g.dtype());
-    gemm<T>(w, gradient, data<T>(columns));
-    add_columns(s, data<T>(columns), p.x(x));
+    if (s.is_product()) {
+      gemm<T>(w, gradient, p.x(x));
+    } else {
+      const Tensor columns = empty({s.window(), s.places()}, g.dtype());
+      gemm<T>(w, gradient, data<T>(columns));
+      add_columns(s, data<T>(columns), p.x(x));
+    }
+    p.add_bias_to_x(bias, x);
   });
 }
 
@@ -121,14 +127,14 @@ void weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Ten
   });
 }
 
-// f<float or double>(a, b, out), in the type that is computed in.
+// f<float or double>(a, b, bias, out), in the type that is computed in.
 template<class F>
 void compute(Inputs x, Tensor& y, F&& f) {
   if (y.numel() == 0) return;
   const DType type = compute_type(y.dtype());
-  const Tensor a = row_major(x[0], type), b = row_major(x[1], type);
+  const Tensor a = row_major(x[0], type), b = row_major(x[1], type), bias = row_major(bias_of(x), type);
   in_compute_type(y, [&](const Tensor& out) {
-    type == DType::f64 ? f(Type<double>{}, a, b, out) : f(Type<float>{}, a, b, out);
+    type == DType::f64 ? f(Type<double>{}, a, b, bias, out) : f(Type<float>{}, a, b, bias, out);
   });
 }
 
@@ -136,6 +142,9 @@ void require_images(std::string_view op, Inputs x) {
   require_floating(op, x[0]);
   require_same_dtype(op, x[0], x[1]);
 }
+
+// The gradient of a bias, where there is one that needs it.
+Tensor bias_grad(const Vjp& v) { return v.needs(2) ? sum(v.grad, {0, 2, 3}) : Tensor(); }
 
 }  // namespace
 
@@ -174,9 +183,19 @@ ConvShape conv_shape(std::string_view op, const ConvOptions& o, const Shape& x, 
           along(x[3], weight[3], o.stride.w, o.padding.w, o.dilation.w)};
 }
 
+void require_bias(std::string_view op, Inputs x, std::int64_t channels) {
+  const Tensor bias = bias_of(x);
+  if (!bias) return;
+  require_same_dtype(op, x[0], bias);
+  if (bias.rank() != 1 || bias.size(0) != channels)
+    fail<ShapeError>(op, ": expected a bias [", channels, "]; got ", bias.spec());
+}
+
 TensorSpec Conv2d::infer(Inputs x) const {
   require_images(name, x);
-  return {conv_shape(name, options, x[0].shape(), x[1].shape()).y(), x[0].dtype(), x[0].device()};
+  const ConvShape s = conv_shape(name, options, x[0].shape(), x[1].shape());
+  require_bias(name, x, s.out);
+  return {s.y(), x[0].dtype(), x[0].device()};
 }
 
 void Conv2d::cpu(Inputs x, Tensor& y) const {
@@ -185,10 +204,11 @@ void Conv2d::cpu(Inputs x, Tensor& y) const {
 }
 
 Grads Conv2d::vjp(const Vjp& v) const {
-  Grads out(2);
+  Grads out(static_cast<std::size_t>(v.count()));
   const auto size = [&](int i) { return Pair(v.spec(i).shape[2], v.spec(i).shape[3]); };
   if (v.needs(0)) out[0] = record(Conv2dInputGrad{options, size(0)}, {v.grad, v.input(1)});
   if (v.needs(1)) out[1] = record(Conv2dWeightGrad{options, size(1)}, {v.input(0), v.grad});
+  if (v.count() > 2) out[2] = bias_grad(v);
   return out;
 }
 
@@ -203,6 +223,7 @@ TensorSpec Conv2dInputGrad::infer(Inputs x) const {
   if (g.shape() != s.y())
     fail<ShapeError>(name, ": expected g ", s.y(), " for images of ", size.h, " x ", size.w, "; got ",
                      g.spec());
+  require_bias(name, x, s.in);
   return {s.x(), g.dtype(), g.device()};
 }
 
@@ -213,11 +234,12 @@ void Conv2dInputGrad::cpu(Inputs x, Tensor& y) const {
 
 // With a cotangent h of the gradient: for g conv2d(h, weight), for the weight as for x = h.
 Grads Conv2dInputGrad::vjp(const Vjp& v) const {
-  Grads out(2);
+  Grads out(static_cast<std::size_t>(v.count()));
   if (v.needs(0)) out[0] = record(Conv2d{options}, {v.grad, v.input(1)});
   if (v.needs(1))
     out[1] =
         record(Conv2dWeightGrad{options, Pair(v.spec(1).shape[2], v.spec(1).shape[3])}, {v.grad, v.input(0)});
+  if (v.count() > 2) out[2] = bias_grad(v);
   return out;
 }
 
@@ -235,7 +257,8 @@ TensorSpec Conv2dWeightGrad::infer(Inputs x) const {
 
 void Conv2dWeightGrad::cpu(Inputs x, Tensor& y) const {
   const ConvShape s = conv_shape(name, options, x[0].shape(), y.shape());
-  compute(x, y, [&]<class T>(Type<T>, auto&... t) { weight_grad<T>(s, t...); });
+  compute(x, y,
+          [&]<class T>(Type<T>, auto& in, auto& g, auto&, auto& out) { weight_grad<T>(s, in, g, out); });
 }
 
 // With a cotangent h of the gradient: for x as with the weight h, for g conv2d(x, h).

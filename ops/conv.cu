@@ -9,6 +9,7 @@
 
 #include "../core/cuda/blas.h"
 #include "../core/cuda/elements.h"
+#include "../core/cuda/pack.cuh"
 #include "../core/cuda/runtime.h"
 #include "check.h"
 #include "conv.h"
@@ -64,10 +65,10 @@ __global__ void __launch_bounds__(threads) to_columns(const Sizes s, const T* x,
     }
 }
 
-// A thread a pixel: the sum of what all windows have of it.
+// A thread a pixel: the sum of what all windows have of it, and the bias of its channel.
 template<class Sum, class T>
 __global__ void __launch_bounds__(threads)
-    add_columns(const Sizes s, const Sum* columns, T* x, std::int64_t n) {
+    add_columns(const Sizes s, const Sum* columns, const T* bias, T* x, std::int64_t n) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   if (i >= n) return;
   const int pixel = static_cast<int>(i % (s.h * s.w)), row = pixel / s.w, column = pixel % s.w;
@@ -84,7 +85,23 @@ __global__ void __launch_bounds__(threads)
       sum += from[(ky * s.kw + kx) * places + y / s.stride_h * s.ow + left / s.stride_w];
     }
   }
-  x[i] = T(sum);
+  x[i] = T(bias ? sum + static_cast<Sum>(bias[channel % s.in]) : sum);
+}
+
+// y = z + bias of the channel, for n elements in planes of `plane`; y may be z. Each thread has as many of a
+// plane as go together.
+template<class Sum, class T, int width>
+__global__ void __launch_bounds__(threads)
+    add_bias(const Sum* z, const T* bias, T* y, unsigned plane, unsigned channels, std::int64_t n) {
+  const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x) * width;
+  if (i >= n) return;
+  const std::int64_t planes = n >> 32 ? i / plane : static_cast<unsigned>(i) / plane;
+  const Sum b = static_cast<Sum>(bias[static_cast<unsigned>(planes % channels)]);
+  const auto from = *reinterpret_cast<const cuda::Pack<Sum, width>*>(z + i);
+  cuda::Pack<T, width> to;
+#pragma unroll
+  for (int k = 0; k < width; ++k) to.v[k] = T(from.v[k] + b);
+  *reinterpret_cast<cuda::Pack<T, width>*>(y + i) = to;
 }
 
 void* at(const Tensor& t, std::int64_t elements) {
@@ -104,6 +121,22 @@ Tensor columns_of(std::string_view op, const ConvShape& s, const Tensor& x, std:
   return columns;
 }
 
+// Adds the bias to z [images, channels, ...], as it is rounded to y.
+void add_bias(std::string_view op, const Tensor& z, const Tensor& bias, const Tensor& y) {
+  const std::int64_t n = y.numel(), channels = y.size(1), plane = n / (y.size(0) * channels);
+  visit_floating(y.dtype(), [&]<class T>(Type<T>) {
+    using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
+    const auto run = [&]<int width>(std::integral_constant<int, width>) {
+      cuda::launch(op, {.device = y.device(), .grid = cuda::blocks_for(n, threads * width), .block = threads},
+                   add_bias<Sum, T, width>, static_cast<const Sum*>(z.raw()),
+                   static_cast<const T*>(bias.raw()), static_cast<T*>(y.raw()), static_cast<unsigned>(plane),
+                   static_cast<unsigned>(channels), n);
+    };
+    constexpr int pack = 16 / sizeof(Sum);
+    plane % pack == 0 ? run(std::integral_constant<int, pack>{}) : run(std::integral_constant<int, 1>{});
+  });
+}
+
 // f(first, images) for runs of images whose columns fit the workspace.
 template<class F>
 void each_run(const ConvShape& s, DType dtype, F&& f) {
@@ -117,8 +150,15 @@ void each_run(const ConvShape& s, DType dtype, F&& f) {
 void Conv2d::cuda(Inputs x, Tensor& y) const {
   if (y.numel() == 0) return;
   const ConvShape s = conv_shape(name, options, x[0].shape(), x[1].shape());
-  const Tensor &in = x[0], &weight = x[1];
-  if (s.window() == 0) return cuda::fill_elements(y, 0);
+  const Tensor &in = x[0], &weight = x[1], bias = bias_of(x);
+  // With a bias to come, sums are not rounded yet.
+  const Tensor z = bias && compute_type(y.dtype()) != y.dtype()
+                       ? empty(y.shape(), compute_type(y.dtype()), y.device())
+                       : y;
+  const auto finish = [&] {
+    if (bias) add_bias(name, z, bias, y);
+  };
+  if (s.window() == 0) return cuda::fill_elements(z, 0), finish();
   each_run(s, y.dtype(), [&](std::int64_t first, std::int64_t images) {
     const Tensor columns = s.is_product() ? Tensor() : columns_of(name, s, in, first, images);
     for (std::int64_t g = 0; g < options.groups; ++g)
@@ -130,22 +170,29 @@ void Conv2d::cuda(Inputs x, Tensor& y) const {
                       .b = {columns ? at(columns, g * s.window() * s.places())
                                     : at(in, (first * s.in + g * s.group_in()) * s.places()),
                             s.places(), false, s.in * s.kh * s.kw * s.places()},
-                      .y = at(y, (first * s.out + g * s.group_out()) * s.places()),
+                      .y = at(z, (first * s.out + g * s.group_out()) * s.places()),
                       .y_stride = s.places(),
                       .dtype = y.dtype(),
-                      .y_dtype = y.dtype(),
+                      .y_dtype = z.dtype(),
                       .tf32 = tf32_allowed(),
                       .batch = images,
                       .y_next = s.out * s.places()});
   });
+  finish();
 }
 
 void Conv2dInputGrad::cuda(Inputs x, Tensor& y) const {
   if (y.numel() == 0) return;
-  const Tensor &g = x[0], &weight = x[1];
+  const Tensor &g = x[0], &weight = x[1], bias = bias_of(x);
   const ConvShape s = conv_shape(name, options, y.shape(), weight.shape());
-  if (s.group_out() == 0) return cuda::fill_elements(y, 0);
-  const DType wide = s.is_product() ? y.dtype() : compute_type(y.dtype());
+  const bool no_columns = s.is_product() || s.group_out() == 0;
+  const DType wide = no_columns && !bias ? y.dtype() : compute_type(y.dtype());
+  // Without columns, with a bias to come: sums that are not rounded yet.
+  const Tensor z = no_columns && wide != y.dtype() ? empty(y.shape(), wide, y.device()) : y;
+  const auto finish = [&] {
+    if (no_columns && bias) add_bias(name, z, bias, y);
+  };
+  if (s.group_out() == 0) return cuda::fill_elements(z, 0), finish();
   each_run(s, wide, [&](std::int64_t first, std::int64_t images) {
     const Tensor columns =
         s.is_product() ? Tensor() : empty({images, s.in * s.kh * s.kw, s.places()}, wide, y.device());
@@ -158,7 +205,7 @@ void Conv2dInputGrad::cuda(Inputs x, Tensor& y) const {
                       .b = {at(g, (first * s.out + group * s.group_out()) * s.places()), s.places(), false,
                             s.out * s.places()},
                       .y = columns ? at(columns, group * s.window() * s.places())
-                                   : at(y, (first * s.in + group * s.group_in()) * s.places()),
+                                   : at(z, (first * s.in + group * s.group_in()) * s.places()),
                       .y_stride = s.places(),
                       .dtype = y.dtype(),
                       .y_dtype = wide,
@@ -171,9 +218,11 @@ void Conv2dInputGrad::cuda(Inputs x, Tensor& y) const {
       using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
       cuda::launch(name, {.device = y.device(), .grid = cuda::blocks_for(n, threads), .block = threads},
                    add_columns<Sum, T>, Sizes(name, s), static_cast<const Sum*>(columns.raw()),
+                   static_cast<const T*>(bias ? bias.raw() : nullptr),
                    static_cast<T*>(at(y, first * s.in * s.h * s.w)), n);
     });
   });
+  finish();
 }
 
 // A product an image, and then their sum: in f32 at least.

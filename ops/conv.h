@@ -25,7 +25,7 @@ struct ConvShape {
   bool is_shift() const;
 };
 
-/// x and weight -> y.
+/// x, weight and, where given, bias -> y.
 struct Conv2d {
   ConvOptions options;
   static constexpr std::string_view name = "conv2d";
@@ -39,7 +39,7 @@ struct Conv2d {
   static std::vector<Sample> samples();
 };
 
-/// The cotangent g of y, and weight -> the gradient of x, of h x w.
+/// The cotangent g of y, weight and, where given, a bias of the result -> the gradient of x, of h x w.
 struct Conv2dInputGrad {
   ConvOptions options;
   Pair size;
@@ -64,6 +64,11 @@ struct Conv2dWeightGrad {
   Grads vjp(const Vjp&) const;
   static std::vector<Sample> samples();
 };
+
+/// The third input, where there is one.
+inline Tensor bias_of(Inputs x) { return x.size() > 2 ? x[2] : Tensor(); }
+/// Throws ShapeError unless a bias has an element a channel.
+void require_bias(std::string_view op, Inputs, std::int64_t channels);
 
 /// Of an operation's x (or its gradient), weight and y, given where an operation has it. Throws ShapeError.
 ConvShape conv_shape(std::string_view op, const ConvOptions&, const Shape& x, const Shape& weight);

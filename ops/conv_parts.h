@@ -14,8 +14,19 @@ struct ConvPart {
   T* x(const Tensor& t) const { return start(t) + (n * s.in + g * s.group_in()) * s.h * s.w; }
   T* y(const Tensor& t) const { return start(t) + (n * s.out + g * s.group_out()) * s.places(); }
   T* weight(const Tensor& t) const { return start(t) + g * s.group_out() * s.window(); }
+  /// Adds to each channel of this part of y, or of x, its bias, where there is one.
+  void add_bias_to_y(const Tensor& bias, const Tensor& t) const {
+    if (bias) add(start(bias) + g * s.group_out(), s.group_out(), s.places(), y(t));
+  }
+  void add_bias_to_x(const Tensor& bias, const Tensor& t) const {
+    if (bias) add(start(bias) + g * s.group_in(), s.group_in(), s.h * s.w, x(t));
+  }
 
  private:
+  static void add(const T* bias, std::int64_t channels, std::int64_t size, T* to) {
+    for (std::int64_t c = 0; c < channels; ++c)
+      for (std::int64_t i = 0; i < size; ++i) *to++ += bias[c];
+  }
   static T* start(const Tensor& t) { return static_cast<T*>(t.raw()); }
 };
 

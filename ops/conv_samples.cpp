@@ -7,11 +7,9 @@
 namespace bobbin {
 namespace {
 
-Tensor with_bias(std::string_view op, const Tensor& y, const Tensor& bias) {
-  if (!bias) return y;
-  if (bias.rank() != 1 || bias.size(0) != y.size(1))
-    fail<ShapeError>(op, ": expected a bias [", y.size(1), "]; got ", bias.spec());
-  return y + reshape(bias, {bias.size(0), 1, 1});
+template<class Op>
+Tensor record_with_bias(const Op& op, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return bias ? record_product(op, {x, weight, bias}) : record_product(op, {x, weight});
 }
 
 struct Setting {
@@ -53,7 +51,7 @@ std::vector<Sample> samples_of(Shape (ConvShape::*a)() const, Shape (ConvShape::
 }  // namespace
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o) {
-  return with_bias("conv2d", record_product(Conv2d{o}, {x, weight}), bias);
+  return record_with_bias(Conv2d{o}, x, weight, bias);
 }
 
 Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o) {
@@ -81,7 +79,9 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
                   along(x.size(3), weight.size(3), o.stride.w, o.padding.w, o.dilation.w, more.w));
   if (size.h < 1 || size.w < 1)
     fail<ShapeError>(op, ": nothing is left of ", x.spec(), " without its padding");
-  return with_bias(op, record_product(Conv2dInputGrad{o, size}, {x, weight}), bias);
+  const Tensor all[] = {x, weight, bias};
+  require_bias(op, all, weight.size(1) * o.groups);
+  return record_with_bias(Conv2dInputGrad{o, size}, x, weight, bias);
 }
 
 std::vector<Sample> Conv2d::samples() {

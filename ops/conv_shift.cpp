@@ -178,7 +178,8 @@ Frame frame_of_input(const ConvShape& s) {
 }  // namespace
 
 template<class T>
-void shift_forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Tensor& y) {
+void shift_forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                   const Tensor& y) {
   const Frame f = frame_of_input(s);
   const auto offsets = f.offsets();
   std::vector<std::vector<T>> weights;
@@ -188,12 +189,14 @@ void shift_forward(const ConvShape& s, const Tensor& x, const Tensor& weight, co
         [w = ConvPart<T>{s, 0, g}.weight(weight), &f](auto r, auto k) { return w[r * f.taps() + k]; }));
   each_part<T>(s, [&](const ConvPart<T>& p) {
     convolve(f, s.group_out(), weights[static_cast<std::size_t>(p.g)].data(), offsets, p.x(x), p.y(y));
+    p.add_bias_to_y(bias, y);
   });
 }
 
 // The convolution of g with the kernels turned round, input and output channels exchanged.
 template<class T>
-void shift_input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const Tensor& x) {
+void shift_input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const Tensor& bias,
+                      const Tensor& x) {
   const auto& [stride, padding, dilation, groups] = s.options;
   const Frame f{
       s.group_out(), s.oh,     s.ow,
@@ -209,6 +212,7 @@ void shift_input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight,
         }));
   each_part<T>(s, [&](const ConvPart<T>& p) {
     convolve(f, s.group_in(), weights[static_cast<std::size_t>(p.g)].data(), offsets, p.y(g), p.x(x));
+    p.add_bias_to_x(bias, x);
   });
 }
 
@@ -245,10 +249,14 @@ void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, con
   });
 }
 
-template void shift_forward<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
-template void shift_forward<double>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
-template void shift_input_grad<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
-template void shift_input_grad<double>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
+template void shift_forward<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&,
+                                   const Tensor&);
+template void shift_forward<double>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&,
+                                    const Tensor&);
+template void shift_input_grad<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&,
+                                      const Tensor&);
+template void shift_input_grad<double>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&,
+                                       const Tensor&);
 template void shift_weight_grad<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
 template void shift_weight_grad<double>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
 

@@ -1,16 +1,18 @@
 // Convolutions of stride 1 on the CPU, without a matrix of columns: once an image has its padding, the row of
 // that matrix that belongs to an element of the kernel is the image itself, from another place on. What then
-// comes out behind each row of the result is nothing, and is left out. f32 and f64; x, weight and y are
-// row-major.
+// comes out behind each row of the result is nothing, and is left out. f32 and f64; all tensors are
+// row-major, bias may be undefined.
 #pragma once
 #include "conv.h"
 
 namespace bobbin {
 
 template<class T>
-void shift_forward(const ConvShape&, const Tensor& x, const Tensor& weight, const Tensor& y);
+void shift_forward(const ConvShape&, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                   const Tensor& y);
 template<class T>
-void shift_input_grad(const ConvShape&, const Tensor& g, const Tensor& weight, const Tensor& x);
+void shift_input_grad(const ConvShape&, const Tensor& g, const Tensor& weight, const Tensor& bias,
+                      const Tensor& x);
 template<class T>
 void shift_weight_grad(const ConvShape&, const Tensor& x, const Tensor& g, const Tensor& weight);
 

@@ -1,5 +1,6 @@
 // Pooling on a GPU: a thread for each element of the result, which gathers what it is made of.
 #include "../core/cuda/runtime.h"
+#include "../core/cuda/walk.cuh"
 #include "check.h"
 #include "pool.h"
 
@@ -11,10 +12,29 @@ constexpr int threads = 256;
 template<class T>
 using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
+/// Windows along an axis, which finds those of an element without divisions.
+struct Axis : Windows {
+  cuda::Divider by_out, by_in, by_stride;
+  explicit Axis(const Windows& w)
+      : Windows(w),
+        by_out(static_cast<std::uint32_t>(w.out)),
+        by_in(static_cast<std::uint32_t>(w.in)),
+        by_stride(static_cast<std::uint32_t>(w.stride)) {}
+  __device__ int first(int x) const {
+    if (adaptive) return Windows::first(x);
+    const int from = x + padding - size + 1;
+    return from <= 0 ? 0 : static_cast<int>(by_stride(static_cast<std::uint32_t>(from + stride - 1)));
+  }
+  __device__ int last(int x) const {
+    if (adaptive) return Windows::last(x);
+    return min(static_cast<int>(by_stride(static_cast<std::uint32_t>(x + padding))) + 1, out);
+  }
+};
+
 /// Calls f(element) for those of the image that window i has, row by row.
 template<class F>
-__device__ void each_element(const Windows& down, const Windows& along, int i, F&& f) {
-  const int oy = i / along.out, ox = i % along.out;
+__device__ void each_element(const Axis& down, const Axis& along, int i, F&& f) {
+  const int oy = static_cast<int>(along.by_out(static_cast<std::uint32_t>(i))), ox = i - oy * along.out;
   const auto inside = [](int x, int size) { return x < 0 ? 0 : x < size ? x : size; };
   for (int r = inside(down.begin(oy), down.in); r < inside(down.end(oy), down.in); ++r)
     for (int c = inside(along.begin(ox), along.in); c < inside(along.end(ox), along.in); ++c)
@@ -23,22 +43,22 @@ __device__ void each_element(const Windows& down, const Windows& along, int i, F
 
 /// Calls f(window) for the windows that may hold element i.
 template<class F>
-__device__ void each_window(const Windows& down, const Windows& along, int i, F&& f) {
-  const int r = i / along.in, c = i % along.in;
+__device__ void each_window(const Axis& down, const Axis& along, int i, F&& f) {
+  const int r = static_cast<int>(along.by_in(static_cast<std::uint32_t>(i))), c = i - r * along.in;
   for (int oy = down.first(r); oy < down.last(r); ++oy)
     for (int ox = along.first(c); ox < along.last(c); ++ox) f(oy * along.out + ox);
 }
 
 /// How many elements window i's mean is over: padding counts.
-__device__ int elements(const Windows& down, const Windows& along, int i) {
-  const int oy = i / along.out, ox = i % along.out;
+__device__ int elements(const Axis& down, const Axis& along, int i) {
+  const int oy = static_cast<int>(along.by_out(static_cast<std::uint32_t>(i))), ox = i - oy * along.out;
   return (down.end(oy) - down.begin(oy)) * (along.end(ox) - along.begin(ox));
 }
 
 /// y[i] and its place, from x.
 template<class T>
 struct Max {
-  Windows down, along;
+  Axis down, along;
   const T* x;
   T* y;
   std::int64_t* places;  // may be null
@@ -61,7 +81,7 @@ struct Max {
 /// The gradient of pixel i: from the windows whose largest element it was.
 template<class T>
 struct MaxBackward {
-  Windows down, along;
+  Axis down, along;
   const T* g;
   const std::int64_t* places;
   T* x;
@@ -78,7 +98,7 @@ struct MaxBackward {
 
 template<class T>
 struct Mean {
-  Windows down, along;
+  Axis down, along;
   const T* x;
   T* y;
   int count;
@@ -92,7 +112,7 @@ struct Mean {
 
 template<class T>
 struct MeanBackward {
-  Windows down, along;
+  Axis down, along;
   const T* g;
   T* x;
   int count;
@@ -110,8 +130,8 @@ struct MeanBackward {
 template<class T>
 Max<T> functor(const MaxPool2d& op, Inputs x, const Tensor& y, std::span<Tensor> aux) {
   const PoolShape s = op.shape(op.name, x[0].shape());
-  return {s.down,
-          s.along,
+  return {Axis(s.down),
+          Axis(s.along),
           static_cast<const T*>(x[0].raw()),
           static_cast<T*>(y.raw()),
           aux.empty() ? nullptr : static_cast<std::int64_t*>(aux[0].raw()),
@@ -120,8 +140,8 @@ Max<T> functor(const MaxPool2d& op, Inputs x, const Tensor& y, std::span<Tensor>
 template<class T>
 MaxBackward<T> functor(const MaxPool2dBackward& op, Inputs x, const Tensor& y, std::span<Tensor>) {
   const PoolShape s = op.shape(op.name, y.shape());
-  return {s.down,
-          s.along,
+  return {Axis(s.down),
+          Axis(s.along),
           static_cast<const T*>(x[0].raw()),
           static_cast<const std::int64_t*>(x[1].raw()),
           static_cast<T*>(y.raw()),
@@ -130,13 +150,13 @@ MaxBackward<T> functor(const MaxPool2dBackward& op, Inputs x, const Tensor& y, s
 template<class T>
 Mean<T> functor(const AvgPool2d& op, Inputs x, const Tensor& y, std::span<Tensor>) {
   const PoolShape s = op.shape(op.name, x[0].shape());
-  return {s.down, s.along, static_cast<const T*>(x[0].raw()), static_cast<T*>(y.raw()),
+  return {Axis(s.down), Axis(s.along), static_cast<const T*>(x[0].raw()), static_cast<T*>(y.raw()),
           s.down.out * s.along.out};
 }
 template<class T>
 MeanBackward<T> functor(const AvgPool2dBackward& op, Inputs x, const Tensor& y, std::span<Tensor>) {
   const PoolShape s = op.shape(op.name, y.shape());
-  return {s.down, s.along, static_cast<const T*>(x[0].raw()), static_cast<T*>(y.raw()),
+  return {Axis(s.down), Axis(s.along), static_cast<const T*>(x[0].raw()), static_cast<T*>(y.raw()),
           s.down.in * s.along.in};
 }
 
@@ -147,9 +167,11 @@ void visit_functor(const Op& op, Inputs x, const Tensor& y, std::span<Tensor> au
 }
 
 template<class F>
-__global__ void __launch_bounds__(threads) each(const F f, std::int64_t n) {
+__global__ void __launch_bounds__(threads) each(const F f, cuda::Divider by_count, std::int64_t n) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
-  if (i < n) f(i / f.count, static_cast<int>(i % f.count));
+  if (i >= n) return;
+  const std::int64_t plane = n >> 32 ? i / f.count : by_count(static_cast<std::uint32_t>(i));
+  f(plane, static_cast<int>(i - plane * f.count));
 }
 
 template<class Op>
@@ -158,7 +180,7 @@ void run(const Op& op, Inputs x, const Tensor& y, std::span<Tensor> aux = {}) {
   visit_functor(op, x, y, aux, [&]<class F>(F f) {
     cuda::launch(op.name,
                  {.device = y.device(), .grid = cuda::blocks_for(y.numel(), threads), .block = threads},
-                 each<F>, f, y.numel());
+                 each<F>, f, cuda::Divider(static_cast<std::uint32_t>(f.count)), y.numel());
   });
 }
 
