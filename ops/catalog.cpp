@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "activation.h"
+#include "batch_norm.h"
 #include "binary.h"
 #include "conv.h"
 #include "cross_entropy.h"
@@ -33,7 +34,6 @@ constexpr OpInfo composites[] = {{"nll_loss", true, true, &nll_loss_samples},
                                  {"layer_norm", true, true, &layer_norm_samples},
                                  {"rms_norm", true, true, &rms_norm_samples},
                                  {"group_norm", true, true, &group_norm_samples},
-                                 {"batch_norm", true, true, &batch_norm_samples},
                                  {"scaled_dot_product_attention", true, true, &attention_samples}};
 
 std::vector<OpInfo> builtin_ops() {
@@ -45,7 +45,7 @@ std::vector<OpInfo> builtin_ops() {
       Add, Sub, Mul, Div, Pow, Maximum, Minimum, Eq, Ne, Lt, Le, Gt, Ge, Where, ToDType, ToDevice,
       // products
       Matmul, Linear, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MaxPool2d, MaxPool2dBackward, AvgPool2d,
-      AvgPool2dBackward,
+      AvgPool2dBackward, BatchNorm,
       // softmax family and losses
       Softmax, SoftmaxBackward, LogSoftmax, LogSoftmaxBackward, CrossEntropy, CrossEntropyBackward,
       SquaredError, AbsoluteError, Huber, BceWithLogits, KlDiv,

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "../core/blocks.h"
+#include "batch_norm.h"
 #include "check.h"
 #include "samples.h"
 
@@ -57,6 +59,12 @@ Tensor by_channel(const Tensor& t, const Tensor& x) {
   return reshape(t, shape);
 }
 
+Axes all_but_channels(const Tensor& x) {
+  Axes axes{0};
+  for (int i = 2; i < x.rank(); ++i) axes.push_back(i);
+  return axes;
+}
+
 void require_channels(std::string_view op, const Tensor& x) {
   require_floating(op, x);
   if (x.rank() < 2) fail<ShapeError>(op, ": expected x [n, channels, ...]; got ", x.spec());
@@ -106,27 +114,64 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
   require_like(op, x, bias, channels, "a bias");
   if (!running_mean || !running_var || running_mean.shape() != channels || running_var.shape() != channels)
     fail<ShapeError>(op, ": expected running statistics ", channels);
-  Axes axes{0};
-  for (int i = 2; i < x.rank(); ++i) axes.push_back(i);
-  const std::int64_t count = x.numel() / std::max<std::int64_t>(1, x.size(1));
-  return in_wide(x, [&](auto wide) {
-    const Tensor t = wide(x), w = by_channel(wide(weight), x), b = by_channel(wide(bias), x);
-    if (!o.training) {
-      const Tensor m = by_channel(to(running_mean, t.dtype()), x),
-                   v = by_channel(to(running_var, t.dtype()), x);
-      return affine((t - m) * rsqrt(v + o.eps), w, b);
-    }
+  if (o.training) {
+    const std::int64_t count = x.numel() / std::max<std::int64_t>(1, x.size(1));
     if (count < 2) fail<ShapeError>(op, ": training wants more than one element a channel; got ", x.spec());
-    const Tensor m = mean(t, axes, true), centred = t - m, v = mean(square(centred), axes, true);
-    const auto follow = [&](Tensor running, const Tensor& now) {
+    // Kernels want the elements of a channel beside each other.
+    if (x.rank() == 2)
+      return contiguous(transpose(
+          squeeze(batch_norm(unsqueeze(transpose(x), 0), running_mean, running_var, weight, bias, o), 0)));
+    const Tensor moments = channel_moments(x);
+    const auto follow = [&](Tensor running, std::int64_t row, double share) {
       const NoGrad quiet;
-      running.copy_(running * (1 - o.momentum) +
-                    reshape(to(now.detach(), running.dtype()), channels) * o.momentum);
+      const Tensor now = reshape(slice(moments, 0, row, row + 1), channels);
+      running.copy_(running * (1 - o.momentum) + to(now, running.dtype()) * share);
     };
-    follow(running_mean, m);
-    follow(running_var, v.detach() * (static_cast<double>(count) / static_cast<double>(count - 1)));
-    return affine(centred * rsqrt(v + o.eps), w, b);
+    follow(running_mean, 0, o.momentum);
+    follow(running_var, 1, o.momentum * static_cast<double>(count) / static_cast<double>(count - 1));
+    return record(BatchNorm{o.eps}, {x, moments, weight, bias});
+  }
+  return in_wide(x, [&](auto wide) {
+    const Tensor t = wide(x);
+    const auto along = [&](const Tensor& of) { return by_channel(to(of, t.dtype()), x); };
+    Tensor scale = rsqrt(along(running_var) + o.eps);
+    if (weight) scale = scale * along(weight);
+    return affine((t - along(running_mean)) * scale, {}, bias ? along(bias) : bias);
   });
+}
+
+// Ioffe and Szegedy's formula: scale (g - mean(g) - xhat mean(g xhat)), where g has been multiplied by
+// weight.
+Grads BatchNorm::vjp(const Vjp& v) const {
+  const Tensor x = v.input(0), weight = v.has_input(2) ? v.input(2) : Tensor();
+  const DType type = compute_type(x.dtype());
+  Grads out(4);
+  if (!grad_enabled()) {
+    const Tensor g = row_major(v.grad), rows = row_major(x), sums = empty({2, x.size(1)}, type, x.device());
+    out[0] = empty(x.spec());
+    const Cotangent given{g, rows, v.input(1), weight};
+#if BOBBIN_HAS_CUDA
+    if (x.device().is_cuda())
+      backward_cuda(given, out[0], sums);
+    else
+#endif
+      backward_cpu(given, out[0], sums);
+    for (const int i : {2, 3})
+      if (v.needs(i))
+        out[static_cast<std::size_t>(i)] = to(reshape(slice(sums, 0, 3 - i, 4 - i), {x.size(1)}), x.dtype());
+    return out;
+  }
+  const Axes axes = all_but_channels(x);
+  const Tensor g = to(v.grad, type), wide = to(x, type), centred = wide - mean(wide, axes, true),
+               scale = rsqrt(mean(square(centred), axes, true) + eps), normal = centred * scale,
+               weighted = weight ? g * by_channel(to(weight, type), x) : g;
+  if (v.needs(0))
+    out[0] =
+        to(scale * (weighted - mean(weighted, axes, true) - normal * mean(weighted * normal, axes, true)),
+           x.dtype());
+  if (v.needs(2)) out[2] = to(sum(g * normal, axes), x.dtype());
+  if (v.needs(3)) out[3] = to(sum(g, axes), x.dtype());
+  return out;
 }
 
 Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
@@ -191,7 +236,7 @@ std::vector<Sample> group_norm_samples() {
                   "group_norm: 4 channels do not part into 3 groups")};
 }
 
-std::vector<Sample> batch_norm_samples() {
+std::vector<Sample> BatchNorm::samples() {
   const auto call = [](bool training) {
     return [training](Inputs x) {
       const std::int64_t c = x[0].size(1);

@@ -8,7 +8,6 @@ namespace bobbin {
 std::vector<Sample> layer_norm_samples();
 std::vector<Sample> rms_norm_samples();
 std::vector<Sample> group_norm_samples();
-std::vector<Sample> batch_norm_samples();
 std::vector<Sample> attention_samples();
 
 }  // namespace bobbin
