@@ -1,7 +1,8 @@
 #include "conv_shift.h"
 
 #include <algorithm>
-#include <numeric>
+#include <array>
+#include <utility>
 #include <vector>
 
 #include "conv_parts.h"
@@ -21,8 +22,21 @@ constexpr int lanes = vector_bytes / static_cast<int>(sizeof(T));
 template<class T>
 using Vector __attribute__((vector_size(vector_bytes), aligned(alignof(T)), may_alias)) = T;
 
-// 12 sums, 3 vectors and a weight: all registers of AVX2.
-constexpr int at_once = 4, vectors = 3;
+// 12 sums, 3 vectors and a weight: all registers of AVX2. AVX-512 has twice as many.
+constexpr bool many = vector_bytes == 64;
+constexpr int at_once = many ? 8 : 4, vectors = 3;                 // rows of a result, and vectors of each
+constexpr int grad_rows = many ? 6 : 4, grad_taps = many ? 4 : 3;  // of a weight's gradient
+
+// The sum of all lanes, two by two.
+template<std::size_t width, class V>
+auto sum_of_halves(const V& v) {
+  if constexpr (width == 0)
+    return v[0];
+  else
+    return sum_of_halves<width / 2>(v + [&]<std::size_t... i>(std::index_sequence<i...>) {
+      return __builtin_shufflevector(v, v, ((i + width) % sizeof...(i))...);
+    }(std::make_index_sequence<sizeof(V) / sizeof(v[0])>()));
+}
 
 std::int64_t rounded_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -49,6 +63,12 @@ struct Frame {
     return out;
   }
 };
+
+// From row to row of a result: an odd number of vectors, as powers of two would share places in a cache.
+template<class T>
+std::int64_t pitch_of_rows(const Frame& f) {
+  return rounded_up(f.places(), lanes<T>) | lanes<T>;
+}
 
 // Space for a frame, and zeros behind it for the last vector to read. What follows is aligned to vectors.
 template<class T>
@@ -92,12 +112,13 @@ void multiply(std::int64_t taps, const T* weights, const T* frame, const std::in
 template<int width, class T>
 void multiply(std::int64_t rows, std::int64_t taps, const T* weights, const T* frame,
               const std::int64_t* offsets, T* y, std::int64_t pitch) {
-  constexpr decltype(&multiply<1, width, T>) by_rows[] = {multiply<1, width, T>, multiply<2, width, T>,
-                                                          multiply<3, width, T>, multiply<4, width, T>};
-  static_assert(std::size(by_rows) == at_once);
+  constexpr auto by_rows = []<std::size_t... i>(std::index_sequence<i...>) {
+    return std::array{&multiply<i + 1, width, T>...};
+  }
+  (std::make_index_sequence<at_once>());
   for (std::int64_t r = 0; r < rows; r += at_once)
-    by_rows[std::min<std::int64_t>(at_once, rows - r) - 1](taps, weights + r * taps, frame, offsets,
-                                                           y + r * pitch, pitch);
+    by_rows[static_cast<std::size_t>(std::min<std::int64_t>(at_once, rows - r) - 1)](
+        taps, weights + r * taps, frame, offsets, y + r * pitch, pitch);
 }
 
 // Rows of weights, four of them beside each other.
@@ -114,14 +135,15 @@ std::vector<T> packed(std::int64_t rows, std::int64_t taps, F&& weight) {
 template<class T>
 void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::vector<std::int64_t>& offsets,
               const T* image, T* y) {
-  const std::int64_t pitch = rounded_up(f.places(), lanes<T>), all = size_of_frame<T>(f);
+  const std::int64_t pitch = pitch_of_rows<T>(f), all = size_of_frame<T>(f);
   const Tensor space = empty({all + rows * pitch}, dtype_of<T>());
   T *const frame = static_cast<T*>(space.raw()), *const wide = frame + all;
   fill_frame(f, image, frame);
   constexpr decltype(&multiply<1, T>) by_width[] = {multiply<1, T>, multiply<2, T>, multiply<3, T>};
   static_assert(std::size(by_width) == vectors);
   // Stretches as alike as can be: one vector alone would wait for its own sums.
-  const std::int64_t all_vectors = pitch / lanes<T>, stretches = (all_vectors + vectors - 1) / vectors;
+  const std::int64_t all_vectors = rounded_up(f.places(), lanes<T>) / lanes<T>,
+                     stretches = (all_vectors + vectors - 1) / vectors;
   for (std::int64_t i = 0; i < stretches; ++i) {
     const std::int64_t first = all_vectors * i / stretches, width = all_vectors * (i + 1) / stretches - first;
     by_width[width - 1](rows, f.taps(), weights, frame + first * lanes<T>, offsets.data(),
@@ -149,26 +171,23 @@ struct Gathered {
 
 // Adds to out[i][j] the sum over images and places of row i of g times tap j's row.
 template<class T>
-void correlate(const Gathered<T>& s, const std::int64_t* offsets, std::int64_t row, T out[at_once][vectors]) {
+void correlate(const Gathered<T>& s, const std::int64_t* offsets, std::int64_t row,
+               T out[grad_rows][grad_taps]) {
   using V = Vector<T>;
-  V sum[at_once][vectors] = {};
+  V sum[grad_rows][grad_taps] = {};
   for (std::int64_t n = 0; n < s.images; ++n) {
     const T *const frame = s.frame + n * s.step, *const g = s.g + n * s.step + row * s.pitch;
     for (std::int64_t p = 0; p < s.places; p += lanes<T>) {
-      V x[vectors];
-      for (int j = 0; j < vectors; ++j) x[j] = *reinterpret_cast<const V*>(frame + offsets[j] + p);
-      for (int i = 0; i < at_once; ++i) {
+      V x[grad_taps];
+      for (int j = 0; j < grad_taps; ++j) x[j] = *reinterpret_cast<const V*>(frame + offsets[j] + p);
+      for (int i = 0; i < grad_rows; ++i) {
         const V v = *reinterpret_cast<const V*>(g + i * s.pitch + p);
-        for (int j = 0; j < vectors; ++j) sum[i][j] += v * x[j];
+        for (int j = 0; j < grad_taps; ++j) sum[i][j] += v * x[j];
       }
     }
   }
-  for (int i = 0; i < at_once; ++i)
-    for (int j = 0; j < vectors; ++j) {
-      T lane[lanes<T>];
-      *reinterpret_cast<V*>(lane) = sum[i][j];
-      out[i][j] = std::accumulate(lane, lane + lanes<T>, out[i][j]);
-    }
+  for (int i = 0; i < grad_rows; ++i)
+    for (int j = 0; j < grad_taps; ++j) out[i][j] += sum_of_halves<lanes<T> / 2>(sum[i][j]);
 }
 
 Frame frame_of_input(const ConvShape& s) {
@@ -220,11 +239,11 @@ template<class T>
 void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Tensor& weight) {
   const Frame f = frame_of_input(s);
   auto offsets = f.offsets();
-  const std::int64_t taps = f.taps(), rows = rounded_up(s.group_out(), at_once);
-  offsets.resize(static_cast<std::size_t>(rounded_up(taps, vectors)));  // what is too much is left out below
-  const std::int64_t pitch = rounded_up(f.places(), lanes<T>), all = size_of_frame<T>(f),
-                     step = all + rows * pitch;
-  constexpr std::int64_t in_cache = 1 << 19;  // bytes
+  const std::int64_t taps = f.taps(), rows = rounded_up(s.group_out(), grad_rows);
+  offsets.resize(
+      static_cast<std::size_t>(rounded_up(taps, grad_taps)));  // what is too much is left out below
+  const std::int64_t pitch = pitch_of_rows<T>(f), all = size_of_frame<T>(f), step = all + rows * pitch;
+  constexpr std::int64_t in_cache = 1 << 18;  // bytes
   const std::int64_t at_a_time =
       std::clamp<std::int64_t>(in_cache / (step * static_cast<std::int64_t>(sizeof(T))), 1, s.n);
   sum_weight_grads<T>(s, weight, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
@@ -237,12 +256,12 @@ void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, con
         fill_frame(f, part.x(x), frames + i * step);
         widen(f, s.group_out(), part.y(g), frames + i * step + all, pitch);
       }
-      for (std::int64_t r = 0; r < s.group_out(); r += at_once)
-        for (std::int64_t k = 0; k < taps; k += vectors) {
-          T sums[at_once][vectors] = {};
+      for (std::int64_t r = 0; r < s.group_out(); r += grad_rows)
+        for (std::int64_t k = 0; k < taps; k += grad_taps) {
+          T sums[grad_rows][grad_taps] = {};
           correlate(images, offsets.data() + k, r, sums);
-          for (std::int64_t i = 0; i < std::min<std::int64_t>(at_once, s.group_out() - r); ++i)
-            for (std::int64_t j = 0; j < std::min<std::int64_t>(vectors, taps - k); ++j)
+          for (std::int64_t i = 0; i < std::min<std::int64_t>(grad_rows, s.group_out() - r); ++i)
+            for (std::int64_t j = 0; j < std::min<std::int64_t>(grad_taps, taps - k); ++j)
               out[(r + i) * taps + k + j] += sums[i][j];
         }
     }

@@ -29,12 +29,15 @@ struct Inside {
   int first, last;
 };
 
+constexpr int lanes = 16;
+template<class T>
+using Lanes __attribute__((vector_size(lanes * sizeof(T)), aligned(alignof(T)), may_alias)) = T;
+
 // Room for a row of windows, and for the last vector to be whole.
 template<class T>
 class Row {
  public:
-  static constexpr int lanes = 16;
-  using V __attribute__((vector_size(lanes * sizeof(T)), aligned(alignof(T)), may_alias)) = T;
+  using V = Lanes<T>;
   explicit Row(int n) : elements_(static_cast<std::size_t>((n + lanes - 1) / lanes * lanes)) {}
   T& operator[](int i) { return elements_[static_cast<std::size_t>(i)]; }
   V& at(int i) { return reinterpret_cast<V&>(elements_[static_cast<std::size_t>(i)]); }
@@ -42,6 +45,15 @@ class Row {
  private:
   std::vector<T> elements_;
 };
+
+// Elements x[0], x[stride], ..., where both vectors that hold them can be read.
+template<class T>
+Lanes<T> every(const T* x, int stride) {
+  const auto a = *reinterpret_cast<const Lanes<T>*>(x);
+  if (stride == 1) return a;
+  const auto b = *reinterpret_cast<const Lanes<T>*>(x + lanes);
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+}
 
 // The largest elements of a plane's windows and their places, a row of windows at a time: their first
 // elements, then each of the others against what is there, all windows at once.
@@ -62,19 +74,28 @@ class MaxOfPlane {
     for (int i = 0; i < along_.out; ++i) step_[i] = i * along_.stride;
   }
 
-  void operator()(const T* x, T* y, std::int64_t* places) {
+  // `end`: of all planes, which may be read.
+  void operator()(const T* x, const T* end, T* y, std::int64_t* places) {
+    end_ = end;
     for (int oy = 0; oy < down_.out; ++oy) {
       const int top = std::max(0, down_.begin(oy)), bottom = std::min(down_.end(oy), down_.in);
       start(x, top);
       for (int r = top; r < bottom; ++r)
         for (int k = 0; k < along_.size; ++k) compare(x, r, k);
-      for (int i = 0; i < along_.out; ++i) *y++ = x[place_[i]];
+      for (int i = 0; i < along_.out; ++i) *y++ = static_cast<T>(most_[i]);  // as it was read
       for (int i = 0; places && i < along_.out; ++i) *places++ = place_[i];
     }
   }
 
  private:
+  // The first element of each window.
   void start(const T* x, int top) {
+    const int first = top * along_.in - along_.padding;
+    if (each_vector(x, 0, first, [&](int i, const auto& v) {
+          most_.at(i) = v;
+          place_.at(i) = step_.at(i) + static_cast<Place>(first);
+        }))
+      return;
     for (int i = 0; i < along_.out; ++i) {
       place_[i] = top * along_.in + std::max<Place>(0, step_[i] - along_.padding);
       most_[i] = static_cast<W>(x[place_[i]]);
@@ -82,21 +103,41 @@ class MaxOfPlane {
   }
 
   void compare(const T* x, int r, int k) {
-    const Inside& in = inside_[static_cast<std::size_t>(k)];
-    for (int i = 0; i < in.first; ++i) next_[i] = -std::numeric_limits<W>::infinity();
-    for (int i = in.last; i < along_.out; ++i) next_[i] = -std::numeric_limits<W>::infinity();
     const int first = r * along_.in + k - along_.padding;  // of window 0
-    const T* from = x + first + in.first * along_.stride;
-    for (int i = in.first; i < in.last; ++i, from += along_.stride) next_[i] = static_cast<W>(*from);
-    for (int i = 0; i < along_.out; i += Row<W>::lanes) {
-      auto &most = most_.at(i), &next = next_.at(i);
+    const auto take = [&](int i, const Lanes<W>& next) {
+      auto& most = most_.at(i);
       auto& place = place_.at(i);
-      const auto take = ~(next <= most) & (most == most);  // the first NaN stays
-      most = take ? next : most;
-      place = take ? step_.at(i) + static_cast<Place>(first) : place;
-    }
+      const auto larger = ~(next <= most) & (most == most);  // the first NaN stays
+      most = larger ? next : most;
+      place = larger ? step_.at(i) + static_cast<Place>(first) : place;
+    };
+    if (each_vector(x, k, first, take)) return;
+    gather(x, inside_[static_cast<std::size_t>(k)], first);
+    for (int i = 0; i < along_.out; i += lanes) take(i, next_.at(i));
   }
 
+  // Calls f(i, elements k of the windows from i on) where they can be read as vectors.
+  template<class F>
+  bool each_vector(const T* x, int k, int first, F&& f) {
+    if constexpr (std::is_same_v<T, W>) {
+      const Inside& in = inside_[static_cast<std::size_t>(k)];
+      const int whole = (along_.out + lanes - 1) / lanes * lanes;
+      if (along_.stride > 2 || in.first > 0 || in.last < along_.out || end_ - x < first + 2 * whole)
+        return false;
+      for (int i = 0; i < along_.out; i += lanes) f(i, every(x + first + i * along_.stride, along_.stride));
+      return true;
+    }
+    return false;
+  }
+
+  void gather(const T* x, const Inside& in, int first) {
+    for (int i = 0; i < in.first; ++i) next_[i] = -std::numeric_limits<W>::infinity();
+    for (int i = in.last; i < along_.out; ++i) next_[i] = -std::numeric_limits<W>::infinity();
+    const T* from = x + first + in.first * along_.stride;
+    for (int i = in.first; i < in.last; ++i, from += along_.stride) next_[i] = static_cast<W>(*from);
+  }
+
+  const T* end_ = nullptr;
   Windows down_, along_;
   Row<W> most_, next_;
   Row<Place> place_, step_;
@@ -193,7 +234,7 @@ void MaxPool2d::cpu(Inputs x, Tensor& y, std::span<Tensor> aux) const {
     parallel_for((s.planes + planes - 1) / planes, [&](std::int64_t tile) {
       MaxOfPlane<T> pool(s);
       for (std::int64_t i = tile * planes; i < std::min(s.planes, (tile + 1) * planes); ++i)
-        pool(data<T>(x[0]) + i * in, data<T>(y) + i * out,
+        pool(data<T>(x[0]) + i * in, data<T>(x[0]) + s.planes * in, data<T>(y) + i * out,
              aux.empty() ? nullptr : data<std::int64_t>(aux[0]) + i * out);
     });
   });
