@@ -1,31 +1,17 @@
 #include "conv_shift.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 #include <vector>
 
 #include "conv_parts.h"
+#include "registers.h"
 
 namespace bobbin {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int vector_bytes = 64;
-#elif defined(__AVX__)
-constexpr int vector_bytes = 32;
-#else
-constexpr int vector_bytes = 16;
-#endif
-template<class T>
-constexpr int lanes = vector_bytes / static_cast<int>(sizeof(T));
-template<class T>
-using Vector __attribute__((vector_size(vector_bytes), aligned(alignof(T)), may_alias)) = T;
-
-// 12 sums, 3 vectors and a weight: all registers of AVX2. AVX-512 has twice as many.
-constexpr bool many = vector_bytes == 64;
-constexpr int at_once = many ? 8 : 4, vectors = 3;                 // rows of a result, and vectors of each
-constexpr int grad_rows = many ? 6 : 4, grad_taps = many ? 4 : 3;  // of a weight's gradient
+// Sums of a weight's gradient that are held at a time.
+constexpr int grad_rows = many_registers ? 6 : 4, grad_taps = many_registers ? 4 : 3;
 
 // The sum of all lanes, two by two.
 template<std::size_t width, class V>
@@ -67,13 +53,13 @@ struct Frame {
 // From row to row of a result: an odd number of vectors, as powers of two would share places in a cache.
 template<class T>
 std::int64_t pitch_of_rows(const Frame& f) {
-  return rounded_up(f.places(), lanes<T>) | lanes<T>;
+  return rounded_up(f.places(), register_lanes<T>) | register_lanes<T>;
 }
 
 // Space for a frame, and zeros behind it for the last vector to read. What follows is aligned to vectors.
 template<class T>
 std::int64_t size_of_frame(const Frame& f) {
-  return rounded_up(f.channels * f.plane() + lanes<T> + f.pitch(), lanes<T>);
+  return rounded_up(f.channels * f.plane() + register_lanes<T> + f.pitch(), register_lanes<T>);
 }
 
 template<class T>
@@ -91,43 +77,13 @@ void fill_frame(const Frame& f, const T* image, T* frame) {
     }
 }
 
-// `rows` rows of the result, `width` vectors of them: each the sum over taps of its weight times the tap's
-// row.
-template<int rows, int width, class T>
-void multiply(std::int64_t taps, const T* weights, const T* frame, const std::int64_t* offsets, T* y,
-              std::int64_t pitch) {
-  using V = Vector<T>;
-  V sum[rows][width] = {};
-  for (std::int64_t k = 0; k < taps; ++k, weights += at_once) {
-    const T* const from = frame + offsets[k];
-    V x[width];
-    for (int j = 0; j < width; ++j) x[j] = *reinterpret_cast<const V*>(from + j * lanes<T>);
-    for (int i = 0; i < rows; ++i)
-      for (int j = 0; j < width; ++j) sum[i][j] += weights[i] * x[j];
-  }
-  for (int i = 0; i < rows; ++i)
-    for (int j = 0; j < width; ++j) *reinterpret_cast<V*>(y + i * pitch + j * lanes<T>) = sum[i][j];
-}
-
-template<int width, class T>
-void multiply(std::int64_t rows, std::int64_t taps, const T* weights, const T* frame,
-              const std::int64_t* offsets, T* y, std::int64_t pitch) {
-  constexpr auto by_rows = []<std::size_t... i>(std::index_sequence<i...>) {
-    return std::array{&multiply<i + 1, width, T>...};
-  }
-  (std::make_index_sequence<at_once>());
-  for (std::int64_t r = 0; r < rows; r += at_once)
-    by_rows[static_cast<std::size_t>(std::min<std::int64_t>(at_once, rows - r) - 1)](
-        taps, weights + r * taps, frame, offsets, y + r * pitch, pitch);
-}
-
-// Rows of weights, four of them beside each other.
+// Rows of weights, as many beside each other as sums take.
 template<class T, class F>
 std::vector<T> packed(std::int64_t rows, std::int64_t taps, F&& weight) {
-  std::vector<T> out(static_cast<std::size_t>(rounded_up(rows, at_once) * taps));
+  std::vector<T> out(static_cast<std::size_t>(rounded_up(rows, sum_rows) * taps));
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t k = 0; k < taps; ++k)
-      out[static_cast<std::size_t>((r / at_once * taps + k) * at_once + r % at_once)] = weight(r, k);
+      out[static_cast<std::size_t>((r / sum_rows * taps + k) * sum_rows + r % sum_rows)] = weight(r, k);
   return out;
 }
 
@@ -139,15 +95,18 @@ void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::ve
   const Tensor space = empty({all + rows * pitch}, dtype_of<T>());
   T *const frame = static_cast<T*>(space.raw()), *const wide = frame + all;
   fill_frame(f, image, frame);
-  constexpr decltype(&multiply<1, T>) by_width[] = {multiply<1, T>, multiply<2, T>, multiply<3, T>};
-  static_assert(std::size(by_width) == vectors);
-  // Stretches as alike as can be: one vector alone would wait for its own sums.
-  const std::int64_t all_vectors = rounded_up(f.places(), lanes<T>) / lanes<T>,
-                     stretches = (all_vectors + vectors - 1) / vectors;
-  for (std::int64_t i = 0; i < stretches; ++i) {
-    const std::int64_t first = all_vectors * i / stretches, width = all_vectors * (i + 1) / stretches - first;
-    by_width[width - 1](rows, f.taps(), weights, frame + first * lanes<T>, offsets.data(),
-                        wide + first * lanes<T>, pitch);
+  const std::int64_t registers = rounded_up(f.places(), register_lanes<T>) / register_lanes<T>;
+  for (std::int64_t i = 0; i < RegisterPart::parts(registers); ++i) {
+    const RegisterPart part(registers, i);
+    const std::int64_t first = part.first * register_lanes<T>;
+    const auto taps = [from = frame + first, &offsets](std::int64_t k) {
+      return from + offsets[static_cast<std::size_t>(k)];
+    };
+    for (std::int64_t r = 0; r < rows; r += sum_rows)
+      sum_products(
+          static_cast<int>(std::min<std::int64_t>(sum_rows, rows - r)), part.count,
+          Terms<T, decltype(taps)>{f.taps(), weights + r * f.taps(), sum_rows, taps, register_lanes<T>},
+          wide + r * pitch + first, pitch);
   }
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t i = 0; i < f.rows; ++i, y += f.cols)
@@ -173,11 +132,11 @@ struct Gathered {
 template<class T>
 void correlate(const Gathered<T>& s, const std::int64_t* offsets, std::int64_t row,
                T out[grad_rows][grad_taps]) {
-  using V = Vector<T>;
+  using V = Register<T>;
   V sum[grad_rows][grad_taps] = {};
   for (std::int64_t n = 0; n < s.images; ++n) {
     const T *const frame = s.frame + n * s.step, *const g = s.g + n * s.step + row * s.pitch;
-    for (std::int64_t p = 0; p < s.places; p += lanes<T>) {
+    for (std::int64_t p = 0; p < s.places; p += register_lanes<T>) {
       V x[grad_taps];
       for (int j = 0; j < grad_taps; ++j) x[j] = *reinterpret_cast<const V*>(frame + offsets[j] + p);
       for (int i = 0; i < grad_rows; ++i) {
@@ -187,7 +146,7 @@ void correlate(const Gathered<T>& s, const std::int64_t* offsets, std::int64_t r
     }
   }
   for (int i = 0; i < grad_rows; ++i)
-    for (int j = 0; j < grad_taps; ++j) out[i][j] += sum_of_halves<lanes<T> / 2>(sum[i][j]);
+    for (int j = 0; j < grad_taps; ++j) out[i][j] += sum_of_halves<register_lanes<T> / 2>(sum[i][j]);
 }
 
 Frame frame_of_input(const ConvShape& s) {

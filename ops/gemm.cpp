@@ -1,60 +1,205 @@
 #include "gemm.h"
 
 #include <bobbin/parallel.h>
+#include <bobbin/tensor.h>
 
-#include <algorithm>
-#define EIGEN_DONT_PARALLELIZE
 #include <Eigen/Core>
+#include <algorithm>
+#include <array>
+
+#include "registers.h"
 
 namespace bobbin {
 namespace {
 
-template<class T, int order>
-auto map(const Matrix<T>& m, std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t cols) {
-  using Mat = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, order>;
-  const std::int64_t start = order == Eigen::RowMajor ? row * m.stride + col : col * m.stride + row;
-  return Eigen::Map<const Mat, 0, Eigen::OuterStride<>>(m.data + start, rows, cols,
-                                                        Eigen::OuterStride<>(m.stride));
+std::int64_t parts(std::int64_t n, std::int64_t of) { return (n + of - 1) / of; }
+
+// A block of lanes x lanes elements on its other side, in registers: pairs of lanes change places, then pairs
+// of pairs.
+template<class T, std::size_t step = 1>
+void transpose(Register<T> (&v)[register_lanes<T>]) {
+  constexpr std::size_t lanes = register_lanes<T>;
+  if constexpr (step < lanes) {
+    for (std::size_t i = 0; i < lanes; ++i) {
+      if (i & step) continue;
+      const auto a = v[i], b = v[i + step];
+      [&]<std::size_t... j>(std::index_sequence<j...>) {
+        v[i] = __builtin_shufflevector(a, b, (j & step ? lanes + j - step : j)...);
+        v[i + step] = __builtin_shufflevector(a, b, (j & step ? lanes + j : j + step)...);
+      }
+      (std::make_index_sequence<lanes>());
+    }
+    transpose<T, step * 2>(v);
+  }
 }
 
-template<class T, int order_a, int order_b>
-void multiply(const Matrix<T>& a, const Matrix<T>& b, const Tile<T>& t) {
-  using Mat = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  Eigen::Map<Mat, 0, Eigen::OuterStride<>> c(t.data, t.rows, t.cols, Eigen::OuterStride<>(t.stride));
-  if (a.cols == 0)
-    c.setZero();
-  else
-    c.noalias() = map<T, order_a>(a, t.row, t.rows, 0, a.cols) * map<T, order_b>(b, 0, b.rows, t.col, t.cols);
-}
+// One operand as the sums want it: strips of `lanes` lines, term by term; zeros where there are no more
+// lines.
+template<class T>
+class Strips {
+ public:
+  static constexpr std::int64_t lanes = register_lanes<T>;
+  /// Element k of line i is at from[i * line + k * term]; one of the two steps is 1.
+  Strips(const T* from, std::int64_t lines, std::int64_t terms, std::int64_t line, std::int64_t term)
+      : from_(from),
+        lines_(lines),
+        terms_(terms),
+        line_(line),
+        term_(term),
+        space_(empty({count() * terms * lanes}, dtype_of<T>())) {}
+
+  std::int64_t lines() const { return lines_; }
+  std::int64_t terms() const { return terms_; }
+  std::int64_t count() const { return parts(lines_, lanes); }
+  std::int64_t size() const { return terms_ * lanes; }
+  const T* at(std::int64_t strip, std::int64_t term) const {
+    return data() + (strip * terms_ + term) * lanes;
+  }
+
+  void fill(std::int64_t strip) const {
+    const std::int64_t first = strip * lanes, n = std::min(lanes, lines_ - first);
+    const T* const from = from_ + first * line_;
+    T* const to = data() + strip * size();
+    if (line_ == 1)
+      copy(from, n, to);
+    else if (n == lanes)
+      turn(from, to);
+    else
+      turn_some(from, n, 0, to);
+  }
+
+ private:
+  T* data() const { return static_cast<T*>(space_.raw()); }
+
+  void copy(const T* from, std::int64_t n, T* to) const {
+    for (std::int64_t k = 0; k < terms_; ++k, from += term_, to += lanes) {
+      if (n == lanes)
+        *reinterpret_cast<Register<T>*>(to) = *reinterpret_cast<const Register<T>*>(from);
+      else
+        std::fill(std::copy_n(from, n, to), to + lanes, T(0));
+    }
+  }
+  void turn(const T* from, T* to) const {
+    std::int64_t k = 0;
+    for (; k + lanes <= terms_; k += lanes) {
+      Register<T> block[lanes];
+      for (std::int64_t i = 0; i < lanes; ++i)
+        block[i] = *reinterpret_cast<const Register<T>*>(from + i * line_ + k);
+      transpose<T>(block);
+      for (std::int64_t i = 0; i < lanes; ++i)
+        *reinterpret_cast<Register<T>*>(to + (k + i) * lanes) = block[i];
+    }
+    turn_some(from, lanes, k, to);
+  }
+  void turn_some(const T* from, std::int64_t n, std::int64_t k, T* to) const {
+    for (; k < terms_; ++k)
+      for (std::int64_t i = 0; i < lanes; ++i) to[k * lanes + i] = i < n ? from[i * line_ + k * term_] : T(0);
+  }
+
+  const T* from_;
+  std::int64_t lines_, terms_, line_, term_;
+  Tensor space_;
+};
 
 template<class T>
-void multiply(const Matrix<T>& a, const Matrix<T>& b, const Tile<T>& t) {
-  constexpr int R = Eigen::RowMajor, C = Eigen::ColMajor;
-  if (a.transposed)
-    b.transposed ? multiply<T, C, C>(a, b, t) : multiply<T, C, R>(a, b, t);
-  else
-    b.transposed ? multiply<T, R, C>(a, b, t) : multiply<T, R, R>(a, b, t);
+Strips<T> strips_of(const Matrix<T>& m, bool rows) {
+  const std::int64_t down = m.transposed ? 1 : m.stride, across = m.transposed ? m.stride : 1;
+  return rows ? Strips<T>(m.data, m.rows, m.cols, down, across)
+              : Strips<T>(m.data, m.cols, m.rows, across, down);
+}
+
+// Where a tile of the result lies.
+template<class T>
+struct Place {
+  T* data;
+  std::int64_t rows, cols, down, across;
+};
+
+// The sums of `place`, whose rows begin at line `row` of a, and whose columns are `part` of b.
+template<class T>
+void multiply(const Strips<T>& a, const Strips<T>& b, std::int64_t row, const RegisterPart& part,
+              const Place<T>& place) {
+  constexpr std::int64_t lanes = register_lanes<T>, block = 128;  // terms at a time: those of b stay in L1
+  const std::int64_t terms = a.terms(), width = part.count * lanes;
+  T whole[sum_rows * sum_registers * lanes];
+  for (std::int64_t k = 0; k < terms; k += block)
+    for (std::int64_t i = 0; i < place.rows; i += sum_rows) {
+      const std::int64_t line = row + i;
+      const int rows = static_cast<int>(std::min<std::int64_t>(sum_rows, place.rows - i));
+      const auto columns = [from = b.at(part.first, k)](std::int64_t term) { return from + term * lanes; };
+      const Terms<T, decltype(columns)> sums{std::min(block, terms - k), a.at(line / lanes, k) + line % lanes,
+                                             lanes, columns, b.size()};
+      T* const to = place.data + i * place.down;
+      if (place.cols == width && place.across == 1) {
+        sum_products(rows, part.count, sums, to, place.down, k > 0);
+        continue;
+      }
+      sum_products(rows, part.count, sums, whole, width);
+      for (int r = 0; r < rows; ++r)
+        for (std::int64_t j = 0; j < place.cols; ++j) {
+          T& y = to[r * place.down + j * place.across];
+          y = k > 0 ? y + whole[r * width + j] : whole[r * width + j];
+        }
+    }
+}
+
+// y = m v, where element k of v is at v[k * step]: there is nothing to be gained from strips.
+template<class T, int order>
+void multiply_vector(const Matrix<T>& m, const T* v, std::int64_t step, T* y) {
+  using Mat = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, order>;
+  using Vec = Eigen::Matrix<T, Eigen::Dynamic, 1>;
+  Eigen::Map<Vec>(y, m.rows).noalias() =
+      Eigen::Map<const Mat, 0, Eigen::OuterStride<>>(m.data, m.rows, m.cols, Eigen::OuterStride<>(m.stride)) *
+      Eigen::Map<const Vec, 0, Eigen::InnerStride<>>(v, m.cols, Eigen::InnerStride<>(step));
+}
+template<class T>
+void multiply_vector(const Matrix<T>& a, const Matrix<T>& b, T* y) {
+  const bool column = b.cols == 1;  // else y^T = b^T a^T
+  const Matrix<T> m = column ? a : Matrix<T>{b.data, b.cols, b.rows, b.stride, !b.transposed};
+  const T* const v = column ? b.data : a.data;
+  const std::int64_t step = column ? (b.transposed ? 1 : b.stride) : a.transposed ? a.stride : 1;
+  m.transposed ? multiply_vector<T, Eigen::ColMajor>(m, v, step, y)
+               : multiply_vector<T, Eigen::RowMajor>(m, v, step, y);
 }
 
 }  // namespace
 
 template<class T>
 void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, const std::function<void(const Tile<T>&)>& epilogue) {
-  const std::int64_t n = a.rows, m = b.cols;
+  constexpr std::int64_t lanes = register_lanes<T>, tile_rows = 64;
+  const std::int64_t n = a.rows, m = b.cols, terms = a.cols;
   if (n == 0 || m == 0) return;
-  // A tile packs its part of A and of B, so the longer side is cut; small products are not worth a second
-  // thread.
-  constexpr std::int64_t side = 128, worthwhile = 1 << 19;
-  const bool cut = n * m * std::max<std::int64_t>(a.cols, 1) > worthwhile;
-  const std::int64_t tile_rows = cut && n > m ? side : std::min<std::int64_t>(n, cut ? 4 * side : n);
-  const std::int64_t tile_cols = cut && n <= m ? side : std::min<std::int64_t>(m, cut ? 4 * side : m);
-  const std::int64_t down = (n + tile_rows - 1) / tile_rows, across = (m + tile_cols - 1) / tile_cols;
-  parallel_for(down * across, [&](std::int64_t i) {
-    const std::int64_t row = i / across * tile_rows, col = i % across * tile_cols;
-    const Tile<T> tile{
-        c + row * m + col, row, col, std::min(tile_rows, n - row), std::min(tile_cols, m - col), m};
-    multiply(a, b, tile);
+  const auto finish = [&](const Tile<T>& tile) {
     if (epilogue) epilogue(tile);
+  };
+  if (terms == 0 || n == 1 || m == 1) {
+    terms == 0 ? void(std::fill_n(c, n * m, T(0))) : multiply_vector(a, b, c);
+    return finish({c, 0, 0, n, m, m});
+  }
+  // Small products are not worth a second thread.
+  const auto each = [work = n * m * terms](std::int64_t tasks, auto&& f) {
+    if (work > 1 << 19) return parallel_for(tasks, f);
+    for (std::int64_t i = 0; i < tasks; ++i) f(i);
+  };
+  // A few columns would leave lanes empty: they are the rows of the transposed product.
+  const bool thin = m < lanes && m < n;
+  const Strips<T> rows = thin ? strips_of(b, false) : strips_of(a, true),
+                  columns = thin ? strips_of(a, true) : strips_of(b, false);
+  each(rows.count() + columns.count(),
+       [&](std::int64_t i) { i < rows.count() ? rows.fill(i) : columns.fill(i - rows.count()); });
+  const std::int64_t registers = columns.count(), across = RegisterPart::parts(registers);
+  each(parts(rows.lines(), tile_rows) * across, [&](std::int64_t i) {
+    const RegisterPart part(registers, i % across);
+    const std::int64_t row = i / across * tile_rows, col = part.first * lanes;
+    const std::int64_t down = std::min(tile_rows, rows.lines() - row),
+                       along = std::min(part.count * lanes, columns.lines() - col);
+    if (thin) {
+      multiply(rows, columns, row, part, {c + col * m + row, down, along, 1, m});
+      finish({c + col * m + row, col, row, along, down, m});
+    } else {
+      multiply(rows, columns, row, part, {c + row * m + col, down, along, m, 1});
+      finish({c + row * m + col, row, col, down, along, m});
+    }
   });
 }
 

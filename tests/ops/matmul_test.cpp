@@ -34,6 +34,8 @@ TEST(Matmul, AgreesWithATripleLoop) {
                                 {128, 784, 10},
                                 {129, 65, 257},
                                 {300, 64, 31},
+                                {70, 300, 3},
+                                {9, 40, 17},
                                 {5, 129, 700}}) {
     expect_product(randn({n, k}), randn({k, m}));
     expect_product(transpose(randn({k, n})), randn({k, m}));

@@ -1,0 +1,84 @@
+// Sums of products held in registers: the innermost loop of the CPU's convolutions and matrix products.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <utility>
+
+namespace bobbin {
+
+#if defined(__AVX512F__)
+inline constexpr int register_bytes = 64;
+#elif defined(__AVX__)
+inline constexpr int register_bytes = 32;
+#else
+inline constexpr int register_bytes = 16;
+#endif
+
+/// A register, wherever in memory its elements lie.
+template<class T>
+using Register __attribute__((vector_size(register_bytes), aligned(alignof(T)), may_alias)) = T;
+template<class T>
+inline constexpr std::int64_t register_lanes = register_bytes / static_cast<std::int64_t>(sizeof(T));
+
+/// What sums take: rows, and registers of each. With those registers and a factor, all 16 of AVX2, or most of
+/// the 32 of AVX-512.
+inline constexpr bool many_registers = register_bytes == 64;
+inline constexpr int sum_rows = many_registers ? 8 : 4, sum_registers = 3;
+
+/// Where the terms of some rows of sums lie: row i has the factors factors[k * step + i], and register j of a
+/// row adds what lies at row(k) + j * gap.
+template<class T, class Row>
+struct Terms {
+  std::int64_t count;
+  const T* factors;
+  std::int64_t step;
+  Row row;
+  std::int64_t gap;
+};
+
+namespace detail {
+
+template<int rows, int registers, class T, class Row>
+void sum_products(const Terms<T, Row>& terms, T* y, std::int64_t pitch, bool add) {
+  using R = Register<T>;
+  R sum[rows][registers] = {};
+  const T* factor = terms.factors;
+  for (std::int64_t k = 0; k < terms.count; ++k, factor += terms.step) {
+    const T* const from = terms.row(k);
+    R x[registers];
+    for (int j = 0; j < registers; ++j) x[j] = *reinterpret_cast<const R*>(from + j * terms.gap);
+    for (int i = 0; i < rows; ++i)
+      for (int j = 0; j < registers; ++j) sum[i][j] += factor[i] * x[j];
+  }
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < registers; ++j) {
+      R& to = *reinterpret_cast<R*>(y + i * pitch + j * register_lanes<T>);
+      to = add ? to + sum[i][j] : sum[i][j];
+    }
+}
+
+}  // namespace detail
+
+/// y = the sums, or y + them, for 1 to sum_rows rows of y, `pitch` apart, of 1 to sum_registers registers.
+template<class T, class Row>
+void sum_products(int rows, int registers, const Terms<T, Row>& terms, T* y, std::int64_t pitch,
+                  bool add = false) {
+  constexpr auto kernels = []<std::size_t... i>(std::index_sequence<i...>) {
+    return std::array{&detail::sum_products<i / sum_registers + 1, i % sum_registers + 1, T, Row>...};
+  }
+  (std::make_index_sequence<sum_rows * sum_registers>());
+  kernels[static_cast<std::size_t>((rows - 1) * sum_registers + registers - 1)](terms, y, pitch, add);
+}
+
+/// The i-th of the parts that `all` registers of a row are cut into, as alike as can be: one register alone
+/// would wait for its own sums.
+struct RegisterPart {
+  std::int64_t first;
+  int count;
+  static std::int64_t parts(std::int64_t all) { return (all + sum_registers - 1) / sum_registers; }
+  RegisterPart(std::int64_t all, std::int64_t i)
+      : first(all * i / parts(all)), count(static_cast<int>(all * (i + 1) / parts(all) - first)) {}
+};
+
+}  // namespace bobbin
