@@ -35,39 +35,56 @@ struct Sizes {
   }
 };
 
-// The sum over the threads of a block of `wide`, for all of them.
-__device__ double block_sum(double v) {
-  __shared__ double sums[wide / 32];
-  for (int step = 16; step > 0; step /= 2) v += __shfl_xor_sync(~0u, v, step);
-  __syncthreads();  // what was there before has been read
+// The sums over the threads of a block of `wide`, for all of them.
+__device__ double2 block_sum(double2 v) {
+  __shared__ double2 sums[wide / 32];
+  const auto over_warp = [&] {
+    for (int step = 16; step > 0; step /= 2) {
+      v.x += __shfl_xor_sync(~0u, v.x, step);
+      v.y += __shfl_xor_sync(~0u, v.y, step);
+    }
+  };
+  over_warp();
   if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = v;
   __syncthreads();
   v = sums[threadIdx.x % 32];
-  for (int step = 16; step > 0; step /= 2) v += __shfl_xor_sync(~0u, v, step);
+  over_warp();
   return v;
 }
 
-// The sum of f(where an element lies) over the elements of this block's channel.
+// The sums of f(where an element lies) over the elements of this block's channel.
 template<class F>
-__device__ double channel_sum(const Sizes& s, F&& f) {
+__device__ double2 channel_sums(const Sizes& s, F&& f) {
   const std::int64_t count = s.images * s.size;
-  double sum = 0;
-  for (std::int64_t i = threadIdx.x; i < count; i += wide) sum += static_cast<double>(f(s.at(blockIdx.x, i)));
+  double2 sum{0, 0};
+#pragma unroll 4
+  for (std::int64_t i = threadIdx.x; i < count; i += wide) {
+    const auto [a, b] = f(s.at(blockIdx.x, i));
+    sum.x += static_cast<double>(a);
+    sum.y += static_cast<double>(b);
+  }
   return block_sum(sum);
 }
 
+template<class C>
+struct Two {
+  C a, b;
+};
+
+// By the distances from the first element: like the mean it lies among the others, so that little cancels
+// out.
 template<class T>
 __global__ void __launch_bounds__(wide) add_moments(const Sizes s, const T* x, Sum<T>* moments) {
-  const auto count = static_cast<double>(s.images * s.size);
-  const auto mean =
-      static_cast<Sum<T>>(channel_sum(s, [&](std::int64_t at) { return cuda::widen(x[at]); }) / count);
-  const double squares = channel_sum(s, [&](std::int64_t at) {
-    const Sum<T> centred = cuda::widen(x[at]) - mean;
-    return centred * centred;
+  const Sum<T> first = cuda::widen(x[s.at(blockIdx.x, 0)]);
+  const double2 sums = channel_sums(s, [&](std::int64_t at) {
+    const Sum<T> far = cuda::widen(x[at]) - first;
+    return Two<double>{static_cast<double>(far), static_cast<double>(far) * static_cast<double>(far)};
   });
   if (threadIdx.x > 0) return;
-  moments[blockIdx.x] = mean;
-  moments[s.channels + blockIdx.x] = static_cast<Sum<T>>(squares / count);
+  const double mean = sums.x / static_cast<double>(s.images * s.size),
+               squares = sums.y / static_cast<double>(s.images * s.size);
+  moments[blockIdx.x] = static_cast<Sum<T>>(first + mean);
+  moments[s.channels + blockIdx.x] = static_cast<Sum<T>>(max(0., squares - mean * mean));
 }
 
 template<class C>
@@ -79,13 +96,14 @@ template<class T>
 __global__ void __launch_bounds__(wide)
     add_gradients(const Sizes s, const T* g, const T* x, const Sum<T>* moments, Sum<T>* sums, double eps) {
   const Sum<T> mean = moments[blockIdx.x];
-  const double all = channel_sum(s, [&](std::int64_t at) { return cuda::widen(g[at]); });
-  const double along =
-      channel_sum(s, [&](std::int64_t at) { return cuda::widen(g[at]) * (cuda::widen(x[at]) - mean); });
+  const double2 both = channel_sums(s, [&](std::int64_t at) {
+    const Sum<T> cotangent = cuda::widen(g[at]);
+    return Two<Sum<T>>{cotangent, cotangent * (cuda::widen(x[at]) - mean)};
+  });
   if (threadIdx.x > 0) return;
-  sums[blockIdx.x] = static_cast<Sum<T>>(all);
+  sums[blockIdx.x] = static_cast<Sum<T>>(both.x);
   sums[s.channels + blockIdx.x] =
-      static_cast<Sum<T>>(along * scale_of(moments[s.channels + blockIdx.x], eps));
+      static_cast<Sum<T>>(both.y * scale_of(moments[s.channels + blockIdx.x], eps));
 }
 
 template<class T>

@@ -11,6 +11,7 @@
 #include "../core/cuda/elements.h"
 #include "../core/cuda/pack.cuh"
 #include "../core/cuda/runtime.h"
+#include "../core/cuda/walk.cuh"
 #include "check.h"
 #include "conv.h"
 
@@ -24,6 +25,7 @@ constexpr std::int64_t workspace = std::int64_t{1} << 28;  // bytes of columns a
 struct Sizes {
   int in, h, w, kh, kw, oh, ow;
   int stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+  cuda::Divider by_places, by_ow, by_pixels, by_w, by_stride_h, by_stride_w;
 
   Sizes(std::string_view op, const ConvShape& s)
       : in(static_cast<int>(s.in)),
@@ -38,12 +40,25 @@ struct Sizes {
         pad_h(static_cast<int>(s.options.padding.h)),
         pad_w(static_cast<int>(s.options.padding.w)),
         dilation_h(static_cast<int>(s.options.dilation.h)),
-        dilation_w(static_cast<int>(s.options.dilation.w)) {
+        dilation_w(static_cast<int>(s.options.dilation.w)),
+        by_places(static_cast<std::uint32_t>(s.places())),
+        by_ow(static_cast<std::uint32_t>(s.ow)),
+        by_pixels(static_cast<std::uint32_t>(s.h * s.w)),
+        by_w(static_cast<std::uint32_t>(s.w)),
+        by_stride_h(static_cast<std::uint32_t>(stride_h)),
+        by_stride_w(static_cast<std::uint32_t>(stride_w)) {
     constexpr std::int64_t most = std::numeric_limits<int>::max();
     if (std::max({s.in, s.h * s.w, s.kh * s.kw * s.places(), s.options.stride.h, s.options.stride.w,
                   s.options.padding.h, s.options.padding.w, s.h + s.kh * s.options.dilation.h,
                   s.w + s.kw * s.options.dilation.w}) > most)
       fail<ShapeError>(op, ": windows and images of 2^31 elements or more do not run on a GPU");
+  }
+  /// i / n, which `by` divides by.
+  static __device__ std::int64_t quotient(std::int64_t i, const cuda::Divider& by) {
+    return i >> 32 ? i / by.d : by(static_cast<std::uint32_t>(i));
+  }
+  static __device__ int quotient(int i, const cuda::Divider& by) {
+    return static_cast<int>(by(static_cast<std::uint32_t>(i)));
   }
 };
 
@@ -52,9 +67,10 @@ template<class T>
 __global__ void __launch_bounds__(threads) to_columns(const Sizes s, const T* x, T* columns, std::int64_t n) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   if (i >= n) return;
-  const int places = s.oh * s.ow, place = static_cast<int>(i % places);
-  const std::int64_t channel = i / places;  // of all images
-  const int y0 = place / s.ow * s.stride_h - s.pad_h, x0 = place % s.ow * s.stride_w - s.pad_w;
+  const int places = s.oh * s.ow;
+  const std::int64_t channel = Sizes::quotient(i, s.by_places);  // of all images
+  const int place = static_cast<int>(i - channel * places), down = Sizes::quotient(place, s.by_ow);
+  const int y0 = down * s.stride_h - s.pad_h, x0 = (place - down * s.ow) * s.stride_w - s.pad_w;
   const T* const from = x + channel * s.h * s.w;
   T* to = columns + channel * s.kh * s.kw * places + place;
   for (int ky = 0; ky < s.kh; ++ky)
@@ -71,18 +87,19 @@ __global__ void __launch_bounds__(threads)
     add_columns(const Sizes s, const Sum* columns, const T* bias, T* x, std::int64_t n) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   if (i >= n) return;
-  const int pixel = static_cast<int>(i % (s.h * s.w)), row = pixel / s.w, column = pixel % s.w;
-  const std::int64_t channel = i / (s.h * s.w);
+  const std::int64_t channel = Sizes::quotient(i, s.by_pixels);
+  const int pixel = static_cast<int>(i - channel * s.h * s.w), row = Sizes::quotient(pixel, s.by_w),
+            column = pixel - row * s.w;
   const int places = s.oh * s.ow;
   const Sum* const from = columns + channel * s.kh * s.kw * places;
   Sum sum = 0;
   for (int ky = 0; ky < s.kh; ++ky) {
-    const int y = row + s.pad_h - ky * s.dilation_h;
-    if (y < 0 || y % s.stride_h != 0 || y / s.stride_h >= s.oh) continue;
+    const int top = row + s.pad_h - ky * s.dilation_h, y = Sizes::quotient(top, s.by_stride_h);
+    if (top < 0 || y >= s.oh || y * s.stride_h != top) continue;
     for (int kx = 0; kx < s.kw; ++kx) {
-      const int left = column + s.pad_w - kx * s.dilation_w;
-      if (left < 0 || left % s.stride_w != 0 || left / s.stride_w >= s.ow) continue;
-      sum += from[(ky * s.kw + kx) * places + y / s.stride_h * s.ow + left / s.stride_w];
+      const int left = column + s.pad_w - kx * s.dilation_w, across = Sizes::quotient(left, s.by_stride_w);
+      if (left < 0 || across >= s.ow || across * s.stride_w != left) continue;
+      sum += from[(ky * s.kw + kx) * places + y * s.ow + across];
     }
   }
   x[i] = T(bias ? sum + static_cast<Sum>(bias[channel % s.in]) : sum);

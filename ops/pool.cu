@@ -29,6 +29,8 @@ struct Axis : Windows {
     if (adaptive) return Windows::last(x);
     return min(static_cast<int>(by_stride(static_cast<std::uint32_t>(x + padding))) + 1, out);
   }
+  /// Where the elements begin that lie nearer to window i than to those before it, if windows do not overlap.
+  __device__ int part(int i) const { return i == 0 ? 0 : i == out ? in : min(max(0, begin(i)), in); }
 };
 
 /// Calls f(element) for those of the image that window i has, row by row.
@@ -93,6 +95,28 @@ struct MaxBackward {
       if (places[from + window] == i) sum += static_cast<Wide<T>>(g[from + window]);
     });
     x[plane * count + i] = T(sum);
+  }
+};
+
+/// The same where windows do not overlap: window i's part of the image, up to the next window.
+template<class T>
+struct MaxBackwardApart {
+  Axis down, along;
+  const T* g;
+  const std::int64_t* places;
+  T* x;
+  int count;  // windows
+  __device__ void operator()(std::int64_t plane, int i) const {
+    const int oy = static_cast<int>(along.by_out(static_cast<std::uint32_t>(i))), ox = i - oy * along.out;
+    const std::int64_t from = plane * count + i;
+    const int place = static_cast<int>(places[from]);
+    const T gradient = g[from];
+    T* const to = x + plane * down.in * along.in;
+    for (int r = down.part(oy); r < down.part(oy + 1); ++r)
+      for (int c = along.part(ox); c < along.part(ox + 1); ++c) {
+        const int at = r * along.in + c;
+        to[at] = at == place ? gradient : T(0.f);
+      }
   }
 };
 
@@ -174,20 +198,27 @@ __global__ void __launch_bounds__(threads) each(const F f, cuda::Divider by_coun
   f(plane, static_cast<int>(i - plane * f.count));
 }
 
+template<class F>
+void run(std::string_view op, const Tensor& y, std::int64_t n, const F& f) {
+  cuda::launch(op, {.device = y.device(), .grid = cuda::blocks_for(n, threads), .block = threads}, each<F>, f,
+               cuda::Divider(static_cast<std::uint32_t>(f.count)), n);
+}
 template<class Op>
 void run(const Op& op, Inputs x, const Tensor& y, std::span<Tensor> aux = {}) {
   if (y.numel() == 0) return;
-  visit_functor(op, x, y, aux, [&]<class F>(F f) {
-    cuda::launch(op.name,
-                 {.device = y.device(), .grid = cuda::blocks_for(y.numel(), threads), .block = threads},
-                 each<F>, f, cuda::Divider(static_cast<std::uint32_t>(f.count)), y.numel());
-  });
+  visit_functor(op, x, y, aux, [&](const auto& f) { run(op.name, y, y.numel(), f); });
 }
 
 }  // namespace
 
 void MaxPool2d::cuda(Inputs x, Tensor& y, std::span<Tensor> aux) const { run(*this, x, y, aux); }
-void MaxPool2dBackward::cuda(Inputs x, Tensor& y) const { run(*this, x, y); }
+void MaxPool2dBackward::cuda(Inputs x, Tensor& y) const {
+  if (adaptive || window.h > stride.h || window.w > stride.w || x[0].numel() == 0) return run(*this, x, y);
+  visit_functor(*this, x, y, {}, [&]<class T>(const MaxBackward<T>& f) {
+    run(name, y, x[0].numel(),
+        MaxBackwardApart<T>{f.down, f.along, f.g, f.places, f.x, f.down.out * f.along.out});
+  });
+}
 void AvgPool2d::cuda(Inputs x, Tensor& y) const { run(*this, x, y); }
 void AvgPool2dBackward::cuda(Inputs x, Tensor& y) const { run(*this, x, y); }
 
