@@ -83,8 +83,9 @@ __global__ void __launch_bounds__(wide) add_moments(const Sizes s, const T* x, S
   if (threadIdx.x > 0) return;
   const double mean = sums.x / static_cast<double>(s.images * s.size),
                squares = sums.y / static_cast<double>(s.images * s.size);
+  const double variance = squares - mean * mean;  // NaN stays
   moments[blockIdx.x] = static_cast<Sum<T>>(first + mean);
-  moments[s.channels + blockIdx.x] = static_cast<Sum<T>>(max(0., squares - mean * mean));
+  moments[s.channels + blockIdx.x] = static_cast<Sum<T>>(variance < 0 ? 0 : variance);
 }
 
 template<class C>

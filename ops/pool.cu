@@ -29,7 +29,7 @@ struct Axis : Windows {
     if (adaptive) return Windows::last(x);
     return min(static_cast<int>(by_stride(static_cast<std::uint32_t>(x + padding))) + 1, out);
   }
-  /// Where the elements begin that lie nearer to window i than to those before it, if windows do not overlap.
+  /// Where the i-th part begins, if the axis is cut where windows begin.
   __device__ int part(int i) const { return i == 0 ? 0 : i == out ? in : min(max(0, begin(i)), in); }
 };
 

@@ -39,7 +39,7 @@ Name one_hot(Graph& g, const OneHot& op, const Step& s) {
   const bool scalar = s.x[0].rank() == 0;
   const Name index = scalar ? g.add("Reshape", {s.in[0], g.sizes(Ints{1})}) : s.in[0],
              off_on = g.constant("off_on", tensor({0, 1}, DType::i64));
-  Name y = g.add("OneHot", {index, g.sizes(Ints{op.classes}), off_on});
+  Name y = g.add("OneHot", {index, g.number(static_cast<double>(op.classes), DType::i64), off_on});
   if (op.dtype != DType::i64) y = g.add("Cast", {y}, {{"to", type_number(op.dtype)}});
   return scalar ? g.add("Reshape", {y, g.sizes(s.y.shape())}) : y;
 }
