@@ -49,7 +49,7 @@ Tally evaluate(Classifier& model, const Examples& set, std::vector<std::int64_t>
   Tally tally(set.labels.device());
   for (std::int64_t start = 0; start < set.size(); start += 1000) {
     const Tensor labels = slice(set.labels, 0, start, start + 1000);
-    const Tensor logits = model(slice(set.images, 0, start, start + 1000)), best = argmax(logits, 1);
+    const Tensor logits = model.classify(slice(set.images, 0, start, start + 1000)), best = argmax(logits, 1);
     tally.add(cross_entropy(logits, labels), best, labels);
     if (predicted) std::ranges::copy(best.to_vector<std::int64_t>(), std::back_inserter(*predicted));
   }
@@ -202,7 +202,7 @@ int run(const Options& o) {
   const Examples test = read_examples(o.data, "t10k", set, device);
   const TensorFile loaded = o.load.empty() ? TensorFile{} : load_safetensors(o.load);
   const auto hidden = !o.hidden.empty() ? o.hidden : hidden_sizes(loaded, {256});
-  Classifier model(o.model, hidden);
+  Classifier model(o.model, hidden, set);
   nn::to(model, device);
   if (!o.load.empty()) load_parameters(nn::state_dict(model), loaded, o.load);
   check_outputs(o);
@@ -249,8 +249,9 @@ int main(int argc, char** argv) {
       ->excludes(epochs);
   app.add_option("--batch", o.batch, "images a step")
       ->check(CLI::Range(1, 1000000))
-      ->default_str("128, 256 for cnn, 64 for cnn-small");
-  auto* lr = app.add_option("--lr", o.lr, "peak learning rate")->default_str("0.003, 0.01 for a cnn");
+      ->default_str("128, 256 for digits and cnn, 64 for cnn-small");
+  auto* lr = app.add_option("--lr", o.lr, "peak learning rate")
+                 ->default_str("0.003, 0.005 for clothes and cnn, 0.01 for other cnns");
   app.add_option("--seed", o.seed, "of all random choices")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 53));
   app.add_option("--device", o.device, "where to compute")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
@@ -265,9 +266,10 @@ int main(int argc, char** argv) {
   app.add_option("--out", o.out, "directory for the pictures");
   try {
     app.parse(argc, argv);
-    if (o.batch == 0) o.batch = o.model == "mlp" ? 128 : o.model == "cnn" ? 256 : 64;
-    if (augment->count() == 0) o.augment = !(dataset(o.dataset).symmetric && o.model == "mlp");
-    if (lr->count() == 0) o.lr = o.model == "mlp" ? 3e-3 : 1e-2;
+    const bool clothes = dataset(o.dataset).symmetric, cnn = o.model == "cnn";
+    if (augment->count() == 0) o.augment = !clothes || o.model != "mlp";
+    if (o.batch == 0) o.batch = cnn && !clothes ? 256 : o.model == "cnn-small" ? 64 : 128;
+    if (lr->count() == 0) o.lr = o.model == "mlp" ? 3e-3 : cnn && clothes ? 5e-3 : 1e-2;
     if (!(o.lr > 0 && o.lr <= 10)) throw CLI::ValidationError("--lr", "expected more than 0 and at most 10");
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help
