@@ -90,7 +90,7 @@ class Team {
     inside_tile = true;
     std::uint64_t seen = 0;
     for (;;) {
-      for (int spin = 0; spin < 200 && epoch_.load(std::memory_order_relaxed) == seen; ++spin) _mm_pause();
+      for (int spin = 0; spin < 1000 && epoch_.load(std::memory_order_relaxed) == seen; ++spin) _mm_pause();
       std::unique_lock lock(mutex_);
       ++sleeping_;
       wake_.wait(lock, [&] { return epoch_.load() != seen; });

@@ -6,6 +6,8 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <thread>
 
 #include "registers.h"
 
@@ -185,10 +187,18 @@ void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, const std::function<void
   const bool thin = m < lanes && m < n;
   const Strips<T> rows = thin ? strips_of(b, false) : strips_of(a, true),
                   columns = thin ? strips_of(a, true) : strips_of(b, false);
-  each(rows.count() + columns.count(),
-       [&](std::int64_t i) { i < rows.count() ? rows.fill(i) : columns.fill(i - rows.count()); });
-  const std::int64_t registers = columns.count(), across = RegisterPart::parts(registers);
-  each(parts(rows.lines(), tile_rows) * across, [&](std::int64_t i) {
+  const std::int64_t strips = rows.count() + columns.count(), registers = columns.count(),
+                     across = RegisterPart::parts(registers);
+  // Strips are handed out before tiles: who gets a tile waits for the last strips at most.
+  std::atomic<std::int64_t> filled = 0;
+  each(strips + parts(rows.lines(), tile_rows) * across, [&](std::int64_t i) {
+    if (i < strips) {
+      i < rows.count() ? rows.fill(i) : columns.fill(i - rows.count());
+      filled.fetch_add(1, std::memory_order_release);
+      return;
+    }
+    while (filled.load(std::memory_order_acquire) < strips) std::this_thread::yield();
+    i -= strips;
     const RegisterPart part(registers, i % across);
     const std::int64_t row = i / across * tile_rows, col = part.first * lanes;
     const std::int64_t down = std::min(tile_rows, rows.lines() - row),

@@ -48,14 +48,24 @@ void sum_products(const Terms<T, Row>& terms, T* y, std::int64_t pitch, bool add
     const T* const from = terms.row(k);
     R x[registers];
     for (int j = 0; j < registers; ++j) x[j] = *reinterpret_cast<const R*>(from + j * terms.gap);
+#pragma GCC unroll 8
     for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
       for (int j = 0; j < registers; ++j) sum[i][j] += factor[i] * x[j];
   }
+  const auto to = [&](int i, int j) -> R& {
+    return *reinterpret_cast<R*>(y + i * pitch + j * register_lanes<T>);
+  };
+  // Loops that are not unrolled would make the compiler keep all sums in memory, too.
+  if (add)
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < registers; ++j) sum[i][j] += to(i, j);
+#pragma GCC unroll 8
   for (int i = 0; i < rows; ++i)
-    for (int j = 0; j < registers; ++j) {
-      R& to = *reinterpret_cast<R*>(y + i * pitch + j * register_lanes<T>);
-      to = add ? to + sum[i][j] : sum[i][j];
-    }
+#pragma GCC unroll 4
+    for (int j = 0; j < registers; ++j) to(i, j) = sum[i][j];
 }
 
 }  // namespace detail

@@ -1,5 +1,6 @@
 // What a training step of a network of nets.h with Adam costs on a GPU: data on the device, batches gathered
 // there by a permutation made there. And what one small operation costs the host.
+#include <bobbin/allocator.h>
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -22,10 +23,16 @@ double microseconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Microseconds a step, host and device together: the best of some epochs.
-double step_cost(const std::string& network, std::int64_t batch_size, bool captures, int epochs) {
+struct Cost {
+  double us;  // a step, host and device together: the best of some epochs
+  double mb;  // of the GPU's memory at most, besides the images
+};
+Cost step_cost(const std::string& network, std::int64_t batch_size, bool captures, int epochs) {
   constexpr std::int64_t images = 60000;
   const Tensor x = rand({images, 784}, DType::f32, gpu), y = randint(0, 10, {images}, DType::i64, gpu);
+  Allocator& memory = allocator(gpu);
+  memory.reset_peak();
+  const std::int64_t data = memory.stats().bytes_live;
   nn::Sequential net = bench::network(network);
   nn::to(net, gpu);
   optim::Adam adam(nn::parameters(net));
@@ -50,7 +57,7 @@ double step_cost(const std::string& network, std::int64_t batch_size, bool captu
     const double us = microseconds_since(start) / static_cast<double>(images / batch_size);
     if (best == 0 || us < best) best = us;
   }
-  return best;
+  return {best, static_cast<double>(memory.stats().bytes_peak - data) / 1e6};
 }
 
 // Microseconds of the host for a call, of 1000 that are enqueued without waiting: the median of some rounds.
@@ -87,11 +94,12 @@ json run(const std::vector<std::int64_t>& batches, int epochs) {
   for (const char* network : {"mlp", "cnn"})
     for (const std::int64_t batch : batches)
       for (const bool captures : {true, false}) {
-        const double us = step_cost(network, batch, captures, epochs);
+        const auto [us, mb] = step_cost(network, batch, captures, epochs);
         const char* mode = captures ? "captured" : "eager";
-        fmt::print("{}, Adam, batch {}, {}: {:.1f} us a step\n", network, batch, mode, us);
+        fmt::print("{}, Adam, batch {}, {}: {:.1f} us a step, {:.1f} MB\n", network, batch, mode, us, mb);
         std::fflush(stdout);
-        result["steps"].push_back({{"network", network}, {"batch", batch}, {"mode", mode}, {"us", us}});
+        result["steps"].push_back(
+            {{"network", network}, {"batch", batch}, {"mode", mode}, {"us", us}, {"mb", mb}});
       }
   result["launch"] = launch_costs();
   for (const auto& [how, costs] : result["launch"].items())

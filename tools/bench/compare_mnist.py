@@ -19,8 +19,8 @@ def cells(side):
     return dict.fromkeys((s["network"], s["batch"]) for s in side["steps"])
 
 
-def modes_of(side, network, batch):
-    return {s["mode"]: s["us"] for s in side["steps"] if (s["network"], s["batch"]) == (network, batch)}
+def modes_of(side, network, batch, what="us"):
+    return {s["mode"]: s[what] for s in side["steps"] if (s["network"], s["batch"]) == (network, batch)}
 
 
 def table(ours, peers):
@@ -35,6 +35,11 @@ def table(ours, peers):
         best = min(theirs.values(), default=None)
         ratio = f"{best / own['captured']:.2f}" if best else "-"
         print("|", network, "|", batch, "|", " | ".join(f"{c:.1f}" if c else "-" for c in row), "|", ratio, "|")
+    print("\nMemory besides the images, at most: MB\n\n| network | batch | bobbin captured | bobbin eager | PyTorch captured | PyTorch eager |")
+    print("|---" * 6 + "|")
+    for network, batch in cells(ours):
+        row = [modes_of(side, network, batch, "mb").get(mode) for side in (ours, peers) for mode in ("captured", "eager")]
+        print("|", network, "|", batch, "|", " | ".join(f"{c:.1f}" if c else "-" for c in row), "|")
     print("\nHost time of one operation, enqueued without waiting: microseconds\n")
     print("| | bobbin, recorded | PyTorch, recorded | bobbin | PyTorch |\n|---|---|---|---|---|")
     for what in ours["launch"]["recorded"]:

@@ -37,9 +37,11 @@ def layers(nn, network):
 
 
 def step_cost(network, size, mode, epochs):
-    """Microseconds a step, host and device together: the best of some epochs."""
+    """Microseconds a step, host and device together: the best of some epochs; and the MB allocated at most, besides the images."""
     nn, dev = torch.nn, "cuda"
     x, y = torch.rand(60000, 784, device=dev), torch.randint(0, 10, (60000,), device=dev)
+    torch.cuda.reset_peak_memory_stats()
+    data = torch.cuda.memory_allocated()
     model = nn.Sequential(*layers(nn, network)).to(dev)
     captures = "captured" in mode
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True, capturable=captures)
@@ -82,7 +84,7 @@ def step_cost(network, size, mode, epochs):
             run()
         torch.cuda.synchronize()
         best = min(best, (time.perf_counter() - start) / (60000 // size) * 1e6)
-    return best
+    return best, (torch.cuda.max_memory_allocated() - data) / 1e6
 
 
 def launch_cost(call):
@@ -121,12 +123,12 @@ def main():
     sizes = map(int, options.batch.split(","))
     for network, size, mode in itertools.product(("mlp", "cnn"), sizes, MODES):
         try:
-            us = step_cost(network, size, mode, options.epochs)
+            us, mb = step_cost(network, size, mode, options.epochs)
         except Exception as e:  # a peer less
             print(f"{network}, batch {size}, {mode}: {str(e).strip().splitlines()[0][:120]}", flush=True)
             continue
-        print(f"PyTorch, {network}, batch {size}, {mode}: {us:.1f} us a step", flush=True)
-        result["steps"].append(dict(network=network, batch=size, mode=mode, us=us))
+        print(f"PyTorch, {network}, batch {size}, {mode}: {us:.1f} us a step, {mb:.1f} MB", flush=True)
+        result["steps"].append(dict(network=network, batch=size, mode=mode, us=us, mb=mb))
     if options.json:
         with open(options.json, "w") as file:
             json.dump(result, file, indent=1)
