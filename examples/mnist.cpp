@@ -76,11 +76,11 @@ History train(Classifier& model, const Examples& set, const Options& o) {
   const optim::Linear line{o.lr, o.epochs * steps};
   const auto rate = [&](std::int64_t step) { return model.kind == "mlp" ? cycle(step) : line(step); };
   const ImageSet& kind = dataset(o.dataset);
+  const RandomAffineOptions changes{.shift = model.kind == "mlp" || kind.symmetric ? 1 : 2,
+                                    .flip = kind.symmetric ? 0.5 : 0,
+                                    .fill = kind.background()};
   const auto augmented = [&](const Tensor& rows) {
-    const Tensor images = reshape(rows, {rows.size(0), 1, side, side});
-    const std::int64_t by = model.kind == "mlp" || kind.symmetric ? 1 : 2;
-    return reshape(random_shift(kind.symmetric ? random_flip(images) : images, by, kind.background()),
-                   rows.shape());
+    return reshape(random_affine(reshape(rows, {rows.size(0), 1, side, side}), changes), rows.shape());
   };
 
   Tally all(device), recent(device);  // over the epoch, and since the last point of the curve

@@ -1,6 +1,6 @@
 #include "mnist_model.h"
 
-#include <bobbin/data.h>
+#include <bobbin/augment.h>
 #include <bobbin/ops.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -15,6 +15,7 @@
 #include "matmul.h"
 #include "norm.h"
 #include "pool.h"
+#include "random_affine.h"
 #include "reduce.h"
 #include "softmax.h"
 #include "transfer.h"
@@ -54,7 +55,7 @@ std::vector<OpInfo> builtin_ops() {
       // views
       Reshape, Permute, Slice, Expand,
       // joining, picking by index, dropout
-      Concat, Pad, IndexSelect, IndexAdd, Gather, ScatterAdd, OneHot, Dropout>();
+      Concat, Pad, IndexSelect, IndexAdd, Gather, ScatterAdd, OneHot, Dropout, RandomAffine>();
   ops.insert(ops.end(), std::begin(composites), std::end(composites));
   return ops;
 }

@@ -92,36 +92,4 @@ std::pair<DatasetPtr, DatasetPtr> random_split(DatasetPtr from, double share, st
           subset(from, contiguous(slice(order, 0, first, from->size())))};
 }
 
-namespace {
-
-// 0 to n - 1, made on the device: a captured step copies nothing from the host.
-Tensor places(std::int64_t n, Device device) { return cumsum(ones({n}, DType::i64, device), 0) - 1; }
-
-}  // namespace
-
-Tensor random_shift(const Tensor& images, std::int64_t pixels, double fill) {
-  if (images.rank() != 4)
-    fail<ShapeError>("random_shift: expected images [n, channels, height, width]; got ", images.spec());
-  const NoGrad quiet;
-  const std::int64_t n = images.size(0), c = images.size(1), h = images.size(2), w = images.size(3);
-  const Device device = images.device();
-  const Tensor framed = pad(images, {{0, 0}, {0, 0}, {pixels, pixels}, {pixels, pixels}}, fill);
-  const std::int64_t wide = w + 2 * pixels;
-  const Tensor unmoved =
-      reshape(unsqueeze(places(h, device) * wide, 1) + unsqueeze(places(w, device), 0), {1, h * w});
-  const Tensor by = randint(0, 2 * pixels + 1, {n, 1}, DType::i64, device) * wide +
-                    randint(0, 2 * pixels + 1, {n, 1}, DType::i64, device);
-  const Tensor from = expand(unsqueeze(unmoved + by, 1), {n, c, h * w});
-  return reshape(gather(reshape(framed, {n, c, -1}), 2, from), images.shape());
-}
-
-Tensor random_flip(const Tensor& images, double p) {
-  if (images.rank() != 4)
-    fail<ShapeError>("random_flip: expected images [n, channels, height, width]; got ", images.spec());
-  const NoGrad quiet;
-  const std::int64_t w = images.size(3);
-  const Tensor back = index_select(images, 3, w - 1 - places(w, images.device()));
-  return where(bernoulli({images.size(0), 1, 1, 1}, p, DType::f32, images.device()) > 0, back, images);
-}
-
 }  // namespace bobbin

@@ -71,6 +71,7 @@ Bound bound_of(std::string_view op) {
       {"rms_norm", {8, Scale::input}},
       {"group_norm", {8, Scale::input}},
       {"batch_norm", {8, Scale::input}},
+      {"random_affine", {8, Scale::input}},
       {"scaled_dot_product_attention", {8, Scale::stored}},
       {"cumsum", {1, Scale::terms}},
       {"index_add", {1, Scale::terms}},

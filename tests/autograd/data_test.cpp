@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <fstream>
+#include <numbers>
 #include <set>
 #include <thread>
 
@@ -176,6 +178,30 @@ TEST_F(Data, ShiftsAndFlipsMovePixels) {
   EXPECT_EQ(random_flip(images, 0).to_vector<float>(), images.to_vector<float>());
   EXPECT_EQ(slice(random_flip(images, 1), 3, 0, 1).to_vector<float>(),
             slice(images, 3, 4, 5).to_vector<float>());
+}
+
+// What grows by 1 a pixel does so in any direction, but for what comes in from outside.
+TEST_F(Data, RotationsTurnPixels) {
+  manual_seed(4);
+  const Tensor ramp = expand(reshape(arange(0, 9, 1, DType::f64), {1, 1, 1, 9}), {50, 2, 9, 9});
+  EXPECT_EQ(random_rotation(ramp, 0).to_vector<double>(), ramp.to_vector<double>());
+  const Tensor turned = random_rotation(ramp, 30, -5);
+  std::set<double> angles;
+  for (std::int64_t i = 0; i < 50; ++i)
+    for (std::int64_t channel = 0; channel < 2; ++channel) {
+      const Tensor image = select(select(turned, 0, i), 0, channel);
+      const auto at = [&](std::int64_t y, std::int64_t x) {
+        return select(select(image, 0, y), 0, x).item();
+      };
+      EXPECT_NEAR(at(4, 4), 4, 1e-12);
+      const double along = at(4, 5) - at(4, 4), down = at(5, 4) - at(4, 4);
+      EXPECT_NEAR(along * along + down * down, 1, 1e-12);
+      angles.insert(std::round(std::atan2(down, along) * 180 / std::numbers::pi));
+    }
+  EXPECT_GE(*angles.begin(), -30);
+  EXPECT_LE(*angles.rbegin(), 30);
+  EXPECT_GT(angles.size(), 15U);
+  EXPECT_THROW(random_rotation(ramp, 181), ValueError);
 }
 
 }  // namespace

@@ -188,10 +188,4 @@ class DataLoader::Iterator {
   bool done_ = false;
 };
 
-/// Moves each image [n, channels, height, width] by up to `pixels` along both axes, at random; what comes in
-/// from outside is `fill`. For transformed().
-Tensor random_shift(const Tensor& images, std::int64_t pixels, double fill = 0);
-/// Mirrors each image left to right with probability p.
-Tensor random_flip(const Tensor& images, double p = 0.5);
-
 }  // namespace bobbin

@@ -1,6 +1,7 @@
 // Every operation.
 #pragma once
 #include <bobbin/attention.h>
+#include <bobbin/augment.h>
 #include <bobbin/autocast.h>
 #include <bobbin/conv.h>
 #include <bobbin/dropout.h>
