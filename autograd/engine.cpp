@@ -8,11 +8,22 @@
 #include <utility>
 
 #include "../core/probe.h"
+#if BOBBIN_HAS_CUDA
+#include "../core/cuda/hosted.h"
+#endif
 
 namespace bobbin {
 namespace {
 
 using NodePtr = std::shared_ptr<Node>;
+
+Tensor one_like(const Tensor& y) {
+#if BOBBIN_HAS_CUDA
+  if (y.device().is_cuda())
+    if (Tensor one = cuda::replayed_one(y.spec())) return one;
+#endif
+  return ones_like(y);
+}
 
 Tensor starting_cotangent(std::string_view what, const Tensor& y, const Tensor& given) {
   if (!y.requires_grad())
@@ -22,7 +33,7 @@ Tensor starting_cotangent(std::string_view what, const Tensor& y, const Tensor& 
     fail<ShapeError>(what, ": ", y.spec(), " is not a single number; sum it, or give a cotangent");
   if (given && given.spec() != y.spec())
     fail<ShapeError>(what, ": a cotangent of ", y.spec(), " cannot be ", given.spec());
-  return given ? given : ones_like(y);
+  return given ? given : one_like(y);
 }
 
 class Walk {

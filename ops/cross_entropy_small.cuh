@@ -10,7 +10,7 @@ namespace bobbin::cuda {
 
 /// Which calls are small, and how their block is laid out.
 struct SmallRows {
-  static constexpr int most_threads = 1024, held = 4;  ///< elements of a lane
+  static constexpr int most_threads = 1024, held = 8;  ///< elements of a lane
   bool fit;
   int lane_bits = 0, threads = 0;
 

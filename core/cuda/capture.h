@@ -50,6 +50,7 @@ class StepGraph {
   friend const void* detail::replayed(std::size_t, std::function<void(void*)>);
   friend void on_replay(std::function<void()>);
   friend Hosted<Philox> replayable(const Philox&);
+  friend Tensor replayed_one(const TensorSpec&);
   void record(const std::function<void()>& step);
   void instantiate();
   void clear() noexcept;
@@ -67,7 +68,8 @@ class StepGraph {
   Tensor memory_;          // of the parameters, on the device
   Generator start_, end_;  // this thread's generator when the recording began and ended
   Generator now_;          // what a replay starts from
-  bool first_ = true;      // the first replay stands for the recorded call
+  bool gave_one_ = false;
+  bool first_ = true;  // the first replay stands for the recorded call
   std::vector<std::function<void()>> moves_;
   std::vector<Value> values_;
   std::size_t used_ = 0;

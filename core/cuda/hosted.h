@@ -1,7 +1,7 @@
 // Kernel arguments that the host works out anew for each step. Outside a capture they are passed by value;
 // a captured step reads them from device memory, where each replay puts them first.
 #pragma once
-#include <bobbin/dtype.h>
+#include <bobbin/tensor.h>
 
 #include <cstddef>
 #include <functional>
@@ -38,6 +38,10 @@ Hosted<T> hosted(F f) {
   return {T{}, static_cast<const T*>(
                    detail::replayed(sizeof(T), [f](void* host) { *static_cast<T*>(host) = f(); }))};
 }
+
+/// While capturing: a 1 that replays need no kernel for, in place of a fresh f32 tensor of one element. Once
+/// a step, as it may be edited; undefined at other times and for other dtypes.
+Tensor replayed_one(const TensorSpec&);
 
 /// A draw of this thread's generator; in a captured step, each replay's own.
 Hosted<Philox> replayable(const Philox&);

@@ -5,18 +5,14 @@
 
 namespace bobbin::cuda::small {
 
-inline constexpr int tile = 32, chunk = 16;  // of y; terms of the sums that a warp fetches at a time
-inline constexpr int stages = 2;             // a chunk is used while the next is on its way
-inline constexpr int warps = 8, threads = 32 * warps;
-inline constexpr int rows = 4, cols = 8;  // of a thread's part of the tile
+inline constexpr int tile = 32, chunk = 8;  // of y; terms of the sums that a warp fetches at a time
+inline constexpr int stages = 2;            // one chunk is used while the next is on its way
 // From line to line in shared memory: what is read at once lies in different banks.
 inline constexpr int pitch_along = chunk + 4, pitch_across = tile + 4;
 inline constexpr int side_floats = tile * pitch_along;
-inline constexpr int partial_pitch = tile + 8, partial_floats = tile * partial_pitch;
 static_assert(chunk * pitch_across <= side_floats);
-// Shared memory of a warp; that of the gate is read before the next is fetched.
-__host__ __device__ constexpr int warp_floats(bool gated) { return (2 * stages + gated) * side_floats; }
-static_assert(warps * partial_floats + tile * (tile + 1) <= warps * warp_floats(false));
+// Shared memory of a warp.
+__host__ __device__ constexpr int warp_floats(bool gated) { return stages * (2 + gated) * side_floats; }
 
 // One operand: lines of elements, either along the sum or across it.
 struct Side {
@@ -48,36 +44,43 @@ struct Reader {
                        next_line = 32 / in_line;
   static constexpr int pitch = along ? pitch_along : pitch_across;
   const float* from;
-  int next;          // from pack to pack
-  int place;         // in shared memory
-  int lines, limit;  // that are left from this thread's line and element on
+  std::int64_t gate;  // how much further on lies what the gate has there
+  int next, on;       // from pack to pack, from chunk to chunk
+  int place;          // in shared memory
+  int lines, limit;   // that are left from this thread's line and element on
+  bool whole, gated;
 
   __device__ Reader(const Side& s, unsigned matrix, int first, int begin, int end) {
     const int lane = static_cast<int>(threadIdx.x) % 32, line = lane / in_line, at = lane % in_line * 4;
     const int top = (along ? first : begin) + line, left = (along ? begin : first) + at;
     from = s.data + (static_cast<std::int64_t>(matrix) * s.next + top * s.stride + left);
     next = next_line * s.stride;
+    on = along ? chunk : chunk * s.stride;
     place = line * pitch + at;
     lines = (along ? s.outer : end) - top;
     limit = (along ? end : s.outer) - left;
+    whole = s.packs;
+    gated = s.gate;
+    gate = gated ? s.gate - s.data : 0;
   }
-  // `gate`: how much further on lies what is read.
-  __device__ void fetch(float* to, bool whole, std::int64_t gate = 0) const {
-    const float* p = from + gate;
+  // `further`: how much further on lies what is read.
+  __device__ void fetch(float* to, std::int64_t further = 0) const {
+    const float* const p = from + further;
     to += place;
     if (whole) {
 #pragma unroll
       for (int q = 0; q < packs; ++q)
         copy_async<4>(to + q * next_line * pitch, p + q * next, lines > q * next_line && limit > 0);
     } else {
+#pragma unroll 1
       for (int q = 0; q < packs; ++q)
 #pragma unroll
         for (int k = 0; k < 4; ++k)
           copy_async<1>(to + q * next_line * pitch + k, p + q * next + k, lines > q * next_line && limit > k);
     }
   }
-  __device__ void advance(const Side& s) {
-    from += along ? chunk : chunk * s.stride;
+  __device__ void advance() {
+    from += on;
     (along ? limit : lines) -= chunk;
   }
   // Each thread does this to what it fetched itself.

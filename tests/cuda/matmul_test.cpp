@@ -245,6 +245,16 @@ TEST_F(CudaLinear, AgreesWithF64ForwardAndBack) {
         }
 }
 
+// One kernel computes both gradients, and blocks of a cluster share the long sums of one of them alone.
+TEST_F(CudaLinear, LongAndShortSumsTogether) {
+  const auto inputs = layer_inputs(500, 65, 10, DType::f32, Activation::relu, true);
+  const Tensor cotangent = to(randint(-4, 5, {500, 10}), DType::f32);  // all sums are exact
+  const auto got = run_layer(moved(inputs, gpu), to(cotangent, gpu), Activation::relu),
+             want = run_layer(moved(inputs, DType::f64), to(cotangent, DType::f64), Activation::relu);
+  for (std::size_t k = 0; k < got.size(); ++k)
+    EXPECT_EQ(got[k].to_vector<double>(), want[k].to_vector<double>()) << "tensor " << k;
+}
+
 // The 16-bit functions are of the sum before it is rounded: within half a step of the exact result, and a
 // little for the sum.
 TEST_F(CudaLinear, RoundsOnce) {

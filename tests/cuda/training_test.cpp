@@ -190,6 +190,23 @@ TEST_F(CudaTraining, WaitingInACaptureThrowsAndAllGoesOn) {
   EXPECT_EQ(t.weights(), eager.weights());
 }
 
+TEST_F(CudaTraining, HooksMayEditTheOneThatAReplayStartsFrom) {
+  Tensor x = ones({3}, DType::f32, gpu);
+  x.set_requires_grad();
+  Captured step = capture([&] {
+    x.set_grad({});
+    for (int i = 0; i < 2; ++i) {
+      const Tensor loss = sum(x * x);
+      Tensor(loss).register_hook([](const Tensor& g) { return Tensor(g).copy_(g * 2); });
+      backward(loss);
+    }
+  });
+  for (int i = 0; i < 4; ++i) {
+    step();
+    EXPECT_EQ(x.grad().to_vector<float>(), (std::vector<float>{8, 8, 8})) << "call " << i;
+  }
+}
+
 TEST_F(CudaTraining, MemoryIsSteady) {
   for (const bool captures : {false, true}) {
     Training t({.dropped = 0.2});
