@@ -19,7 +19,7 @@ namespace bobbin {
 namespace {
 
 constexpr int threads = 256;
-constexpr std::int64_t workspace = std::int64_t{1} << 28;  // bytes of columns at a time
+constexpr std::int64_t workspace = std::int64_t{1} << 25;  // bytes of columns at a time: they stay in L2
 
 // What the kernels know of a convolution: all of its channels, for some images.
 struct Sizes {
@@ -154,11 +154,12 @@ void add_bias(std::string_view op, const Tensor& z, const Tensor& bias, const Te
   });
 }
 
-// f(first, images) for runs of images whose columns fit the workspace.
+// f(first, images) for even runs of images whose columns fit the workspace.
 template<class F>
 void each_run(const ConvShape& s, DType dtype, F&& f) {
   const std::int64_t image = s.in * s.kh * s.kw * s.places() * size_of(dtype);
-  const std::int64_t run = s.is_product() ? s.n : std::clamp<std::int64_t>(workspace / image, 1, s.n);
+  const std::int64_t runs = s.is_product() ? 1 : std::clamp<std::int64_t>(s.n * image / workspace + 1, 1, s.n);
+  const std::int64_t run = (s.n + runs - 1) / runs;
   for (std::int64_t first = 0; first < s.n; first += run) f(first, std::min(run, s.n - first));
 }
 
