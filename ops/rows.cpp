@@ -12,6 +12,7 @@ namespace bobbin {
 namespace {
 
 constexpr std::int64_t tile_elements = 16 * block_size;
+constexpr std::int64_t large = std::int64_t{8} << 20;  // bytes
 
 // A group of neighbouring slices, as contiguous rows. With inner > 1, elements of one slice lie `inner` apart
 // and those of neighbouring slices side by side: reading `width` of them at once uses whole cache lines.
@@ -74,7 +75,9 @@ void detail::for_rows(std::span<const Tensor> inputs, const Tensor& out, int axi
       if (!in_place(inputs[k])) slices.gather(inputs[k], first, n, in[k]);
     }
     char* const y = rows_of(out);
-    kernel(f, {{in[0], in[1], in[2], in[3]}, y, first, n, row_bytes});
+    kernel(
+        f,
+        {{in[0], in[1], in[2], in[3]}, y, first, n, row_bytes, in_place(out) && count * row_bytes >= large});
     if (out && !in_place(out)) slices.scatter(y, out, first, n);
   });
 }

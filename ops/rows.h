@@ -13,6 +13,7 @@ struct RowBlock {
   std::array<const char*, 4> in;
   char* out;
   std::int64_t first, count, row_bytes;
+  bool large;  ///< the output is a tensor's, which no cache holds: it is best written past them
 };
 
 namespace detail {

@@ -60,6 +60,7 @@ double exponentials(const T* x, T m, T* y, std::int64_t n) {
     Vector<T> sum{};
     std::int64_t i = c;
     for (; i + width <= end; i += width) {
+      __builtin_prefetch(x + n + i, 0, 2);  // of the next row, whose maximum is looked for next
       const Vector<T> e = exp_difference(load(x + i), all);
       store<T>(e, y + i);
       sum += e;

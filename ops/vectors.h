@@ -1,5 +1,10 @@
 // Vectors of 64 bytes, whatever the processor has: a sum over their lanes is the same everywhere. CPU only.
 #pragma once
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <utility>
@@ -39,6 +44,49 @@ void store(const Vector<T>& v, T* x, std::int64_t n) {
     if (j < n) x[j] = lane[j];
 }
 
+/// Written past the caches, where the processor can; x is aligned to a vector.
+template<class T>
+void stream(const Vector<T>& v, T* x) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(reinterpret_cast<float*>(x), reinterpret_cast<const __m512&>(v));
+#elif defined(__AVX__)
+  for (int k = 0; k < 2; ++k)
+    _mm256_stream_ps(reinterpret_cast<float*>(x) + 8 * k, reinterpret_cast<const __m256*>(&v)[k]);
+#elif defined(__SSE2__)
+  for (int k = 0; k < 4; ++k)
+    _mm_stream_ps(reinterpret_cast<float*>(x) + 4 * k, reinterpret_cast<const __m128*>(&v)[k]);
+#else
+  store<T>(v, x);
+#endif
+}
+/// After the last stream(): other threads see it once they see what is stored next.
+inline void end_streams() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
+/// n elements of x, a vector of them at most, and `rest` behind them.
+template<class T>
+Vector<T> read(const T* x, std::int64_t n, T rest = 0) {
+  return n == lanes_of<T> ? load(x) : load(x, n, rest);
+}
+
+/// y = f, n elements of it, past the caches if `large`: f(i, k) gives elements i to i + k.
+template<class T, class F>
+void write(T* y, std::int64_t n, bool large, F&& f) {
+  constexpr std::int64_t width = lanes_of<T>;
+  std::int64_t i = 0;
+  if (large) {
+    i = static_cast<std::int64_t>(-reinterpret_cast<std::uintptr_t>(y) % 64 / sizeof(T));
+    if (i > n) i = 0;
+    if (i > 0) store<T>(f(std::int64_t{0}, i), y, i);
+    for (; i + width <= n; i += width) stream<T>(f(i, width), y + i);
+  }
+  for (; i + width <= n; i += width) store<T>(f(i, width), y + i);
+  if (i < n) store<T>(f(i, n - i), y + i, n - i);
+}
+
 namespace detail {
 template<std::size_t by, class V, std::size_t... lane>
 V rotated(const V& v, std::index_sequence<lane...>) {
@@ -59,6 +107,24 @@ T fold(const Vector<T>& v, F&& f) {
 template<class T>
 T sum_of_lanes(const Vector<T>& v) {
   return fold<T>(v, [](const auto& a, const auto& b) { return a + b; });
+}
+
+/// A square of lanes turned on its other side: pairs of lanes change places, then pairs of pairs.
+template<class V, std::size_t count, std::size_t step = 1>
+void transpose(V (&v)[count]) {
+  if constexpr (step < count) {
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < count; ++i) {
+      if (i & step) continue;
+      const V a = v[i], b = v[i + step];
+      [&]<std::size_t... j>(std::index_sequence<j...>) {
+        v[i] = __builtin_shufflevector(a, b, (j & step ? count + j - step : j)...);
+        v[i + step] = __builtin_shufflevector(a, b, (j & step ? count + j : j + step)...);
+      }
+      (std::make_index_sequence<count>());
+    }
+    transpose<V, count, step * 2>(v);
+  }
 }
 
 /// math::exp_difference of each lane.

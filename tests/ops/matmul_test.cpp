@@ -61,12 +61,14 @@ TEST(Matmul, BatchesAreIndependentProducts) {
 }
 
 TEST(Matmul, ThreadsDoNotChangeTheBits) {
-  const Tensor a = randn({200, 300}), b = randn({300, 500});
   const int before = num_threads();
-  set_num_threads(1);
-  const auto one = matmul(a, b).to_vector<float>();
-  set_num_threads(4);
-  EXPECT_EQ(matmul(a, b).to_vector<float>(), one);
+  for (const auto& [n, k, m] : {std::array<std::int64_t, 3>{200, 300, 500}, {900, 200, 10}, {3, 700, 800}}) {
+    const Tensor a = randn({n, k}), b = randn({k, m});
+    set_num_threads(1);
+    const auto one = matmul(a, b).to_vector<float>();
+    set_num_threads(4);
+    EXPECT_EQ(matmul(a, b).to_vector<float>(), one);
+  }
   set_num_threads(before);
 }
 
