@@ -12,6 +12,7 @@
 #include "elementwise_loss.h"
 #include "index.h"
 #include "join.h"
+#include "masked_softmax.h"
 #include "matmul.h"
 #include "norm.h"
 #include "pool.h"
@@ -48,8 +49,8 @@ std::vector<OpInfo> builtin_ops() {
       Matmul, Linear, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MaxPool2d, MaxPool2dBackward, AvgPool2d,
       AvgPool2dBackward, BatchNorm,
       // softmax family and losses
-      Softmax, SoftmaxBackward, LogSoftmax, LogSoftmaxBackward, CrossEntropy, CrossEntropyBackward,
-      SquaredError, AbsoluteError, Huber, BceWithLogits, KlDiv,
+      Softmax, SoftmaxBackward, MaskedSoftmax, LogSoftmax, LogSoftmaxBackward, CrossEntropy,
+      CrossEntropyBackward, SquaredError, AbsoluteError, Huber, BceWithLogits, KlDiv,
       // reductions
       Sum, Mean, Var, Std, Max, Min, AMax, AMin, ArgMax, ArgMin, LogSumExp, Norm, CumSum,
       // views

@@ -185,17 +185,10 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
   const std::int64_t l = query.size(-2), s = key.size(-2);
   const double scale = 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, query.size(-1))));
   Tensor logits = matmul(query * scale, transpose(key));
-  const Tensor never = full({}, -std::numeric_limits<double>::infinity(), query.dtype(), query.device());
-  if (o.mask && o.mask.dtype() == DType::boolean)
-    logits = where(o.mask, logits, never);
-  else if (o.mask)
-    logits = logits + o.mask;
-  if (o.causal) {
-    // 0, 1, ... made on the device: a captured step copies nothing from the host.
-    const auto places = [&](std::int64_t n) { return cumsum(ones({n}, DType::i64, query.device()), 0); };
-    logits = where(unsqueeze(places(l), 1) >= unsqueeze(places(s), 0), logits, never);
-  }
-  Tensor weights = softmax(logits);
+  const bool fused = o.mask && o.mask.dtype() == DType::boolean;
+  if (o.mask && !fused) logits = logits + o.mask;
+  Tensor weights =
+      fused || o.causal ? masked_softmax(logits, fused ? o.mask : Tensor(), o.causal) : softmax(logits);
   if (o.dropout > 0) weights = dropout(weights, o.dropout);
   return matmul(weights, value);
 }

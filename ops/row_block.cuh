@@ -73,6 +73,21 @@ __global__ void __launch_bounds__(most_threads(sizeof(typename F::Storage)), 1)
 #pragma unroll
     for (int k = 0; k < n; ++k) beside[k][0] = has_edge ? widen<T>(edge[k]) : blank_element<F>(k);
 
+    if constexpr (is_masked<F>) {
+      const Span<T> span(r, a.columns);
+      const int mine = reach(span), threads = threads_again();
+#pragma unroll
+      for (int i = 0; i < P; ++i) {
+        if (!there(span, mine, i, threads)) continue;
+        uint4 v = get(0, i, threads);
+        mask_pack(a.f, v, row, span.head + static_cast<std::int64_t>(begin - span.shift + i * threads) * E);
+        if (i < held)
+          x[i < held ? i : 0] = v;
+        else
+          *place(0, i, threads) = v;
+      }
+      if (has_edge) mask_element(a.f, beside[0], row, span.edge(thread));
+    }
     Stats<F> own = Stats<F>::none();
     if constexpr (F::peak) {
       const int threads = threads_again();

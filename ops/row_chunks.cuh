@@ -32,6 +32,7 @@ __global__ void __launch_bounds__(chunk_threads, sizeof(typename F::Storage) == 
           const int p = from + thread + i * chunk_threads;
           x[i][k] = load_pack(a.in[k] + r * a.pitch[k] + start + static_cast<std::int64_t>(p) * E, p < mine,
                               blank<F>(k));
+          if (k == 0 && p < mine) mask_pack(a.f, x[i][0], row, start + static_cast<std::int64_t>(p) * E);
         }
     };
     const auto column = [&](int from, int i) {
@@ -60,6 +61,7 @@ __global__ void __launch_bounds__(chunk_threads, sizeof(typename F::Storage) == 
     const auto load_edge = [&] {
 #pragma unroll
       for (int k = 0; k < n; ++k) beside[k][0] = widen<T>(a.in[k][r * a.pitch[k] + span.edge(thread)]);
+      mask_element(a.f, beside[0], row, span.edge(thread));
     };
     if (has_edge) {
       load_edge();

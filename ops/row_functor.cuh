@@ -10,6 +10,9 @@
 //
 //   struct Row; Row row(int64 r) const;
 //       What the functor wants to know of row r, loaded early: a target, a weight. Row{} stands for no row.
+//   void mask(C (&v)[n], const Row&, int64 column) const;
+//       With a `static constexpr bool masked = true` alone, and rows along the last axis: changes elements of
+//       the first input as they are read, n neighbouring ones, before all else sees them.
 //   void add(C (&v)[inputs][n], C m, C (&s)[sums], const Row&, int64 column) const;
 //       (A template over int n.) Adds n neighbouring elements to the sums. m is the maximum of some part of
 //       the row that holds them, -infinity if that part is all -infinity (0 without `peak`). Past the row's
@@ -115,6 +118,28 @@ template<class F>
 __device__ __forceinline__ Compute<typename F::Storage> blank_element(int input) {
   using C = Compute<typename F::Storage>;
   return F::peak && input == 0 ? -infinity<C>() : C(0);
+}
+
+/// Whether F sees its elements through a mask.
+template<class F>
+inline constexpr bool is_masked = requires {
+  requires F::masked;
+};
+
+/// What F's mask makes of a pack of the first input, or of an element of it.
+template<class F, class R>
+__device__ __forceinline__ void mask_pack(const F& f, uint4& x, const R& row, std::int64_t column) {
+  if constexpr (is_masked<F>) {
+    using T = typename F::Storage;
+    Compute<T> v[per_pack<T>];
+    unpack<T>(x, v);
+    f.mask(v, row, column);
+    x = pack<T>(v);
+  }
+}
+template<class F, class C, class R>
+__device__ __forceinline__ void mask_element(const F& f, C (&x)[1], const R& row, std::int64_t column) {
+  if constexpr (is_masked<F>) f.mask(x, row, column);
 }
 
 /// Packs that one thread holds of a row: x[i][k] of input k.

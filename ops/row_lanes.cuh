@@ -65,6 +65,17 @@ __global__ void __launch_bounds__(lanes_threads)
                                                               : blank<F>(k);
     }
   }
+  if constexpr (is_masked<F>)
+#pragma unroll
+    for (int u = 0; u < U; ++u) {
+      const Span<T> span(first + u * in_warp, a.columns);
+#pragma unroll
+      for (int i = 0; i < P; ++i) {
+        const int p = lane + i * lanes;
+        if (first + u * in_warp < a.rows && p < span.packs)
+          mask_pack(a.f, x[u][i][0], row[u], span.head + static_cast<std::int64_t>(p) * per_pack<T>);
+      }
+    }
   Stats<F> own[U];
 #pragma unroll
   for (int u = 0; u < U; ++u) own[u].max = peak<F>(x[u]);
@@ -74,6 +85,7 @@ __global__ void __launch_bounds__(lanes_threads)
   if constexpr (U == 1) {
 #pragma unroll
     for (int k = 0; k < n; ++k) edge_value[k][0] = edge_there ? widen<T>(edge[k]) : blank_element<F>(k);
+    if (edge_there) mask_element(a.f, edge_value[0], row[0], edge_span.edge(lane));
     if constexpr (F::peak) own[0].max = larger(own[0].max, edge_value[0][0]);
   }
   if constexpr (F::peak)

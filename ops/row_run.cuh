@@ -100,7 +100,10 @@ void run_rows(std::string_view op, const RowOperands& x, const F& f, bool early 
     case Way::tile:
       return launch(op, launch_, tile_rows<F>, a, x.outer, static_cast<int>(x.inner), p.slabs, p.lanes);
     case Way::columns:
-      return launch(op, launch_, p.packs ? column_rows<F, true> : column_rows<F, false>, a, x.inner, p.stash);
+      if constexpr (!is_masked<F>)
+        return launch(op, launch_, p.packs ? column_rows<F, true> : column_rows<F, false>, a, x.inner,
+                      p.stash);
+      break;
     case Way::block:
     case Way::chunks:
       launch_.cluster = p.link == Link::cluster ? p.blocks : 1;

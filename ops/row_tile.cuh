@@ -50,6 +50,7 @@ __global__ void __launch_bounds__(tile_threads, sizeof(typename F::Storage) == 8
 #pragma unroll
       for (int k = 0; k < n; ++k)
         v[j][k][0] = there && c < columns ? widen<T>(at[k * stride * E + c * inner]) : blank_element<F>(k);
+      if (there && c < columns) mask_element(a.f, v[j][0], row, c);
       if constexpr (F::peak) own.max = larger(own.max, v[j][0][0]);
     }
     if constexpr (F::peak) own.max = lanes_max(own.max, lanes);

@@ -1,77 +1,18 @@
 // Softmax and log-softmax on a GPU: what the row engine does with a row.
-#include "row_run.cuh"
 #include "softmax.h"
+#include "softmax_row.cuh"
 
 namespace bobbin {
 namespace {
 
-using cuda::Compute, cuda::exp_between, cuda::exp_minus, cuda::infinity;
-
-/// What both forward operations share: a maximum.
-template<class T, int n_sums>
-struct Forward {
-  using Storage = T;
-  using C = Compute<T>;
-  static constexpr int inputs = 1, sums = n_sums;
-  static constexpr bool peak = true;
-  struct Row {};
-  __device__ Row row(std::int64_t) const { return {}; }
-  __device__ void result(std::int64_t, const Row&, C, const C (&)[sums]) const {}
-
-  // What is subtracted in a part of a row whose maximum is m: its exponentials are 0 if all of it is -inf.
-  static __device__ C shift(C m) { return m == -infinity<C>() ? C(0) : m; }
-};
-
-template<int n, class C>
-__device__ __forceinline__ C sum_of(C (&v)[n]) {
-#pragma unroll
-  for (int width = n / 2; width > 0; width /= 2)
-#pragma unroll
-    for (int i = 0; i < width; ++i) v[i] += v[i + width];
-  return v[0];
-}
-
-template<class T>
-struct SoftmaxRow : Forward<T, 1> {
-  using typename Forward<T, 1>::C;
-  using typename Forward<T, 1>::Row;
-  static constexpr bool keeps = std::is_same_v<C, T>;  // exponentials
-  struct Finish {
-    C max, scale;
-  };
-  template<int n>
-  __device__ void add(C (&v)[1][n], C m, C (&s)[1], const Row&, std::int64_t) const {
-    const C shift = this->shift(m);
-    C e[n];
-#pragma unroll
-    for (int i = 0; i < n; ++i) {
-      e[i] = exp_minus<T>(v[0][i], shift);
-      if constexpr (keeps) v[0][i] = e[i];
-    }
-    s[0] += sum_of(e);
-  }
-  __device__ void rescale(C (&s)[1], C from, C to) const {
-    if (from != to) s[0] *= exp_between<T>(from, to);
-  }
-  __device__ Finish finish(C own, C max, const C (&s)[1], const Row&) const {
-    if constexpr (keeps)
-      return {max, exp_between<T>(own, max) / s[0]};
-    else
-      return {max, 1 / s[0]};
-  }
-  template<bool kept, int n>
-  __device__ void put(C (&v)[1][n], const Finish& f, const Row&, std::int64_t) const {
-#pragma unroll
-    for (int i = 0; i < n; ++i) v[0][i] = (kept ? v[0][i] : exp_minus<T>(v[0][i], f.max)) * f.scale;
-  }
-};
+using cuda::exp_between, cuda::exp_minus, cuda::sum_of;
 
 /// Elements that equal the maximum are counted apart from the sum of the others: each is exactly 1, and all
 /// but one of them join that sum under log1p, so that no small rest is rounded away.
 template<class T>
-struct LogSoftmaxRow : Forward<T, 2> {
-  using typename Forward<T, 2>::C;
-  using typename Forward<T, 2>::Row;
+struct LogSoftmaxRow : cuda::SoftmaxForward<T, 2> {
+  using typename cuda::SoftmaxForward<T, 2>::C;
+  using typename cuda::SoftmaxForward<T, 2>::Row;
   static constexpr bool keeps = false;
   struct Finish {
     C max, log_sum;
@@ -109,7 +50,7 @@ struct LogSoftmaxRow : Forward<T, 2> {
 
 void Softmax::cuda(Inputs x, Tensor& y) const {
   visit_floating(y.dtype(), [&]<class T>(Type<T>) {
-    cuda::run_rows(name, cuda::RowOperands(x, y, axis), SoftmaxRow<T>{});
+    cuda::run_rows(name, cuda::RowOperands(x, y, axis), cuda::SoftmaxRow<T>{});
   });
 }
 

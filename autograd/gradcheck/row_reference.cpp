@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../../ops/cross_entropy.h"
+#include "../../ops/masked_softmax.h"
 #include "../../ops/softmax.h"
 #include "reference.h"
 
@@ -51,6 +52,27 @@ std::vector<Cell> rows(const Tensor& x, int axis, int inputs) {
     cells.push_back(std::move(cell));
   }
   return cells;
+}
+
+// What the masks leave of each row; the rest of it is 0, whatever is there.
+std::vector<Cell> seen_rows(const MaskedSoftmax& op, Inputs x) {
+  std::vector<Cell> all = rows(x[0], x[0].rank() - 1, 1), seen;
+  const auto mask = x.size() > 1 ? x[1].to_vector<bool>() : std::vector<bool>{true};
+  const Shape shape = x.size() > 1 ? x[1].shape() : Shape{};
+  const auto place = broadcast_indices(shape, x[0].shape());
+  const std::size_t length = op.causal ? static_cast<std::size_t>(x[0].size(-2)) : 0;
+  for (std::size_t r = 0; r < all.size(); ++r) {
+    Cell cell;
+    const std::size_t n = all[r].out.size(), end = op.causal ? std::min(n, r % length + 1) : n;
+    for (std::size_t i = 0; i < end; ++i) {
+      const std::int64_t element = all[r].out[i];
+      if (!mask[static_cast<std::size_t>(place[static_cast<std::size_t>(element)])]) continue;
+      cell.in.push_back({0, element});
+      cell.out.push_back(element);
+    }
+    if (!cell.in.empty()) seen.push_back(std::move(cell));
+  }
+  return seen;
 }
 
 // What a row of cross-entropy costs: -sum_c t[c] log p[c], t[c] = w[c] ((1 - e) [c == class] + e / C).
@@ -153,6 +175,10 @@ std::unique_ptr<Reference> row_reference(const OpBase& op, Inputs x) {
                      []<class T>(std::size_t, std::span<const T> in, std::span<T> out) {
                        std::ranges::copy(softmax_of(in), out.begin());
                      });
+  if (const auto* s = as<MaskedSoftmax>(op))
+    return reference(seen_rows(*s, x), []<class T>(std::size_t, std::span<const T> in, std::span<T> out) {
+      std::ranges::copy(softmax_of(in), out.begin());
+    });
   if (const auto* s = as<LogSoftmax>(op))
     return reference(rows(x[0], s->axis, 1),
                      []<class T>(std::size_t, std::span<const T> in, std::span<T> out) {

@@ -1,7 +1,8 @@
-// Softmax, reductions and running sums.
+// Softmax and its masks, reductions and running sums.
 #include <cmath>
 #include <limits>
 
+#include "../../ops/masked_softmax.h"
 #include "../../ops/reduce.h"
 #include "../../ops/softmax.h"
 #include "rules.h"
@@ -86,11 +87,27 @@ void add_rows(Rules& r, const char* type) {
   });
 }
 
+// Which columns of [..., l, s] a causal mask leaves.
+Tensor causal_mask(const Shape& shape) {
+  const auto places = [&](int axis) { return arange(shape[shape.size() + axis]); };
+  return unsqueeze(places(-2), 1) >= unsqueeze(places(-1), 0);
+}
+
+Name masked_softmax(Graph& g, const MaskedSoftmax& op, const Step& s) {
+  Name x = s.in[0];
+  const Name never = g.number(-std::numeric_limits<double>::infinity(), s.dtype);
+  const auto leave = [&](const Name& mask) { x = g.add("Where", {mask, x, never}); };
+  if (s.x.size() > 1) leave(s.in[1]);
+  if (op.causal) leave(g.constant("causal", causal_mask(s.y.shape())));
+  return g.add("Softmax", {x}, {{"axis", std::int64_t{s.y.rank() - 1}}});
+}
+
 }  // namespace
 
 void add_reductions(Rules& r) {
   add_rows<Softmax>(r, "Softmax");
   add_rows<LogSoftmax>(r, "LogSoftmax");
+  add_rule<MaskedSoftmax>(r, masked_softmax);
   add_rule<Sum>(r, [](Graph& g, const Sum& op, const Step& s) {
     return sum(g, as_sum(g, s), axes_of(op.over, s.x[0]), op.over.keepdim);
   });

@@ -72,6 +72,7 @@ TEST(Mutation, EveryMutantIsKilledButThoseThatAreEquivalent) {
                                               "gelu_tanh",
                                               "softmax",
                                               "softmax_backward",
+                                              "masked_softmax",
                                               "to_dtype",
                                               "cumsum",
                                               "to_device",

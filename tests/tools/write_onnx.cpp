@@ -118,6 +118,7 @@ Tensor reductions(const Tensor& x) {
                          norm(x, std::numeric_limits<double>::infinity(), {1, 2}),
                          sum(cumsum(x, 1) * cumsum(x, 2, true), {1, 2}),
                          sum(softmax(x, 1) * log_softmax(x, 2), {1, 2}),
+                         sum(masked_softmax(x, x <= slice(x, 2, 0, 1), true) * x, {1, 2}),
                          to(sum(argmax(x, 2) + argmin(x, 2), {1}), x.dtype())};
   return stack(rows, 1) + to(argmax(select(x, 0, 0)), x.dtype());
 }
