@@ -5,6 +5,7 @@ usage: compare_products.py PATH_OF_PRODUCTS [--rounds N]
 
 Run it with a Python that has torch (Debian: apt-get install python3-torch libopenblas0-pthread; /usr/bin/python3)."""
 import argparse
+import ctypes
 import statistics
 import subprocess
 import time
@@ -17,6 +18,7 @@ parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--seconds", type=float, default=0.1, help="of a measurement")
 options = parser.parse_args()
 torch.set_grad_enabled(False)
+blas = ctypes.CDLL("libopenblas.so.0")  # has threads of its own, whatever PyTorch is told
 ours = subprocess.Popen([options.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 PRODUCTS = {
     "784 to 256": (128, 256, 784, "nt"),
@@ -36,6 +38,7 @@ def bobbin(threads, sizes):
 
 def peer(threads, rows, columns, terms, layout):
     torch.set_num_threads(threads)
+    blas.openblas_set_num_threads(threads)
     a = torch.randn(terms, rows).t() if layout == "tn" else torch.randn(rows, terms)
     b = torch.randn(columns, terms).t() if layout == "nt" else torch.randn(terms, columns)
     times = []
