@@ -103,10 +103,10 @@ void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::ve
       return from + offsets[static_cast<std::size_t>(k)];
     };
     for (std::int64_t r = 0; r < rows; r += sum_rows)
-      sum_products(
-          static_cast<int>(std::min<std::int64_t>(sum_rows, rows - r)), part.count,
-          Terms<T, decltype(taps)>{f.taps(), weights + r * f.taps(), sum_rows, taps, register_lanes<T>},
-          wide + r * pitch + first, pitch);
+      sum_products(static_cast<int>(std::min<std::int64_t>(sum_rows, rows - r)), part.count,
+                   Terms{f.taps(), weights + r * f.taps(), Constant<sum_rows>(), Constant<1>(), taps,
+                         register_lanes<T>},
+                   wide + r * pitch + first, pitch);
   }
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t i = 0; i < f.rows; ++i, y += f.cols)

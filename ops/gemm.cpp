@@ -4,21 +4,22 @@
 
 #include <Eigen/Core>
 #include <algorithm>
-#include <atomic>
-#include <thread>
+#include <vector>
 
-#include "strips.h"
+#include "lines.h"
 
 namespace bobbin {
 namespace {
 
-std::int64_t parts(std::int64_t n, std::int64_t of) { return (n + of - 1) / of; }
+constexpr std::int64_t tile_rows = 128;
 
 template<class T>
-Strips<T> strips_of(const Matrix<T>& m, bool rows) {
-  const std::int64_t down = m.transposed ? 1 : m.stride, across = m.transposed ? m.stride : 1;
-  return rows ? Strips<T>(m.data, m.rows, m.cols, down, across)
-              : Strips<T>(m.data, m.cols, m.rows, across, down);
+Lines<T> rows_of(const Matrix<T>& m) {
+  return {m.data, m.rows, m.cols, m.transposed ? 1 : m.stride, m.transposed ? m.stride : 1};
+}
+template<class T>
+Lines<T> columns_of(const Matrix<T>& m) {
+  return {m.data, m.cols, m.rows, m.transposed ? m.stride : 1, m.transposed ? 1 : m.stride};
 }
 
 // Where a tile of the result lies.
@@ -28,35 +29,54 @@ struct Place {
   std::int64_t rows, cols, down, across;
 };
 
-// The sums of `place`, whose rows begin at line `row` of a, and whose columns are `part` of b.
+// The sums of `place`, whose rows begin at line `row` of a, and whose columns are `part` of b. Lines of a are
+// read where they lie, an element at a time; those of b, which are read for all rows, from a block in L1.
 template<class T>
-void multiply(const Strips<T>& a, const Strips<T>& b, std::int64_t row, const RegisterPart& part,
+void multiply(const Lines<T>& a, const Lines<T>& b, std::int64_t row, const RegisterPart& part,
               const Place<T>& place) {
-  constexpr std::int64_t lanes = register_lanes<T>, block = 128;  // terms at a time: those of b stay in L1
-  const std::int64_t terms = a.terms(), width = part.count * lanes;
+  constexpr std::int64_t lanes = register_lanes<T>, most = LineBlock<T>::most_terms;
+  const std::int64_t width = part.count * lanes;
+  LineBlock<T> block;
+  const auto columns = [&block](std::int64_t k) { return block.at(k); };
   T whole[sum_rows * sum_registers * lanes];
-  for (std::int64_t k = 0; k < terms; k += block)
+  // Terms whole pages apart share a set of L1, and a page of the TLB each.
+  const bool crowded = a.line == 1 && a.term * sizeof(T) % 4096 == 0;
+  constexpr std::int64_t pitch = tile_rows + 16;
+  std::vector<T> near(crowded ? most * pitch : 0);
+  for (std::int64_t k = 0; k < a.terms; k += most) {
+    const std::int64_t terms = std::min(most, a.terms - k);
+    block.fill(b, part, k, terms);
+    if (crowded)
+      for (std::int64_t t = 0; t < terms; ++t)
+        std::copy_n(a.at(row, k + t), place.rows, near.data() + t * pitch);
+    const auto sum = [&](int rows, std::int64_t i, T* to, std::int64_t to_pitch, bool add) {
+      const T* const factors = crowded ? near.data() + i : a.at(row + i, k);
+      if (a.line == 1)
+        sum_products(rows, part.count,
+                     Terms{terms, factors, crowded ? pitch : a.term, Constant<1>(), columns, lanes}, to,
+                     to_pitch, add);
+      else
+        sum_products(rows, part.count, Terms{terms, factors, Constant<1>(), a.line, columns, lanes}, to,
+                     to_pitch, add);
+    };
     for (std::int64_t i = 0; i < place.rows; i += sum_rows) {
-      const std::int64_t line = row + i;
       const int rows = static_cast<int>(std::min<std::int64_t>(sum_rows, place.rows - i));
-      const auto columns = [from = b.at(part.first, k)](std::int64_t term) { return from + term * lanes; };
-      const Terms<T, decltype(columns)> sums{std::min(block, terms - k), a.at(line / lanes, k) + line % lanes,
-                                             lanes, columns, b.size()};
       T* const to = place.data + i * place.down;
       if (place.cols == width && place.across == 1) {
-        sum_products(rows, part.count, sums, to, place.down, k > 0);
+        sum(rows, i, to, place.down, k > 0);
         continue;
       }
-      sum_products(rows, part.count, sums, whole, width);
+      sum(rows, i, whole, width, false);
       for (int r = 0; r < rows; ++r)
         for (std::int64_t j = 0; j < place.cols; ++j) {
           T& y = to[r * place.down + j * place.across];
           y = k > 0 ? y + whole[r * width + j] : whole[r * width + j];
         }
     }
+  }
 }
 
-// y = m v, where element k of v is at v[k * step]: there is nothing to be gained from strips.
+// y = m v, where element k of v is at v[k * step]: there is nothing to be gained from registers.
 template<class T, int order>
 void multiply_vector(const Matrix<T>& m, const T* v, std::int64_t step, T* y) {
   using Mat = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, order>;
@@ -79,7 +99,7 @@ void multiply_vector(const Matrix<T>& a, const Matrix<T>& b, T* y) {
 
 template<class T>
 void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, const std::function<void(const Tile<T>&)>& epilogue) {
-  constexpr std::int64_t lanes = register_lanes<T>, tile_rows = 64;
+  constexpr std::int64_t lanes = register_lanes<T>;
   const std::int64_t n = a.rows, m = b.cols, terms = a.cols;
   if (n == 0 || m == 0) return;
   const auto finish = [&](const Tile<T>& tile) {
@@ -96,24 +116,13 @@ void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, const std::function<void
   };
   // A few columns would leave lanes empty: they are the rows of the transposed product.
   const bool thin = m < lanes && m < n;
-  const Strips<T> rows = thin ? strips_of(b, false) : strips_of(a, true),
-                  columns = thin ? strips_of(a, true) : strips_of(b, false);
-  const std::int64_t strips = rows.count() + columns.count(), registers = columns.count(),
-                     across = RegisterPart::parts(registers);
-  // Strips are handed out before tiles: who gets a tile waits for the last strips at most.
-  std::atomic<std::int64_t> filled = 0;
-  each(strips + parts(rows.lines(), tile_rows) * across, [&](std::int64_t i) {
-    if (i < strips) {
-      i < rows.count() ? rows.fill(i) : columns.fill(i - rows.count());
-      filled.fetch_add(1, std::memory_order_release);
-      return;
-    }
-    while (filled.load(std::memory_order_acquire) < strips) std::this_thread::yield();
-    i -= strips;
+  const Lines<T> rows = thin ? columns_of(b) : rows_of(a), columns = thin ? rows_of(a) : columns_of(b);
+  const std::int64_t registers = (columns.count + lanes - 1) / lanes, across = RegisterPart::parts(registers);
+  each((rows.count + tile_rows - 1) / tile_rows * across, [&](std::int64_t i) {
     const RegisterPart part(registers, i % across);
     const std::int64_t row = i / across * tile_rows, col = part.first * lanes;
-    const std::int64_t down = std::min(tile_rows, rows.lines() - row),
-                       along = std::min(part.count * lanes, columns.lines() - col);
+    const std::int64_t down = std::min(tile_rows, rows.count - row),
+                       along = std::min(part.count * lanes, columns.count - col);
     if (thin) {
       multiply(rows, columns, row, part, {c + col * m + row, down, along, 1, m});
       finish({c + col * m + row, col, row, along, down, m});

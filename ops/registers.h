@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 namespace bobbin {
@@ -26,21 +27,24 @@ inline constexpr std::int64_t register_lanes = register_bytes / static_cast<std:
 inline constexpr bool many_registers = register_bytes == 64;
 inline constexpr int sum_rows = many_registers ? 8 : 4, sum_registers = 3;
 
-/// Where the terms of some rows of sums lie: row i has the factors factors[k * step + i], and register j of a
-/// row adds what lies at row(k) + j * gap.
-template<class T, class Row>
+/// Where the terms of some rows of sums lie: row i has the factors factors[k * step + i * apart], and
+/// register j of a row adds what lies at row(k) + j * gap. A Step is an integer, or a constant.
+template<class T, class Step, class Apart, class Row>
 struct Terms {
   std::int64_t count;
   const T* factors;
-  std::int64_t step;
+  Step step;
+  Apart apart;
   Row row;
   std::int64_t gap;
 };
+template<std::int64_t n>
+using Constant = std::integral_constant<std::int64_t, n>;
 
 namespace detail {
 
-template<int rows, int registers, class T, class Row>
-void sum_products(const Terms<T, Row>& terms, T* y, std::int64_t pitch, bool add) {
+template<int rows, int registers, class T, class... Steps>
+void sum_products(const Terms<T, Steps...>& terms, T* y, std::int64_t pitch, bool add) {
   using R = Register<T>;
   R sum[rows][registers] = {};
   const T* factor = terms.factors;
@@ -51,7 +55,7 @@ void sum_products(const Terms<T, Row>& terms, T* y, std::int64_t pitch, bool add
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
-      for (int j = 0; j < registers; ++j) sum[i][j] += factor[i] * x[j];
+      for (int j = 0; j < registers; ++j) sum[i][j] += factor[i * terms.apart] * x[j];
   }
   const auto to = [&](int i, int j) -> R& {
     return *reinterpret_cast<R*>(y + i * pitch + j * register_lanes<T>);
@@ -71,11 +75,11 @@ void sum_products(const Terms<T, Row>& terms, T* y, std::int64_t pitch, bool add
 }  // namespace detail
 
 /// y = the sums, or y + them, for 1 to sum_rows rows of y, `pitch` apart, of 1 to sum_registers registers.
-template<class T, class Row>
-void sum_products(int rows, int registers, const Terms<T, Row>& terms, T* y, std::int64_t pitch,
+template<class T, class... Steps>
+void sum_products(int rows, int registers, const Terms<T, Steps...>& terms, T* y, std::int64_t pitch,
                   bool add = false) {
   constexpr auto kernels = []<std::size_t... i>(std::index_sequence<i...>) {
-    return std::array{&detail::sum_products<i / sum_registers + 1, i % sum_registers + 1, T, Row>...};
+    return std::array{&detail::sum_products<i / sum_registers + 1, i % sum_registers + 1, T, Steps...>...};
   }
   (std::make_index_sequence<sum_rows * sum_registers>());
   kernels[static_cast<std::size_t>((rows - 1) * sum_registers + registers - 1)](terms, y, pitch, add);
@@ -86,7 +90,11 @@ void sum_products(int rows, int registers, const Terms<T, Row>& terms, T* y, std
 struct RegisterPart {
   std::int64_t first;
   int count;
-  static std::int64_t parts(std::int64_t all) { return (all + sum_registers - 1) / sum_registers; }
+  /// An even number, where there are more than two: they are shared out to cores.
+  static std::int64_t parts(std::int64_t all) {
+    const std::int64_t n = (all + sum_registers - 1) / sum_registers;
+    return n > 2 ? n + n % 2 : n;
+  }
   RegisterPart(std::int64_t all, std::int64_t i)
       : first(all * i / parts(all)), count(static_cast<int>(all * (i + 1) / parts(all) - first)) {}
 };
