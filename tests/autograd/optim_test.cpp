@@ -204,6 +204,32 @@ TEST(Optimizer, ResumesWhereItStopped) {
   EXPECT_EQ(p.to_vector<float>(), r.to_vector<float>());
 }
 
+TEST(Optimizer, AveragesOfADeadUnitReachZero) {
+  const auto check = [](optim::Optimizer&& o, Tensor p) {
+    backward(sum(p));
+    o.step();
+    for (int i = 0; i < 1000; ++i) {  // .9^1000 is 1.7e-46: no float
+      o.zero_grad();
+      backward(sum(p * 0));
+      o.step();
+    }
+    int averages = 0;
+    for (const auto& [name, value] : o.state_dict())
+      if (value.dtype() == DType::f32 && value.numel() == 5) {
+        ++averages;
+        for (const float x : value.to_vector<float>()) EXPECT_EQ(x, 0) << name;
+      }
+    EXPECT_GT(averages, 0);
+  };
+  const auto p = [] { return ones({5}).set_requires_grad(); };
+  Tensor q = p();
+  check(optim::Sgd({q}, {.lr = .01, .momentum = .9}), q);
+  check(optim::Adam({q = p()}, {.beta1 = .9, .beta2 = .9}), q);
+  check(optim::RmsProp({q = p()}, {.alpha = .9}), q);
+  check(optim::RmsProp({q = p()}, {.alpha = .9, .momentum = .9}), q);
+  check(optim::Lion({q = p()}, {.beta2 = .9}), q);
+}
+
 TEST(Optimizer, AStateThatDoesNotFitChangesNothing) {
   Tensor p = parameter(1);
   optim::Adam adam({p});
