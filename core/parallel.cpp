@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <span>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -25,21 +26,31 @@ int default_threads() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
+// Each thread has a range of tiles of its own, the same one in the same region of the next step: what those
+// tiles touch may still be in its core's cache. Who is done helps the others.
 struct Job {
+  struct alignas(64) Range {
+    std::atomic<std::int64_t> next;
+    std::int64_t end;
+  };
   void (*call)(void*, std::int64_t);
   void* f;
-  std::int64_t tiles;
-  std::atomic<std::int64_t> next = 0;
+  std::span<Range> ranges;
   std::atomic<bool> failed = false;
   std::exception_ptr error = nullptr;  // written by the one thread that sets `failed` first
 
-  void run() {
-    for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tiles;) {
+  void run(std::size_t thread) {
+    for (std::size_t k = 0; k < ranges.size(); ++k) run(ranges[(thread + k) % ranges.size()]);
+  }
+
+ private:
+  void run(Range& range) {
+    for (std::int64_t i; (i = range.next.fetch_add(1, std::memory_order_relaxed)) < range.end;) {
+      if (failed.load(std::memory_order_relaxed)) return;
       try {
         call(f, i);
       } catch (...) {
         if (!failed.exchange(true)) error = std::current_exception();
-        next.store(tiles, std::memory_order_relaxed);
       }
     }
   }
@@ -52,9 +63,10 @@ constexpr std::chrono::microseconds patience{100};  // about what falling asleep
 // Workers look for a job for a short while, then sleep: a team that spins takes the cores that others need.
 class Team {
  public:
-  explicit Team(int threads) {
+  explicit Team(int threads) : ranges_(static_cast<std::size_t>(threads)) {
     try {
-      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+      for (int i = 1; i < threads; ++i)
+        workers_.emplace_back([this, i] { work(static_cast<std::size_t>(i)); });
     } catch (const std::system_error& e) {
       stop();
       fail<Error>("parallel_for: ", threads, " threads cannot be started: ", e.what());
@@ -63,6 +75,16 @@ class Team {
   ~Team() { stop(); }
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
+  // The team's ranges, with the tiles shared out to them.
+  std::span<Job::Range> ranges(std::int64_t tiles) {
+    const auto n = static_cast<std::int64_t>(ranges_.size());
+    for (std::int64_t i = 0; i < n; ++i) {
+      Job::Range& range = ranges_[static_cast<std::size_t>(i)];
+      range.next = tiles * i / n;
+      range.end = tiles * (i + 1) / n;
+    }
+    return ranges_;
+  }
   void run(Job& job) {
     {
       std::lock_guard lock(mutex_);
@@ -70,7 +92,7 @@ class Team {
       epoch_.fetch_add(1);
     }
     if (sleeping_.load() > 0) wake_.notify_all();
-    job.run();
+    job.run(0);
     {
       std::lock_guard lock(mutex_);
       job_ = nullptr;  // who has not come by now is not needed
@@ -89,7 +111,7 @@ class Team {
     for (auto& w : workers_) w.join();
     workers_.clear();
   }
-  void work() {
+  void work(std::size_t thread) {
     inside_tile = true;
     std::uint64_t seen = 0;
     for (;;) {
@@ -107,7 +129,7 @@ class Team {
       if (!job) continue;
       ++active_;
       lock.unlock();
-      job->run();
+      job->run(thread);
       --active_;
     }
   }
@@ -118,6 +140,7 @@ class Team {
   std::atomic<int> active_ = 0, sleeping_ = 0;
   Job* job_ = nullptr;
   bool stop_ = false;
+  std::vector<Job::Range> ranges_;
   std::vector<std::thread> workers_;
 };
 
@@ -150,7 +173,7 @@ void detail::run_tiles(std::int64_t tiles, void (*call)(void*, std::int64_t), vo
     team.reset();
     team = std::make_unique<Team>(threads);
   }
-  Job job{call, f, tiles};
+  Job job{call, f, team->ranges(tiles)};
   inside_tile = true;
   team->run(job);
   inside_tile = false;
