@@ -28,15 +28,20 @@ Optimizer::Optimizer(Parameters all, double rate, double weight_decay) : lr(rate
   }
 }
 
+void Optimizer::begin_step() {
+  if (schedule) lr = schedule(steps_);
+  ++steps_;
+}
+
 void Optimizer::step() {
   const NoGrad quiet;
   std::vector<Part> parts;  // all there and row-major before anything is edited
   for (std::size_t i = 0; i < parameters_.size(); ++i)
     if (const Tensor g = parameters_[i].grad())
       parts.push_back({i, group_of_[i], parameters_[i], g.is_contiguous() ? g : empty_like(g).copy_(g)});
-  ++steps_;
+  begin_step();
 #if BOBBIN_HAS_CUDA
-  cuda::on_replay([this] { ++steps_; });
+  cuda::on_replay([this] { begin_step(); });
 #endif
   update(parts);
 }

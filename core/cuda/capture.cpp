@@ -21,7 +21,7 @@ std::optional<Device>& last_used() {
 }
 
 void on_replay(std::function<void()> f) {
-  if (recording) recording->moves_.push_back(std::move(f));
+  if (recording) recording->actions_.push_back(std::move(f));
 }
 
 const void* detail::replayed(std::size_t bytes, std::function<void(void*)> write) {
@@ -31,13 +31,15 @@ const void* detail::replayed(std::size_t bytes, std::function<void(void*)> write
     fail<Error>("capture: the step has more than ", Parameters::capacity,
                 " bytes of learning rates, step counts and generator states");
   g.used_ = at + bytes;
-  g.values_.push_back({at, std::move(write)});
+  char* const host = g.parameters_.bytes + at;
+  write(host);
+  g.actions_.push_back([host, write = std::move(write)] { write(host); });
   return static_cast<const char*>(g.memory_.raw()) + at;
 }
 
 Tensor replayed_one(const TensorSpec& spec) {
   StepGraph* g = recording;
-  if (!g || spec.dtype != DType::f32 || std::exchange(g->gave_one_, true)) return {};
+  if (!g || spec.dtype != DType::f32) return {};
   const void* at = detail::replayed(sizeof(float), [](void* host) { *static_cast<float*>(host) = 1; });
   const auto* first = static_cast<const float*>(g->memory_.raw());
   return g->memory_.alias(spec.shape, contiguous_strides(spec.shape), static_cast<const float*>(at) - first);
@@ -67,7 +69,7 @@ void StepGraph::record(const std::function<void()>& step) {
   const Use use(device_);
   memory_ = empty({static_cast<std::int64_t>(Parameters::capacity / sizeof(float))}, DType::f32, device_);
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "capture");
-  start_ = default_generator();
+  now_ = start_ = default_generator();
   pool_ = begin_pool(device_);
   recording = this;
   const cudaStream_t before = exchange_stream(device_, stream_);
@@ -98,7 +100,7 @@ void StepGraph::record(const std::function<void()>& step) {
 }
 
 void StepGraph::instantiate() {
-  if (values_.empty()) {
+  if (used_ == 0) {
     check(cudaGraphDestroyNode(std::exchange(store_, nullptr)), "capture");
   } else {
     void* to = memory_.raw();
@@ -120,16 +122,13 @@ void StepGraph::clear() noexcept {
 
 void StepGraph::replay() {
   const Use use(device_);
-  if (std::exchange(first_, false)) {
-    now_ = start_;
-  } else {
+  if (!std::exchange(first_, false)) {
     Generator& g = default_generator();
     now_ = g;
     if (g.seed == end_.seed) g.draws += end_.draws - start_.draws;
-    for (auto& move : moves_) move();
+    for (auto& action : actions_) action();
   }
   if (store_) {
-    for (auto& v : values_) v.write(parameters_.bytes + v.offset);
     void* to = memory_.raw();
     void* args[] = {&to, &parameters_};
     const cudaKernelNodeParams node = store_node(used_, args);

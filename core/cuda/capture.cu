@@ -5,8 +5,9 @@
 namespace bobbin::cuda {
 namespace {
 
-// Most steps have a few numbers; a launch that carries more takes longer.
-constexpr std::size_t few = 256;
+// Most captures have a few numbers; a launch that carries more takes longer.
+constexpr std::size_t few = 256, some = 4 << 10;
+constexpr unsigned threads = 128;
 
 template<std::size_t bytes>
 struct alignas(16) Bytes {
@@ -15,7 +16,8 @@ struct alignas(16) Bytes {
 
 template<std::size_t bytes>
 __global__ void store(uint4* to, const __grid_constant__ Bytes<bytes> p) {
-  to[threadIdx.x] = reinterpret_cast<const uint4*>(p.v)[threadIdx.x];
+  for (unsigned i = threadIdx.x; i < bytes / sizeof(uint4); i += blockDim.x)
+    to[i] = reinterpret_cast<const uint4*>(p.v)[i];
 }
 
 }  // namespace
@@ -26,10 +28,11 @@ void store_parameters(Device d, void* to) {
 
 cudaKernelNodeParams store_node(std::size_t used, void** args) {
   cudaKernelNodeParams node{};
-  node.func = used <= few ? reinterpret_cast<void*>(store<few>)
-                          : reinterpret_cast<void*>(store<Parameters::capacity>);
+  node.func = used <= few    ? reinterpret_cast<void*>(store<few>)
+              : used <= some ? reinterpret_cast<void*>(store<some>)
+                             : reinterpret_cast<void*>(store<Parameters::capacity>);
   node.gridDim = 1;
-  node.blockDim = static_cast<unsigned>((used <= few ? few : Parameters::capacity) / sizeof(uint4));
+  node.blockDim = used <= few ? few / sizeof(uint4) : threads;
   node.kernelParams = args;
   return node;
 }

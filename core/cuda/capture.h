@@ -15,7 +15,7 @@ namespace bobbin::cuda {
 
 /// The bytes that replays put into device memory, as a kernel's argument.
 struct Parameters {
-  static constexpr std::size_t capacity = 3072;
+  static constexpr std::size_t capacity = 28 << 10;  // of the 32 KB that a kernel's arguments may have
   alignas(16) char bytes[capacity];
 };
 /// Enqueues the kernel that stores its argument at `to`. capture.cu
@@ -55,23 +55,17 @@ class StepGraph {
   void instantiate();
   void clear() noexcept;
 
-  struct Value {
-    std::size_t offset;
-    std::function<void(void*)> write;
-  };
   Device device_;
   Pool* pool_ = nullptr;
   cudaStream_t stream_ = nullptr;
   cudaGraph_t graph_ = nullptr;
   cudaGraphExec_t exec_ = nullptr;
   cudaGraphNode_t store_ = nullptr;
-  Tensor memory_;          // of the parameters, on the device
-  Generator start_, end_;  // this thread's generator when the recording began and ended
-  Generator now_;          // what a replay starts from
-  bool gave_one_ = false;
-  bool first_ = true;  // the first replay stands for the recorded call
-  std::vector<std::function<void()>> moves_;
-  std::vector<Value> values_;
+  Tensor memory_;                               // of the parameters, on the device
+  Generator start_, end_;                       // this thread's generator when the recording began and ended
+  Generator now_;                               // what a replay starts from
+  bool first_ = true;                           // the first replay stands for the recorded call
+  std::vector<std::function<void()>> actions_;  // of the host before a replay, in the recorded call's order
   std::size_t used_ = 0;
   Parameters parameters_{};
 };

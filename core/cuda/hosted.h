@@ -27,7 +27,7 @@ bool capturing();
 void on_replay(std::function<void()> f);
 
 namespace detail {
-/// Device memory that write(host) fills before every replay, after the on_replay calls.
+/// Device memory that write(host) fills now and before every replay, in turn with the on_replay calls.
 const void* replayed(std::size_t bytes, std::function<void(void* host)> write);
 }  // namespace detail
 
@@ -39,8 +39,8 @@ Hosted<T> hosted(F f) {
                    detail::replayed(sizeof(T), [f](void* host) { *static_cast<T*>(host) = f(); }))};
 }
 
-/// While capturing: a 1 that replays need no kernel for, in place of a fresh f32 tensor of one element. Once
-/// a step, as it may be edited; undefined at other times and for other dtypes.
+/// While capturing: a 1 that replays need no kernel for, in place of a fresh f32 tensor of one element.
+/// Undefined at other times and for other dtypes.
 Tensor replayed_one(const TensorSpec&);
 
 /// A draw of this thread's generator; in a captured step, each replay's own.

@@ -323,4 +323,22 @@ TEST(OneCycle, RisesToItsPeakAndFalls) {
   EXPECT_GT((optim::OneCycle{1, 10, 0}(0)), .9);
 }
 
+TEST(Optimizer, FollowsItsSchedule) {
+  const auto train = [](bool scheduled) {
+    Tensor p = tensor({1, 2, 3}).set_requires_grad();
+    optim::Adam adam({p});
+    const optim::Cosine rate{0.1, 6, 2};
+    if (scheduled) adam.schedule = rate;
+    for (std::int64_t i = 0; i < 6; ++i) {
+      if (!scheduled) adam.lr = rate(i);
+      adam.zero_grad();
+      backward(sum(p * p));
+      adam.step();
+      EXPECT_EQ(adam.lr, rate(i));
+    }
+    return p.to_vector<float>();
+  };
+  EXPECT_EQ(train(true), train(false));
+}
+
 }  // namespace

@@ -29,11 +29,12 @@ class Training {
     next_batch();
   }
 
-  void step() {
+  void step() { step(batch_); }
+  void step(const Tensor& batch) {
     const auto hidden = [&](const nn::Linear& layer, const Tensor& x) {
       return dropout(layer(x, Activation::relu), config_.dropped);
     };
-    const Tensor x = index_select(images_, 0, batch_), y = index_select(labels_, 0, batch_);
+    const Tensor x = index_select(images_, 0, batch), y = index_select(labels_, 0, batch);
     const Tensor logits = layers_[2](hidden(layers_[1], hidden(layers_[0], x)));
     const Tensor loss = cross_entropy(logits, y);
     if (config_.wait_inside) loss.item();
@@ -71,6 +72,7 @@ class Training {
     return all;
   }
   double loss() const { return loss_.item(); }
+  optim::Adam& adam() { return *adam_; }
   Config& config() { return config_; }
 
  private:
@@ -152,6 +154,31 @@ TEST_F(CudaTraining, CapturedStepsGiveTheBitsOfEagerOnes) {
     captured.run(2, [&] { step(); });
     EXPECT_EQ(captured.weights(), eager.weights()) << "dropout " << dropped;
   }
+}
+
+// Each has its own learning rate, count of steps and random numbers, in every replay.
+TEST_F(CudaTraining, StepsCapturedTogetherGiveTheBitsOfEagerOnes) {
+  constexpr std::int64_t together = 4, rounds = 5;
+  const auto train = [&](bool captures) {
+    Training t({.dropped = 0.3});
+    t.adam().schedule = optim::Cosine{1e-2, together * rounds, 3};
+    const Tensor all = randint(0, 512, {rounds, together, 128}, DType::i64, gpu);
+    Tensor batches = zeros({together, 128}, DType::i64, gpu);
+    const auto steps = [&] {
+      for (std::int64_t k = 0; k < together; ++k) t.step(select(batches, 0, k));
+    };
+    Captured captured = capture(steps);
+    for (std::int64_t r = 0; r < rounds; ++r) {
+      batches.copy_(select(all, 0, r));
+      captures ? captured() : steps();
+    }
+    EXPECT_EQ(captured.replays(), captures);
+    return std::pair(t.weights(), t.adam().lr);
+  };
+  const auto [weights, rate] = train(false);
+  const auto [same, same_rate] = train(true);
+  EXPECT_EQ(weights, same);
+  EXPECT_EQ(rate, same_rate);
 }
 
 TEST(Training, OnTheCpuACapturedStepIsTheStep) {

@@ -7,6 +7,7 @@
 #pragma once
 #include <bobbin/tensor.h>
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -50,6 +51,9 @@ class Optimizer {
   const std::vector<Tensor>& parameters() const { return parameters_; }
 
   double lr;  ///< may be changed between steps
+  /// Where there is one, it gives each step's rate: lr = schedule(n) before the step that n others precede.
+  /// Several steps that are captured together each get their own.
+  std::function<double(std::int64_t)> schedule;
 
   /// All that a step depends on besides parameters: "step", "lr", and for parameter i "NAME.i", by PyTorch's
   /// names ("exp_avg.0"). The tensors are the optimizer's own.
@@ -86,6 +90,7 @@ class Optimizer {
   std::vector<std::size_t> group_of_;
   std::vector<Group> groups_;
   std::map<std::string, std::vector<Tensor>> states_;
+  void begin_step();
   std::int64_t steps_ = 0;
 };
 
