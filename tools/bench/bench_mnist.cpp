@@ -135,7 +135,7 @@ int main(int argc, char** argv) {
   app.add_option("--network", networks, "networks")->delimiter(',')->check(CLI::IsMember({"mlp", "cnn"}));
   app.add_option("--batch", batches, "images a step")->delimiter(',')->check(CLI::Range(1, 60000));
   app.add_option("--together", together,
-                 "steps captured at once; 1 and 0, none, are always there for the tables")
+                 "how many steps are captured at once; 0: none are")
       ->delimiter(',')
       ->check(CLI::Range(0, 1000));
   app.add_option("--epochs", epochs, "of which the fastest counts")->check(CLI::Range(1, 1000));
