@@ -109,7 +109,7 @@ json run(const std::vector<std::string>& networks, const std::vector<std::int64_
         const auto [us, host, mb] = step_cost(network, batch, together, epochs);
         const std::string mode = together == 0   ? "eager"
                                  : together == 1 ? "captured"
-                                                 : fmt::format("captured by {}", together);
+                                                 : fmt::format("{} at once", together);
         fmt::print("{}, Adam, batch {}, {}: {:.1f} us a step, {:.0f} us of the host an epoch, {:.1f} MB\n",
                    network, batch, mode, us, host, mb);
         std::fflush(stdout);

@@ -25,7 +25,7 @@ def modes_of(side, network, batch, what="us"):
 
 def captured(side, network, batch):
     """The fastest of the captured ways."""
-    return min(us for mode, us in modes_of(side, network, batch).items() if mode.startswith("captured"))
+    return min(us for mode, us in modes_of(side, network, batch).items() if mode.endswith(("captured", "at once")))
 
 
 def table(ours, peers):
