@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "check.h"
+#include "registers.h"
 
 namespace bobbin {
 namespace {
@@ -29,16 +31,15 @@ struct Inside {
   int first, last;
 };
 
-constexpr int lanes = 16;
 template<class T>
-using Lanes __attribute__((vector_size(lanes * sizeof(T)), aligned(alignof(T)), may_alias)) = T;
+constexpr int lanes = static_cast<int>(register_lanes<T>);
 
 // Room for a row of windows, and for the last vector to be whole.
 template<class T>
 class Row {
  public:
-  using V = Lanes<T>;
-  explicit Row(int n) : elements_(static_cast<std::size_t>((n + lanes - 1) / lanes * lanes)) {}
+  using V = Register<T>;
+  explicit Row(int n) : elements_(static_cast<std::size_t>((n + lanes<T> - 1) / lanes<T> * lanes<T>)) {}
   T& operator[](int i) { return elements_[static_cast<std::size_t>(i)]; }
   V& at(int i) { return reinterpret_cast<V&>(elements_[static_cast<std::size_t>(i)]); }
 
@@ -48,11 +49,12 @@ class Row {
 
 // Elements x[0], x[stride], ..., where both vectors that hold them can be read.
 template<class T>
-Lanes<T> every(const T* x, int stride) {
-  const auto a = *reinterpret_cast<const Lanes<T>*>(x);
+Register<T> every(const T* x, int stride) {
+  const auto a = *reinterpret_cast<const Register<T>*>(x);
   if (stride == 1) return a;
-  const auto b = *reinterpret_cast<const Lanes<T>*>(x + lanes);
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const auto b = *reinterpret_cast<const Register<T>*>(x + lanes<T>);
+  return [&]<std::size_t... i>(std::index_sequence<i...>) { return __builtin_shufflevector(a, b, 2 * i...); }
+  (std::make_index_sequence<lanes<T>>());
 }
 
 // The largest elements of a plane's windows and their places, a row of windows at a time: their first
@@ -104,7 +106,7 @@ class MaxOfPlane {
 
   void compare(const T* x, int r, int k) {
     const int first = r * along_.in + k - along_.padding;  // of window 0
-    const auto take = [&](int i, const Lanes<W>& next) {
+    const auto take = [&](int i, const Register<W>& next) {
       auto& most = most_.at(i);
       auto& place = place_.at(i);
       const auto larger = ~(next <= most) & (most == most);  // the first NaN stays
@@ -113,7 +115,7 @@ class MaxOfPlane {
     };
     if (each_vector(x, k, first, take)) return;
     gather(x, inside_[static_cast<std::size_t>(k)], first);
-    for (int i = 0; i < along_.out; i += lanes) take(i, next_.at(i));
+    for (int i = 0; i < along_.out; i += lanes<W>) take(i, next_.at(i));
   }
 
   // Calls f(i, elements k of the windows from i on) where they can be read as vectors.
@@ -121,10 +123,11 @@ class MaxOfPlane {
   bool each_vector(const T* x, int k, int first, F&& f) {
     if constexpr (std::is_same_v<T, W>) {
       const Inside& in = inside_[static_cast<std::size_t>(k)];
-      const int whole = (along_.out + lanes - 1) / lanes * lanes;
+      const int whole = (along_.out + lanes<W> - 1) / lanes<W> * lanes<W>;
       if (along_.stride > 2 || in.first > 0 || in.last < along_.out || end_ - x < first + 2 * whole)
         return false;
-      for (int i = 0; i < along_.out; i += lanes) f(i, every(x + first + i * along_.stride, along_.stride));
+      for (int i = 0; i < along_.out; i += lanes<W>)
+        f(i, every(x + first + i * along_.stride, along_.stride));
       return true;
     }
     return false;

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "exponentials.h"
 #include "rows.h"
-#include "vectors.h"
 
 namespace bobbin::rows {
 
@@ -20,9 +20,13 @@ class Square {
   static void read(const T* first, std::int64_t n, std::int64_t rows, std::int64_t there,
                    T (*columns)[lanes]) {
     for (std::int64_t j = 0; j < n; j += lanes) {
-      Vector<T> v[lanes] = {};
-      for (std::int64_t r = 0; r < rows; ++r)
-        v[r] = bobbin::read(first + r * n + j, std::min(lanes, there - r * n - j));
+      Vector<T> v[lanes];
+      if ((lanes - 1) * n + j + lanes <= there)
+#pragma GCC unroll 16
+        for (std::int64_t r = 0; r < lanes; ++r) v[r] = load(first + r * n + j);
+      else
+        for (std::int64_t r = 0; r < lanes; ++r)
+          v[r] = r < rows ? bobbin::read(first + r * n + j, std::min(lanes, there - r * n - j)) : Vector<T>{};
       transpose(v);
 #pragma GCC unroll 16
       for (std::int64_t k = 0; k < lanes; ++k) store<T>(v[k], columns[j + k]);
@@ -50,56 +54,37 @@ class Square {
   }
 };
 
-/// Calls f(x..., y, n) with the columns of some rows of n elements, a vector a column: those of the inputs
-/// and, to be written, the output's. Lanes without a row hold zeros.
-template<class T, int inputs, class F>
-void by_columns(const RowBlock& block, std::int64_t n, F&& f) {
-  constexpr std::int64_t lanes = lanes_of<T>;
-  alignas(64) T x[inputs][most_columns][lanes], y[most_columns][lanes];
+/// y = exp(x - max) / sum(exp(x - max)) for rows of at most `most_columns` elements.
+template<class T>
+void softmax_columns(const RowBlock& block, std::int64_t n) {
+  constexpr std::int64_t lanes = lanes_of<T>, at_once = 4;
+  constexpr T none = -std::numeric_limits<T>::infinity();
+  alignas(64) T x[most_columns][lanes];
+  const auto each = [&, end = (n + at_once - 1) / at_once * at_once](auto f) {
+    for (std::int64_t j = 0; j < end; j += at_once)
+#pragma GCC unroll 4
+      for (std::int64_t k = 0; k < at_once; ++k) f(x[j + k], k);
+  };
   for (std::int64_t first = 0; first < block.count; first += lanes) {
-    const std::int64_t rows = std::min(lanes, block.count - first), there = (block.count - first) * n;
-    for (int k = 0; k < inputs; ++k)
-      Square<T>::read(reinterpret_cast<const T*>(block.in[static_cast<std::size_t>(k)]) + first * n, n, rows,
-                      there, x[k]);
-    if constexpr (inputs == 1)
-      f(x[0], y, n);
-    else
-      f(x[0], x[1], y, n);
-    Square<T>::write(y, n, rows, block.large, reinterpret_cast<T*>(block.out) + first * n);
+    const std::int64_t rows = std::min(lanes, block.count - first);
+    Square<T>::read(block.input<T>(0, first), n, rows, (block.count - first) * n, x);
+    for (std::int64_t j = n; j % at_once; ++j) store<T>(Vector<T>::all(none), x[j]);
+    Vector<T> most[at_once], sum[at_once] = {};  // shorter sums round less
+    std::fill(most, most + at_once, Vector<T>::all(none));
+    // NaN is passed over here, and spoils the sum.
+    each([&](T* column, std::int64_t k) { most[k] = larger(load(column), most[k]); });
+    with_exponential(larger(larger(most[0], most[1]), larger(most[2], most[3])), [&](auto e) {
+      each([&](T* column, std::int64_t k) {
+        const Vector<T> v = e(load(column));
+        sum[k] += v;
+        store<T>(v, column);
+      });
+    });
+    const Vector<T> scale = Vector<T>::all(1) / ((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    each([&](T* column, std::int64_t) { store<T>(load(column) * scale, column); });
+    Square<T>::write(x, n, rows, block.large, block.output<T>(first));
   }
   if (block.large) end_streams();
-}
-
-template<class T>
-using Columns = T (*)[lanes_of<T>];
-template<class T>
-using Sums __attribute__((vector_size(8 * lanes_of<T>))) = double;
-
-/// y = exp(x - max) / sum(exp(x - max)) in each lane.
-template<class T>
-void softmax_columns(Columns<T> x, Columns<T> y, std::int64_t n) {
-  Vector<T> most = Vector<T>{} - std::numeric_limits<T>::infinity();
-  for (std::int64_t j = 0; j < n; ++j) {
-    const Vector<T> v = load(x[j]);
-    most = v > most ? v : most;  // NaN is passed over here, and spoils the sum
-  }
-  Sums<T> total{};
-  for (std::int64_t j = 0; j < n; ++j) {
-    const Vector<T> e = exp_difference(load(x[j]), most);
-    total += __builtin_convertvector(e, Sums<T>);
-    store<T>(e, y[j]);
-  }
-  const Vector<T> scale = __builtin_convertvector(1 / total, Vector<T>);
-  for (std::int64_t j = 0; j < n; ++j) store<T>(load(y[j]) * scale, y[j]);
-}
-
-/// y = o (g - sum(o g)) in each lane.
-template<class T>
-void softmax_backward_columns(Columns<T> o, Columns<T> g, Columns<T> y, std::int64_t n) {
-  Sums<T> total{};
-  for (std::int64_t j = 0; j < n; ++j) total += __builtin_convertvector(load(o[j]) * load(g[j]), Sums<T>);
-  const Vector<T> dot = __builtin_convertvector(total, Vector<T>);
-  for (std::int64_t j = 0; j < n; ++j) store<T>(load(o[j]) * (load(g[j]) - dot), y[j]);
 }
 
 }  // namespace bobbin::rows
