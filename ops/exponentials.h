@@ -13,6 +13,7 @@ class ScaledExp {
   using Part = Vector<float>::Part;
   using Integers = Vector<std::int32_t>::Part;
   Vector<float> low, to;
+  ScaledExp(const Vector<float>& low, const Vector<float>& to) : low(low), to(to) {}
 
  public:
   explicit ScaledExp(const Vector<float>& most)
@@ -23,10 +24,12 @@ class ScaledExp {
               return math::detail::round + up + bias - math::detail::Reduced(m).n;
             },
             most)) {}
+  /// With the factor of lane r.
+  ScaledExp of(std::int64_t r) const { return {Vector<float>::all(low[r]), Vector<float>::all(to[r])}; }
   Vector<float> operator()(const Vector<float>& x) const {
     return Vector<float>::map(
         [](const Part& x, const Part& low, const Part& to) {
-          const math::detail::Reduced<Part> reduced(low > x ? low : x, to);  // NaN stays
+          const math::detail::Reduced<Part> reduced(x, to);
           const Part power = std::bit_cast<Part>(std::bit_cast<Integers>(reduced.shifted) << 23);
           const Part e = math::detail::exp_less_1(reduced.r) * power + power;
           return x < low ? Part{} : e;
@@ -57,30 +60,31 @@ Vector<T> exp_difference(const Vector<T>& x, const Vector<T>& m) {
 /// f(e), where e gives exp(x - most), up to a factor that hangs on `most` alone;
 /// x <= most + 40.
 template<class T, class F>
-decltype(auto) with_exponential(T most, F&& f) {
+[[gnu::always_inline]] inline decltype(auto) with_exponential(T most, F&& f) {
   const auto all = Vector<T>::all(most);
   if constexpr (std::is_same_v<T, float>)
     if (most >= -detail::most_scaled && most <= detail::most_scaled) return f(detail::ScaledExp(all));
   return f([all](const Vector<T>& x) { return exp_difference(x, all); });
 }
-/// The same where each lane has a `most` of its own, and a factor.
-template<class T, class F>
-decltype(auto) with_exponential(const Vector<T>& most, F&& f) {
-  const auto exact = [most](const Vector<T>& x) { return exp_difference(x, most); };
-  if constexpr (std::is_same_v<T, float>) {
-    using Part = typename Vector<T>::Part;
-    const detail::ScaledExp scaled(most);
-    const Vector<T> size = Vector<T>::map([](const Part& m) { return m > 0 ? m : -m; }, most);
-    const T far = fold<T>(size, [](const auto& a, const auto& b) { return a > b ? a : b; });
-    if (far <= detail::most_scaled) return f(scaled);
-    return f([=](const Vector<T>& x) {
-      return Vector<T>::map([](const Part& size, const Part& near,
-                               const Part& any) { return size <= detail::most_scaled ? near : any; },
-                            size, scaled(x), exact(x));
-    });
-  } else {
-    return f(exact);
+/// The same for many at once.
+template<class T>
+class Exponentials {
+ public:
+  explicit Exponentials(const Vector<T>& most) : scaled_(most) { store<T>(most, most_); }
+  /// f(e) for lane r.
+  template<class F>
+  [[gnu::always_inline]] void of(std::int64_t r, F&& f) const {
+    if constexpr (std::is_same_v<T, float>)
+      if (std::abs(most_[r]) <= detail::most_scaled) return f(scaled_.of(r));
+    f([most = Vector<T>::all(most_[r])](const Vector<T>& x) { return exp_difference(x, most); });
   }
-}
+
+ private:
+  struct None {
+    explicit None(const Vector<T>&) {}
+  };
+  std::conditional_t<std::is_same_v<T, float>, detail::ScaledExp, None> scaled_;
+  T most_[lanes_of<T>];
+};
 
 }  // namespace bobbin

@@ -7,8 +7,8 @@
 #include "rows.h"
 #include "samples.h"
 #include "softmax_blocks.h"
-#include "softmax_columns.h"
 #include "softmax_rows.h"
+#include "softmax_short.h"
 
 namespace bobbin {
 namespace {
@@ -54,13 +54,13 @@ TensorSpec LogSoftmaxBackward::infer(Inputs x) const { return infer_backward(nam
 
 void Softmax::cpu(Inputs x, Tensor& y) const {
   each_block<1>(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
-    n <= rows::most_columns ? rows::softmax_columns<T>(block, n) : rows::softmax<T>(block, n);
+    n <= rows::most_short ? rows::softmax_short<T>(block, n) : rows::softmax<T>(block, n);
   });
 }
 
 void SoftmaxBackward::cpu(Inputs x, Tensor& y) const {
   each_block<2>(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
-    rows::softmax_backward<T>(block, n);
+    n <= rows::most_short ? rows::softmax_backward_short<T>(block, n) : rows::softmax_backward<T>(block, n);
   });
 }
 

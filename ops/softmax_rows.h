@@ -34,7 +34,7 @@ template<class T>
 class Max {
  public:
   Max(const T* x, std::int64_t n) : x_(x), n_(n) {}
-  void step() {
+  [[gnu::always_inline]] void step() {
     if (next_ + vectors_in_step * width > n_) return;
 #pragma GCC unroll 4
     for (std::int64_t k = 0; k < vectors_in_step; ++k) take(k % 2, width);
@@ -62,7 +62,7 @@ T max(const T* x, std::int64_t n) {
 
 /// y = e(x); returns the sum, where e of -inf is 0. Calls aside() after each step.
 template<class T, class E, class Aside>
-double sum_of(const T* x, T* y, std::int64_t n, E e, Aside&& aside) {
+[[gnu::always_inline]] inline double sum_of(const T* x, T* y, std::int64_t n, E e, Aside&& aside) {
   constexpr std::int64_t width = lanes_of<T>;
   double total = 0;
   for (std::int64_t c = 0; c < n; c += chunk) {
@@ -88,18 +88,20 @@ double sum_of(const T* x, T* y, std::int64_t n, E e, Aside&& aside) {
 /// y = exp(x - m), up to a factor that hangs on m alone; returns the sum, which is NaN
 /// where an element is. x <= m + far, and x and y may be the same. Calls aside() now and then.
 inline constexpr float far = 40;
-template<class T, class Aside = void (*)()>
-double exponentials(
-    const T* x, T m, T* y, std::int64_t n, Aside&& aside = [] {}) {
-  return with_exponential(m, [&](auto e) { return sum_of(x, y, n, e, aside); });
+template<class T, class Aside>
+[[gnu::always_inline]] inline double exponentials(
+    const T* x, T m, T* y, std::int64_t n, Aside&& aside) {
+  return with_exponential(m, [&](auto e) __attribute__((always_inline)) { return sum_of(x, y, n, e, aside); });
 }
+template<class T>
+double exponentials(const T* x, T m, T* y, std::int64_t n) { return exponentials(x, m, y, n, [] {}); }
 
 /// The sum of a[i] b[i].
 template<class T>
 class Dot {
  public:
   Dot(const T* a, const T* b, std::int64_t n) : a_(a), b_(b), n_(n) {}
-  void step() {
+  [[gnu::always_inline]] void step() {
     if (next_ + vectors_in_step * width > n_) return;
 #pragma GCC unroll 4
     for (std::int64_t k = 0; k < vectors_in_step; ++k) take(width);

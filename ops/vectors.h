@@ -6,6 +6,7 @@
 #endif
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -26,6 +27,7 @@ struct Vector {
   using Part __attribute__((vector_size(register_bytes))) = T;
   Part part[parts];
 
+  T operator[](std::int64_t i) const { return part[i / register_lanes<T>][i % register_lanes<T>]; }
   static Vector all(T x) {
     return map([x](const Part& zero) { return zero + x; }, Vector{});
   }
@@ -58,6 +60,17 @@ Vector<T> larger(const Vector<T>& a, const Vector<T>& b) {
   return Vector<T>::map([](const auto& x, const auto& y) { return x > y ? x : y; }, a, b);
 }
 
+/// Lanes of a where those of `which` have all bits set, of b where they have none.
+template<class T>
+Vector<T> select(const Vector<T>& which, const Vector<T>& a, const Vector<T>& b) {
+  using Bits __attribute__((vector_size(register_bytes))) = std::int32_t;
+  return Vector<T>::map(
+      [](const auto& w, const auto& x, const auto& y) {
+        return (typename Vector<T>::Part)(((Bits)w & (Bits)x) | (~(Bits)w & (Bits)y));
+      },
+      which, a, b);
+}
+
 template<class T>
 Vector<T> load(const T* x) {
   Vector<T> v;
@@ -67,15 +80,23 @@ Vector<T> load(const T* x) {
   }
   return v;
 }
-#if defined(__AVX512F__)
 namespace detail {
+#if defined(__AVX512F__)
 // A bit for each 32 bits of the first n elements.
 template<class T>
 __mmask16 first_lanes(std::int64_t n) {
   return static_cast<__mmask16>((1u << n * static_cast<std::int64_t>(sizeof(T) / 4)) - 1);
 }
-}  // namespace detail
+#elif defined(__AVX__)
+// Ones for each bit of the first n elements, of a register; n may be less than 0, or more than there are.
+template<class T>
+__m256i first_lanes(std::int64_t n) {
+  static constexpr std::int32_t masks[] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+  const auto words = std::clamp<std::int64_t>(n * static_cast<std::int64_t>(sizeof(T) / 4), 0, 8);
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(masks + 8 - words));
+}
 #endif
+}  // namespace detail
 
 /// The first n elements of x, and `rest` behind them; nothing else of x is touched.
 template<class T>
@@ -86,6 +107,16 @@ Vector<T> load(const T* x, std::int64_t n, T rest) {
         return (typename Vector<T>::Part)_mm512_mask_loadu_ps((__m512)fill, detail::first_lanes<T>(n), x);
       },
       Vector<T>::all(rest));
+#elif defined(__AVX__)
+  Vector<T> v = Vector<T>::all(rest);
+  for (auto& part : v.part) {
+    const __m256i mask = detail::first_lanes<T>(n);
+    part = (typename Vector<T>::Part)_mm256_blendv_ps(
+        (__m256)part, _mm256_maskload_ps(reinterpret_cast<const float*>(x), mask), (__m256)mask);
+    x += register_lanes<T>;
+    n -= register_lanes<T>;
+  }
+  return v;
 #else
   T v[lanes_of<T>];
   std::fill(std::copy_n(x, n, v), v + lanes_of<T>, rest);
@@ -104,6 +135,12 @@ template<class T>
 void store(const Vector<T>& v, T* x, std::int64_t n) {
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(x, detail::first_lanes<T>(n), (__m512)v.part[0]);
+#elif defined(__AVX__)
+  for (const auto& part : v.part) {
+    _mm256_maskstore_ps(reinterpret_cast<float*>(x), detail::first_lanes<T>(n), (__m256)part);
+    x += register_lanes<T>;
+    n -= register_lanes<T>;
+  }
 #else
   T lane[lanes_of<T>];
   store<T>(v, lane);
@@ -153,7 +190,7 @@ class Writer {
     next_ = std::min(n, static_cast<std::int64_t>(-reinterpret_cast<std::uintptr_t>(y) % 64 / sizeof(T)));
     if (next_ > 0) store<T>(f_(std::int64_t{0}, next_), y_, next_);
   }
-  void step() {
+  [[gnu::always_inline]] void step() {
     if (next_ + vectors_in_step * width > n_) return;
 #pragma GCC unroll 4
     for (std::int64_t k = 0; k < vectors_in_step; ++k) vector();
@@ -165,7 +202,7 @@ class Writer {
 
  private:
   static constexpr std::int64_t width = lanes_of<T>;
-  void vector() {
+  [[gnu::always_inline]] void vector() {
     const Vector<T> v = f_(next_, width);
     large_ ? stream<T>(v, y_ + next_) : store<T>(v, y_ + next_);
     next_ += width;
@@ -198,6 +235,51 @@ T fold(Vector<T> v, F&& f) {
     for (std::size_t k = 0; k < half; ++k) v.part[k] = f(v.part[k], v.part[k + half]);
   return detail::fold<T, register_bytes / sizeof(T) / 2>(v.part[0], f);
 }
+namespace detail {
+// Half of the lanes of a, then of b, by pairs of lanes, pairs of pairs and so on: lane j is b's where j has
+// the bit `step`. Neighbours of 32 bits are passed by, as the processor unpacks them.
+template<std::size_t step, bool upper, class V>
+V halves(const V& a, const V& b) {
+  constexpr std::size_t count = sizeof(V) / sizeof(a[0]);
+  constexpr bool unpacked = step == 1 && sizeof(a[0]) == 4;
+  return [&]<std::size_t... j>(std::index_sequence<j...>) {
+    return __builtin_shufflevector(
+        a, b,
+        (unpacked ? j / 4 * 4 + j % 4 / 2 + 2 * upper : (j & ~step) + step * upper) +
+            (j & step ? count : 0)...);
+  }
+  (std::make_index_sequence<count>());
+}
+}  // namespace detail
+
+/// Lane r of the result is f of the lanes of row r, two by two.
+template<class T, class F>
+Vector<T> fold_each(const T (*rows)[lanes_of<T>], F&& f) {
+  constexpr std::size_t lanes = register_bytes / sizeof(T);
+  Vector<T> out;
+  for (std::size_t k = 0; k < Vector<T>::parts; ++k) {
+    typename Vector<T>::Part row[lanes];
+    for (std::size_t r = 0; r < lanes; ++r) {
+      Vector<T> all = load(rows[k * lanes + r]);
+      for (std::size_t half = Vector<T>::parts / 2; half > 0; half /= 2)
+        for (std::size_t p = 0; p < half; ++p) all.part[p] = f(all.part[p], all.part[p + half]);
+      row[r] = all.part[0];
+    }
+    const auto pairs = [&]<std::size_t step>(std::integral_constant<std::size_t, step>) {
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < lanes; r += 2 * step)
+        row[r] = f(detail::halves<step, false>(row[r], row[r + step]),
+                   detail::halves<step, true>(row[r], row[r + step]));
+    };
+    [&]<std::size_t... i>(std::index_sequence<i...>) {
+      (pairs(std::integral_constant<std::size_t, std::size_t{1} << i>()), ...);
+    }
+    (std::make_index_sequence<std::bit_width(lanes) - 1>());
+    out.part[k] = row[0];
+  }
+  return out;
+}
+
 template<class T>
 T sum_of_lanes(const Vector<T>& v) {
   return fold<T>(v, [](const auto& a, const auto& b) { return a + b; });
@@ -219,29 +301,6 @@ template<class V, std::size_t count, std::size_t step = 1>
     }
     transpose<V, count, step * 2>(v);
   }
-}
-/// Squares of registers first, each in its place.
-template<class T, std::size_t count>
-[[gnu::always_inline]] inline void transpose(Vector<T> (&v)[count]) {
-  constexpr std::size_t size = register_bytes / sizeof(T);
-  using Square = typename Vector<T>::Part[size];
-  const auto copy = [&](std::size_t row, std::size_t k, Square& to) {
-    for (std::size_t i = 0; i < size; ++i) to[i] = v[row * size + i].part[k];
-  };
-  const auto put = [&](const Square& from, std::size_t row, std::size_t k) {
-    for (std::size_t i = 0; i < size; ++i) v[row * size + i].part[k] = from[i];
-  };
-#pragma GCC unroll 4
-  for (std::size_t row = 0; row < count / size; ++row)
-#pragma GCC unroll 4
-    for (std::size_t k = row; k < count / size; ++k) {
-      Square a, b;
-      copy(row, k, a);
-      copy(k, row, b);
-      transpose(a);
-      if (k > row) transpose(b), put(b, row, k);
-      put(a, k, row);
-    }
 }
 
 }  // namespace bobbin
