@@ -64,19 +64,23 @@ class FewRows {
   [[gnu::always_inline]] void write(F&& f) const {
     alignas(64) T room[lanes * most_short + lanes];
     T* const y = block_.output<T>(first_);
-    const bool streams = block_.large && rows_ == lanes && reinterpret_cast<std::uintptr_t>(y) % 64 == 0;
-    const std::int64_t n = n_, last = last_;
-    // What is written behind a row belongs to the next ones, where there are some.
-    const std::int64_t whole =
-        streams ? rows_ : std::max<std::int64_t>(0, (rows_ * n - last - lanes + n) / n);
-    T* to = streams ? room : y;
-    for (std::int64_t r = 0; r < rows_; ++r, to += n) {
-      const auto row = f(r);
-      for (std::int64_t i = 0; i < last; i += lanes) store<T>(row(i), to + i);
-      r < whole ? store<T>(row(last), to + last) : store<T>(row(last), to + last, n - last);
+    const bool large = block_.large && reinterpret_cast<std::uintptr_t>(y) % 64 == 0;
+    const auto rows = [&, n = n_, last = last_, count = rows_](T* to, std::int64_t whole, auto&& put) {
+      for (std::int64_t r = 0; r < count; ++r, to += n) {
+        const auto row = f(r);
+        for (std::int64_t i = 0; i < last; i += lanes) put(row(i), to + i);
+        r < whole ? put(row(last), to + last) : store<T>(row(last), to + last, n - last);
+      }
+    };
+    if (large && n_ % lanes == 0) return rows(y, rows_, stream<T>);
+    if (large && rows_ == lanes) {
+      rows(room, rows_, [](const Vector<T>& v, T* to) { store<T>(v, to); });
+      for (std::int64_t i = 0; i < lanes * n_; i += lanes) stream<T>(load(room + i), y + i);
+      return;
     }
-    if (!streams) return;
-    for (std::int64_t i = 0; i < lanes * n; i += lanes) stream<T>(load(room + i), y + i);
+    // What is written behind a row belongs to the next ones, where there are some.
+    const std::int64_t whole = std::max<std::int64_t>(0, (rows_ * n_ - last_ - lanes + n_) / n_);
+    rows(y, whole, [](const Vector<T>& v, T* to) { store<T>(v, to); });
   }
 
  private:
