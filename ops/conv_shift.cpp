@@ -62,19 +62,41 @@ std::int64_t size_of_frame(const Frame& f) {
   return rounded_up(f.channels * f.plane() + register_lanes<T> + f.pitch(), register_lanes<T>);
 }
 
+// Rows are short: a call that copies or clears one costs more than doing it.
+template<class T>
+void copy_row(const T* from, std::int64_t n, T* to) {
+  using R = Register<T>;
+  constexpr std::int64_t lanes = register_lanes<T>;
+  const auto copy = [=](std::int64_t i) {
+    *reinterpret_cast<R*>(to + i) = *reinterpret_cast<const R*>(from + i);
+  };
+  if (n < lanes) {
+    for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
+    return;
+  }
+#pragma GCC unroll 2
+  for (std::int64_t i = 0; i + lanes < n; i += lanes) copy(i);
+  copy(n - lanes);
+}
+
 template<class T>
 void fill_frame(const Frame& f, const T* image, T* frame) {
-  std::fill(frame, frame + size_of_frame<T>(f), T(0));
-  const std::int64_t top = std::max<std::int64_t>(0, -f.padding.h),
-                     left = std::max<std::int64_t>(0, -f.padding.w);
-  const std::int64_t bottom = std::min(f.h, f.height() - f.padding.h),
-                     right = std::min(f.w, f.pitch() - f.padding.w);
+  T* const end = frame + size_of_frame<T>(f);
+  const std::int64_t left = std::max<std::int64_t>(0, f.padding.w), pitch = f.pitch(),
+                     from_left = std::max<std::int64_t>(0, -f.padding.w),
+                     across = std::min(f.w - from_left, pitch - left);
   for (std::int64_t c = 0; c < f.channels; ++c)
-    for (std::int64_t r = top; r < bottom && left < right; ++r) {
-      const T* const from = image + (c * f.h + r) * f.w;
-      std::copy(from + left, from + right,
-                frame + c * f.plane() + (r + f.padding.h) * f.pitch() + left + f.padding.w);
+    for (std::int64_t r = 0; r < f.height(); ++r, frame += pitch) {
+      const std::int64_t row = r - f.padding.h;
+      if (row < 0 || row >= f.h || across <= 0) {
+        std::fill_n(frame, pitch, T(0));
+        continue;
+      }
+      for (std::int64_t i = 0; i < left; ++i) frame[i] = 0;
+      copy_row(image + (c * f.h + row) * f.w + from_left, across, frame + left);
+      for (std::int64_t i = left + across; i < pitch; ++i) frame[i] = 0;
     }
+  std::fill(frame, end, T(0));
 }
 
 // Rows of weights, as many beside each other as sums take.
@@ -110,7 +132,7 @@ void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::ve
   }
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t i = 0; i < f.rows; ++i, y += f.cols)
-      std::copy_n(wide + r * pitch + i * f.pitch(), f.cols, y);
+      copy_row(wide + r * pitch + i * f.pitch(), f.cols, y);
 }
 
 // Rows of a result, [rows, f.rows, f.cols], at the frame's pitch.
@@ -118,7 +140,7 @@ template<class T>
 void widen(const Frame& f, std::int64_t rows, const T* from, T* to, std::int64_t pitch) {
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t i = 0; i < f.rows; ++i, from += f.cols)
-      std::copy_n(from, f.cols, to + r * pitch + i * f.pitch());
+      copy_row(from, f.cols, to + r * pitch + i * f.pitch());
 }
 
 // Images side by side in memory, `step` apart: frames, and rows of gradients of the frames' pitch.
