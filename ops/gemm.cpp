@@ -34,15 +34,19 @@ struct Place {
 template<class T>
 void multiply(const Lines<T>& a, const Lines<T>& b, std::int64_t row, const RegisterPart& part,
               const Place<T>& place) {
-  constexpr std::int64_t lanes = register_lanes<T>, most = LineBlock<T>::most_terms;
+  constexpr std::int64_t lanes = register_lanes<T>;
   const std::int64_t width = part.count * lanes;
+  // As many terms at a time as a block holds, or as make all of them alike.
+  constexpr std::int64_t most_terms = LineBlock<T>::most_terms;
+  const std::int64_t times = (a.terms + most_terms - 1) / most_terms,
+                     most = ((a.terms + times - 1) / times + lanes - 1) / lanes * lanes;
   LineBlock<T> block;
   const auto columns = [&block](std::int64_t k) { return block.at(k); };
   T whole[sum_rows * sum_registers * lanes];
   // Terms whole pages apart share a set of L1, and a page of the TLB each.
   const bool crowded = a.line == 1 && a.term * sizeof(T) % 4096 == 0;
   constexpr std::int64_t pitch = tile_rows + 16;
-  std::vector<T> near(crowded ? most * pitch : 0);
+  std::vector<T> near(crowded ? most_terms * pitch : 0);
   for (std::int64_t k = 0; k < a.terms; k += most) {
     const std::int64_t terms = std::min(most, a.terms - k);
     block.fill(b, part, k, terms);
