@@ -118,8 +118,9 @@ void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::ve
   T *const frame = static_cast<T*>(space.raw()), *const wide = frame + all;
   fill_frame(f, image, frame);
   const std::int64_t registers = rounded_up(f.places(), register_lanes<T>) / register_lanes<T>;
-  for (std::int64_t i = 0; i < RegisterPart::parts(registers); ++i) {
-    const RegisterPart part(registers, i);
+  const std::int64_t parts = RegisterPart::fewest(registers);
+  for (std::int64_t i = 0; i < parts; ++i) {
+    const RegisterPart part(registers, parts, i);
     const std::int64_t first = part.first * register_lanes<T>;
     const auto taps = [from = frame + first, &offsets](std::int64_t k) {
       return from + offsets[static_cast<std::size_t>(k)];

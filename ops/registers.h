@@ -90,13 +90,9 @@ void sum_products(int rows, int registers, const Terms<T, Steps...>& terms, T* y
 struct RegisterPart {
   std::int64_t first;
   int count;
-  /// An even number, where there are more than two: they are shared out to cores.
-  static std::int64_t parts(std::int64_t all) {
-    const std::int64_t n = (all + sum_registers - 1) / sum_registers;
-    return n > 2 ? n + n % 2 : n;
-  }
-  RegisterPart(std::int64_t all, std::int64_t i)
-      : first(all * i / parts(all)), count(static_cast<int>(all * (i + 1) / parts(all) - first)) {}
+  static std::int64_t fewest(std::int64_t all) { return (all + sum_registers - 1) / sum_registers; }
+  RegisterPart(std::int64_t all, std::int64_t parts, std::int64_t i)
+      : first(all * i / parts), count(static_cast<int>(all * (i + 1) / parts - first)) {}
 };
 
 }  // namespace bobbin

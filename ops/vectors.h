@@ -174,7 +174,7 @@ inline void end_streams() {
 
 /// n elements of x, a vector of them at most, and `rest` behind them.
 template<class T>
-Vector<T> read(const T* x, std::int64_t n, T rest = 0) {
+[[gnu::always_inline]] inline Vector<T> read(const T* x, std::int64_t n, T rest = 0) {
   return n == lanes_of<T> ? load(x) : load(x, n, rest);
 }
 
