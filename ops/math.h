@@ -76,7 +76,7 @@ F exp_difference(F a, F b) {
 }
 }  // namespace detail
 
-/// Within 1.01 ULP (ULP.md); NaN, infinities and subnormal results included.
+/// Within 1.02 ULP (ULP.md); NaN, infinities and subnormal results included.
 inline float exp(float x) {
   float c = x < detail::exp_low ? detail::exp_low : x;
   c = c > detail::exp_high ? detail::exp_high : c;
