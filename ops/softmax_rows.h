@@ -48,6 +48,7 @@ class Max {
   static constexpr std::int64_t width = lanes_of<T>;
   static constexpr T none = -std::numeric_limits<T>::infinity();
   void take(std::int64_t side, std::int64_t k) {
+    __builtin_prefetch(x_ + next_ + chunk);
     most_[side] = larger(read(x_ + next_, k, none), most_[side]);
     next_ += width;
   }

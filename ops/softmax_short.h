@@ -59,6 +59,11 @@ class FewRows {
     at(last,
        [there = there_, fill = Vector<T>::all(rest)](const Vector<T>& v) { return select(there, v, fill); });
   }
+  /// Fetches what the next rows will read where this one has element i.
+  template<std::size_t inputs>
+  void prefetch(std::int64_t r, std::int64_t i) const {
+    for (std::size_t k = 0; k < inputs; ++k) __builtin_prefetch(in_[k] + (lanes + r) * n_ + i);
+  }
   /// Row r of y = f(r)(i), the elements from i on.
   template<class F>
   [[gnu::always_inline]] void write(F&& f) const {
@@ -122,6 +127,7 @@ void softmax_short(const RowBlock& block, std::int64_t n) {
           Vector<T> sum{};
           exponentials.of(r, [&, e = room + r * pitch](const auto& exp) {
             few.template each_vector<1>(r, none, [&](std::int64_t i, const Vector<T>& x) {
+              few.template prefetch<1>(r, i);
               const Vector<T> v = exp(x);
               store<T>(v, e + i);
               sum += v;
@@ -148,8 +154,11 @@ void softmax_backward_short(const RowBlock& block, std::int64_t n) {
     store<T>(few.fold(
                  [&](std::int64_t r) {
                    Vector<T> sum{};
-                   few.template each_vector<2>(
-                       r, 0, [&](std::int64_t, const Vector<T>& o, const Vector<T>& g) { sum += o * g; });
+                   few.template each_vector<2>(r, 0,
+                                               [&](std::int64_t i, const Vector<T>& o, const Vector<T>& g) {
+                                                 few.template prefetch<2>(r, i);
+                                                 sum += o * g;
+                                               });
                    return sum;
                  },
                  [](const auto& a, const auto& b) { return a + b; }),
