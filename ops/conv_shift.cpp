@@ -62,23 +62,6 @@ std::int64_t size_of_frame(const Frame& f) {
   return rounded_up(f.channels * f.plane() + register_lanes<T> + f.pitch(), register_lanes<T>);
 }
 
-// Rows are short: a call that copies or clears one costs more than doing it.
-template<class T>
-void copy_row(const T* from, std::int64_t n, T* to) {
-  using R = Register<T>;
-  constexpr std::int64_t lanes = register_lanes<T>;
-  const auto copy = [=](std::int64_t i) {
-    *reinterpret_cast<R*>(to + i) = *reinterpret_cast<const R*>(from + i);
-  };
-  if (n < lanes) {
-    for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
-    return;
-  }
-#pragma GCC unroll 2
-  for (std::int64_t i = 0; i + lanes < n; i += lanes) copy(i);
-  copy(n - lanes);
-}
-
 template<class T>
 void fill_frame(const Frame& f, const T* image, T* frame) {
   T* const end = frame + size_of_frame<T>(f);
@@ -136,12 +119,18 @@ void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::ve
       copy_row(wide + r * pitch + i * f.pitch(), f.cols, y);
 }
 
-// Rows of a result, [rows, f.rows, f.cols], at the frame's pitch.
+// Rows of a result, [rows, f.rows, f.cols], at the frame's pitch, zeros between them.
 template<class T>
 void widen(const Frame& f, std::int64_t rows, const T* from, T* to, std::int64_t pitch) {
-  for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t i = 0; i < f.rows; ++i, from += f.cols)
-      copy_row(from, f.cols, to + r * pitch + i * f.pitch());
+  for (std::int64_t r = 0; r < rows; ++r, to += pitch) {
+    T* next = to;
+    for (std::int64_t i = 0; i < f.rows; ++i, from += f.cols) {
+      copy_row(from, f.cols, next);
+      next += f.cols;
+      for (std::int64_t gap = f.pitch() - f.cols; gap > 0; --gap) *next++ = 0;
+    }
+    std::fill(next, to + pitch, T(0));
+  }
 }
 
 // Images side by side in memory, `step` apart: frames, and rows of gradients of the frames' pitch.
@@ -229,7 +218,7 @@ void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, con
   const std::int64_t at_a_time =
       std::clamp<std::int64_t>(in_cache / (step * static_cast<std::int64_t>(sizeof(T))), 1, s.n);
   sum_weight_grads<T>(s, weight, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
-    const Tensor space = zeros({at_a_time * step}, dtype_of<T>());
+    const Tensor space = empty({at_a_time * step}, dtype_of<T>());
     T* const frames = static_cast<T*>(space.raw());
     for (std::int64_t n = first; n < last; n += at_a_time) {
       const Gathered<T> images{std::min(at_a_time, last - n), step, f.places(), pitch, frames, frames + all};

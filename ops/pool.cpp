@@ -66,7 +66,11 @@ class MaxOfPlane {
       const int top = std::max(0, down_.begin(oy)), bottom = std::min(down_.end(oy), down_.in);
       if (!vectors(x, end, top, bottom))
         for (int i = 0; i < along_.out; ++i) window(x, i, top, bottom);
-      for (int i = 0; i < along_.out; ++i) *y++ = static_cast<T>(most_[i]);  // as it was read
+      if constexpr (std::is_same_v<T, W>)
+        copy_row(&most_[0], along_.out, y);
+      else
+        for (int i = 0; i < along_.out; ++i) y[i] = static_cast<T>(most_[i]);  // as it was read
+      y += along_.out;
       for (int i = 0; places && i < along_.out; ++i) *places++ = place_[i];
     }
   }
