@@ -137,6 +137,7 @@ History train(Classifier& model, const Examples& set, const Options& o) {
       break;
     }
     const double seconds = progress.seconds() - began;
+    history.seconds += seconds;
     const Score trained = all.score(),
                 held_out = evaluate(model, validation).score(static_cast<double>(epoch + 1));
     history.validation.push_back(held_out);
@@ -214,6 +215,7 @@ int run(const Options& o) {
              where, o.seed, o.augment ? "augmented" : "unchanged");
 
   const History history = train(model, training, o);
+  if (history.seconds > 0) fmt::print("trained in {:.2f} s\n", history.seconds);
   if (!o.save.empty()) {
     const auto sizes = fmt::format("{}", fmt::join(hidden, ","));
     save_safetensors(

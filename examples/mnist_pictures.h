@@ -14,6 +14,7 @@ struct Score {
 
 struct History {
   std::vector<Score> training, validation;
+  double seconds = 0;  // of training, without validation
 };
 
 /// Loss and accuracy over the epochs; nothing for a history without training.

@@ -46,11 +46,6 @@ std::array<double, count> sum_channel(const Channels& s, std::int64_t c, F&& ter
 }
 
 template<class T>
-Vector<T> read(const T* x, std::int64_t n, T rest) {
-  return n == lanes_of<T> ? load(x) : load(x, n, rest);
-}
-
-template<class T>
 void moments(const Tensor& x, const Tensor& out) {
   const Channels s(x.shape());
   const T* const from = data<T>(x);
@@ -60,7 +55,7 @@ void moments(const Tensor& x, const Tensor& out) {
         sum_channel<1, T>(s, c, [&](auto at, auto n, auto& sum) { sum[0] += read(from + at, n, T(0)); })[0] /
         count);
     const auto [squares] = sum_channel<1, T>(s, c, [&](auto at, auto n, auto& sum) {
-      const auto centred = read(from + at, n, mean) - mean;
+      const auto centred = read(from + at, n, mean) - Vector<T>::all(mean);
       sum[0] += centred * centred;
     });
     data<T>(out)[c] = mean;
@@ -113,7 +108,7 @@ void backward(const BatchNorm::Cotangent& v, double eps, const Tensor& x_grad, c
     const auto both = sum_channel<2, T>(s, c, [&](auto at, auto n, auto& out) {
       const auto cotangent = read(g + at, n, T(0));
       out[0] += cotangent;
-      out[1] += cotangent * (read(x + at, n, mean[c]) - mean[c]);
+      out[1] += cotangent * (read(x + at, n, mean[c]) - Vector<T>::all(mean[c]));
     });
     sum[c] = static_cast<T>(both[0]);
     sum[s.channels + c] = static_cast<T>(both[1] * static_cast<double>(scale[static_cast<std::size_t>(c)]));

@@ -64,17 +64,22 @@ std::int64_t size_of_frame(const Frame& f) {
 
 template<class T>
 void fill_frame(const Frame& f, const T* image, T* frame) {
-  std::fill(frame, frame + size_of_frame<T>(f), T(0));
-  const std::int64_t top = std::max<std::int64_t>(0, -f.padding.h),
-                     left = std::max<std::int64_t>(0, -f.padding.w);
-  const std::int64_t bottom = std::min(f.h, f.height() - f.padding.h),
-                     right = std::min(f.w, f.pitch() - f.padding.w);
+  T* const end = frame + size_of_frame<T>(f);
+  const std::int64_t left = std::max<std::int64_t>(0, f.padding.w), pitch = f.pitch(),
+                     from_left = std::max<std::int64_t>(0, -f.padding.w),
+                     across = std::min(f.w - from_left, pitch - left);
   for (std::int64_t c = 0; c < f.channels; ++c)
-    for (std::int64_t r = top; r < bottom && left < right; ++r) {
-      const T* const from = image + (c * f.h + r) * f.w;
-      std::copy(from + left, from + right,
-                frame + c * f.plane() + (r + f.padding.h) * f.pitch() + left + f.padding.w);
+    for (std::int64_t r = 0; r < f.height(); ++r, frame += pitch) {
+      const std::int64_t row = r - f.padding.h;
+      if (row < 0 || row >= f.h || across <= 0) {
+        std::fill_n(frame, pitch, T(0));
+        continue;
+      }
+      for (std::int64_t i = 0; i < left; ++i) frame[i] = 0;
+      copy_row(image + (c * f.h + row) * f.w + from_left, across, frame + left);
+      for (std::int64_t i = left + across; i < pitch; ++i) frame[i] = 0;
     }
+  std::fill(frame, end, T(0));
 }
 
 // Rows of weights, as many beside each other as sums take.
@@ -96,8 +101,9 @@ void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::ve
   T *const frame = static_cast<T*>(space.raw()), *const wide = frame + all;
   fill_frame(f, image, frame);
   const std::int64_t registers = rounded_up(f.places(), register_lanes<T>) / register_lanes<T>;
-  for (std::int64_t i = 0; i < RegisterPart::parts(registers); ++i) {
-    const RegisterPart part(registers, i);
+  const std::int64_t parts = RegisterPart::fewest(registers);
+  for (std::int64_t i = 0; i < parts; ++i) {
+    const RegisterPart part(registers, parts, i);
     const std::int64_t first = part.first * register_lanes<T>;
     const auto taps = [from = frame + first, &offsets](std::int64_t k) {
       return from + offsets[static_cast<std::size_t>(k)];
@@ -110,15 +116,21 @@ void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::ve
   }
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t i = 0; i < f.rows; ++i, y += f.cols)
-      std::copy_n(wide + r * pitch + i * f.pitch(), f.cols, y);
+      copy_row(wide + r * pitch + i * f.pitch(), f.cols, y);
 }
 
-// Rows of a result, [rows, f.rows, f.cols], at the frame's pitch.
+// Rows of a result, [rows, f.rows, f.cols], at the frame's pitch, zeros between them.
 template<class T>
 void widen(const Frame& f, std::int64_t rows, const T* from, T* to, std::int64_t pitch) {
-  for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t i = 0; i < f.rows; ++i, from += f.cols)
-      std::copy_n(from, f.cols, to + r * pitch + i * f.pitch());
+  for (std::int64_t r = 0; r < rows; ++r, to += pitch) {
+    T* next = to;
+    for (std::int64_t i = 0; i < f.rows; ++i, from += f.cols) {
+      copy_row(from, f.cols, next);
+      next += f.cols;
+      for (std::int64_t gap = f.pitch() - f.cols; gap > 0; --gap) *next++ = 0;
+    }
+    std::fill(next, to + pitch, T(0));
+  }
 }
 
 // Images side by side in memory, `step` apart: frames, and rows of gradients of the frames' pitch.
@@ -206,7 +218,7 @@ void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, con
   const std::int64_t at_a_time =
       std::clamp<std::int64_t>(in_cache / (step * static_cast<std::int64_t>(sizeof(T))), 1, s.n);
   sum_weight_grads<T>(s, weight, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
-    const Tensor space = zeros({at_a_time * step}, dtype_of<T>());
+    const Tensor space = empty({at_a_time * step}, dtype_of<T>());
     T* const frames = static_cast<T*>(space.raw());
     for (std::int64_t n = first; n < last; n += at_a_time) {
       const Gathered<T> images{std::min(at_a_time, last - n), step, f.places(), pitch, frames, frames + all};

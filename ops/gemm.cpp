@@ -34,15 +34,19 @@ struct Place {
 template<class T>
 void multiply(const Lines<T>& a, const Lines<T>& b, std::int64_t row, const RegisterPart& part,
               const Place<T>& place) {
-  constexpr std::int64_t lanes = register_lanes<T>, most = LineBlock<T>::most_terms;
+  constexpr std::int64_t lanes = register_lanes<T>;
   const std::int64_t width = part.count * lanes;
+  // As many terms at a time as a block holds, or as make all of them alike.
+  constexpr std::int64_t most_terms = LineBlock<T>::most_terms;
+  const std::int64_t times = (a.terms + most_terms - 1) / most_terms,
+                     most = ((a.terms + times - 1) / times + lanes - 1) / lanes * lanes;
   LineBlock<T> block;
   const auto columns = [&block](std::int64_t k) { return block.at(k); };
   T whole[sum_rows * sum_registers * lanes];
   // Terms whole pages apart share a set of L1, and a page of the TLB each.
   const bool crowded = a.line == 1 && a.term * sizeof(T) % 4096 == 0;
   constexpr std::int64_t pitch = tile_rows + 16;
-  std::vector<T> near(crowded ? most * pitch : 0);
+  std::vector<T> near(crowded ? most_terms * pitch : 0);
   for (std::int64_t k = 0; k < a.terms; k += most) {
     const std::int64_t terms = std::min(most, a.terms - k);
     block.fill(b, part, k, terms);
@@ -117,9 +121,13 @@ void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, const std::function<void
   // A few columns would leave lanes empty: they are the rows of the transposed product.
   const bool thin = m < lanes && m < n;
   const Lines<T> rows = thin ? columns_of(b) : rows_of(a), columns = thin ? rows_of(a) : columns_of(b);
-  const std::int64_t registers = (columns.count + lanes - 1) / lanes, across = RegisterPart::parts(registers);
-  each((rows.count + tile_rows - 1) / tile_rows * across, [&](std::int64_t i) {
-    const RegisterPart part(registers, i % across);
+  const std::int64_t registers = (columns.count + lanes - 1) / lanes,
+                     fewest = RegisterPart::fewest(registers),
+                     down = (rows.count + tile_rows - 1) / tile_rows;
+  // An even number, where there are few: they are shared out to cores.
+  const std::int64_t across = down == 1 && fewest > 2 ? fewest + fewest % 2 : fewest;
+  each(down * across, [&](std::int64_t i) {
+    const RegisterPart part(registers, across, i % across);
     const std::int64_t row = i / across * tile_rows, col = part.first * lanes;
     const std::int64_t down = std::min(tile_rows, rows.count - row),
                        along = std::min(part.count * lanes, columns.count - col);

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "check.h"
+#include "registers.h"
 
 namespace bobbin {
 namespace {
@@ -20,25 +22,15 @@ T* data(const Tensor& t) {
   return static_cast<T*>(t.raw());
 }
 
-// The windows [first, last) along an axis whose element k is in the image.
-struct Inside {
-  Inside(const Windows& w, int k)
-      : first(std::clamp((w.padding - k + w.stride - 1) / w.stride, 0, w.out)),
-        last(std::clamp(w.in + w.padding <= k ? 0 : (w.in - 1 + w.padding - k) / w.stride + 1, first,
-                        w.out)) {}
-  int first, last;
-};
-
-constexpr int lanes = 16;
 template<class T>
-using Lanes __attribute__((vector_size(lanes * sizeof(T)), aligned(alignof(T)), may_alias)) = T;
+constexpr int lanes = static_cast<int>(register_lanes<T>);
 
 // Room for a row of windows, and for the last vector to be whole.
 template<class T>
 class Row {
  public:
-  using V = Lanes<T>;
-  explicit Row(int n) : elements_(static_cast<std::size_t>((n + lanes - 1) / lanes * lanes)) {}
+  using V = Register<T>;
+  explicit Row(int n) : elements_(static_cast<std::size_t>((n + lanes<T> - 1) / lanes<T> * lanes<T>)) {}
   T& operator[](int i) { return elements_[static_cast<std::size_t>(i)]; }
   V& at(int i) { return reinterpret_cast<V&>(elements_[static_cast<std::size_t>(i)]); }
 
@@ -48,15 +40,15 @@ class Row {
 
 // Elements x[0], x[stride], ..., where both vectors that hold them can be read.
 template<class T>
-Lanes<T> every(const T* x, int stride) {
-  const auto a = *reinterpret_cast<const Lanes<T>*>(x);
+Register<T> every(const T* x, int stride) {
+  const auto a = *reinterpret_cast<const Register<T>*>(x);
   if (stride == 1) return a;
-  const auto b = *reinterpret_cast<const Lanes<T>*>(x + lanes);
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const auto b = *reinterpret_cast<const Register<T>*>(x + lanes<T>);
+  return [&]<std::size_t... i>(std::index_sequence<i...>) { return __builtin_shufflevector(a, b, 2 * i...); }
+  (std::make_index_sequence<lanes<T>>());
 }
 
-// The largest elements of a plane's windows and their places, a row of windows at a time: their first
-// elements, then each of the others against what is there, all windows at once.
+// The largest elements of a plane's windows and their places, a row of windows at a time.
 template<class T>
 class MaxOfPlane {
  public:
@@ -64,84 +56,69 @@ class MaxOfPlane {
   using Place = std::conditional_t<sizeof(W) == 8, std::int64_t, std::int32_t>;  // a lane as wide as a W
 
   explicit MaxOfPlane(const PoolShape& s)
-      : down_(s.down),
-        along_(s.along),
-        most_(along_.out),
-        next_(along_.out),
-        place_(along_.out),
-        step_(along_.out) {
-    for (int k = 0; k < along_.size; ++k) inside_.emplace_back(along_, k);
+      : down_(s.down), along_(s.along), most_(along_.out), place_(along_.out), step_(along_.out) {
     for (int i = 0; i < along_.out; ++i) step_[i] = i * along_.stride;
   }
 
   // `end`: of all planes, which may be read.
   void operator()(const T* x, const T* end, T* y, std::int64_t* places) {
-    end_ = end;
     for (int oy = 0; oy < down_.out; ++oy) {
       const int top = std::max(0, down_.begin(oy)), bottom = std::min(down_.end(oy), down_.in);
-      start(x, top);
-      for (int r = top; r < bottom; ++r)
-        for (int k = 0; k < along_.size; ++k) compare(x, r, k);
-      for (int i = 0; i < along_.out; ++i) *y++ = static_cast<T>(most_[i]);  // as it was read
+      if (!vectors(x, end, top, bottom))
+        for (int i = 0; i < along_.out; ++i) window(x, i, top, bottom);
+      if constexpr (std::is_same_v<T, W>)
+        copy_row(&most_[0], along_.out, y);
+      else
+        for (int i = 0; i < along_.out; ++i) y[i] = static_cast<T>(most_[i]);  // as it was read
+      y += along_.out;
       for (int i = 0; places && i < along_.out; ++i) *places++ = place_[i];
     }
   }
 
  private:
-  // The first element of each window.
-  void start(const T* x, int top) {
-    const int first = top * along_.in - along_.padding;
-    if (each_vector(x, 0, first, [&](int i, const auto& v) {
-          most_.at(i) = v;
-          place_.at(i) = step_.at(i) + static_cast<Place>(first);
-        }))
-      return;
-    for (int i = 0; i < along_.out; ++i) {
-      place_[i] = top * along_.in + std::max<Place>(0, step_[i] - along_.padding);
-      most_[i] = static_cast<W>(x[place_[i]]);
-    }
+  // The first of equals, or the first NaN.
+  void window(const T* x, int i, int top, int bottom) {
+    const int left = std::max(0, along_.begin(i)), right = std::min(along_.end(i), along_.in);
+    most_[i] = static_cast<W>(x[place_[i] = top * along_.in + left]);
+    for (int r = top; r < bottom; ++r)
+      for (int at = r * along_.in + left; at < r * along_.in + right; ++at) {
+        const W next = static_cast<W>(x[at]);
+        if (next <= most_[i] || most_[i] != most_[i]) continue;
+        most_[i] = next;
+        place_[i] = static_cast<Place>(at);
+      }
   }
 
-  void compare(const T* x, int r, int k) {
-    const int first = r * along_.in + k - along_.padding;  // of window 0
-    const auto take = [&](int i, const Lanes<W>& next) {
-      auto& most = most_.at(i);
-      auto& place = place_.at(i);
-      const auto larger = ~(next <= most) & (most == most);  // the first NaN stays
-      most = larger ? next : most;
-      place = larger ? step_.at(i) + static_cast<Place>(first) : place;
-    };
-    if (each_vector(x, k, first, take)) return;
-    gather(x, inside_[static_cast<std::size_t>(k)], first);
-    for (int i = 0; i < along_.out; i += lanes) take(i, next_.at(i));
-  }
-
-  // Calls f(i, elements k of the windows from i on) where they can be read as vectors.
-  template<class F>
-  bool each_vector(const T* x, int k, int first, F&& f) {
+  // The same for as many windows as a register has lanes, where all of them are whole and can be read as
+  // vectors.
+  bool vectors(const T* x, const T* end, int top, int bottom) {
     if constexpr (std::is_same_v<T, W>) {
-      const Inside& in = inside_[static_cast<std::size_t>(k)];
-      const int whole = (along_.out + lanes - 1) / lanes * lanes;
-      if (along_.stride > 2 || in.first > 0 || in.last < along_.out || end_ - x < first + 2 * whole)
-        return false;
-      for (int i = 0; i < along_.out; i += lanes) f(i, every(x + first + i * along_.stride, along_.stride));
+      const int in = along_.in, room = (along_.out + lanes<W> - 1) / lanes<W> * lanes<W> * 2;
+      const bool whole = !along_.adaptive && along_.begin(0) >= 0 && along_.end(along_.out - 1) <= in;
+      if (!whole || along_.stride > 2 || end - x < (bottom - 1) * in + along_.size - 1 + room) return false;
+      for (int i = 0; i < along_.out; i += lanes<W>) {
+        const T* const from = x + i * along_.stride - along_.padding;
+        const auto step = step_.at(i) - static_cast<Place>(along_.padding);
+        auto most = every(from + top * in, along_.stride);
+        auto place = step + static_cast<Place>(top * in);
+        for (int r = top; r < bottom; ++r)
+          for (int k = 0; k < along_.size; ++k) {
+            const auto next = every(from + r * in + k, along_.stride);
+            const auto larger = ~(next <= most) & (most == most);  // the first NaN stays
+            most = larger ? next : most;
+            place = larger ? step + static_cast<Place>(r * in + k) : place;
+          }
+        most_.at(i) = most;
+        place_.at(i) = place;
+      }
       return true;
     }
     return false;
   }
 
-  void gather(const T* x, const Inside& in, int first) {
-    for (int i = 0; i < in.first; ++i) next_[i] = -std::numeric_limits<W>::infinity();
-    for (int i = in.last; i < along_.out; ++i) next_[i] = -std::numeric_limits<W>::infinity();
-    const T* from = x + first + in.first * along_.stride;
-    for (int i = in.first; i < in.last; ++i, from += along_.stride) next_[i] = static_cast<W>(*from);
-  }
-
-  const T* end_ = nullptr;
   Windows down_, along_;
-  Row<W> most_, next_;
+  Row<W> most_;
   Row<Place> place_, step_;
-  std::vector<Inside> inside_;  // for each element of a window
 };
 
 // Calls f(window, element) for all windows of a plane and their elements in the image, row by row.

@@ -22,6 +22,23 @@ using Register __attribute__((vector_size(register_bytes), aligned(alignof(T)), 
 template<class T>
 inline constexpr std::int64_t register_lanes = register_bytes / static_cast<std::int64_t>(sizeof(T));
 
+/// y = x, n elements that do not overlap. Where n is small, a call that copies them costs more than this.
+template<class T>
+void copy_row(const T* x, std::int64_t n, T* y) {
+  using R = Register<T>;
+  constexpr std::int64_t lanes = register_lanes<T>;
+  const auto copy = [=](std::int64_t i) {
+    *reinterpret_cast<R*>(y + i) = *reinterpret_cast<const R*>(x + i);
+  };
+  if (n < lanes) {
+    for (std::int64_t i = 0; i < n; ++i) y[i] = x[i];
+    return;
+  }
+#pragma GCC unroll 2
+  for (std::int64_t i = 0; i + lanes < n; i += lanes) copy(i);
+  copy(n - lanes);
+}
+
 /// What sums take: rows, and registers of each. With those registers and a factor, all 16 of AVX2, or most of
 /// the 32 of AVX-512.
 inline constexpr bool many_registers = register_bytes == 64;
@@ -90,13 +107,9 @@ void sum_products(int rows, int registers, const Terms<T, Steps...>& terms, T* y
 struct RegisterPart {
   std::int64_t first;
   int count;
-  /// An even number, where there are more than two: they are shared out to cores.
-  static std::int64_t parts(std::int64_t all) {
-    const std::int64_t n = (all + sum_registers - 1) / sum_registers;
-    return n > 2 ? n + n % 2 : n;
-  }
-  RegisterPart(std::int64_t all, std::int64_t i)
-      : first(all * i / parts(all)), count(static_cast<int>(all * (i + 1) / parts(all) - first)) {}
+  static std::int64_t fewest(std::int64_t all) { return (all + sum_registers - 1) / sum_registers; }
+  RegisterPart(std::int64_t all, std::int64_t parts, std::int64_t i)
+      : first(all * i / parts), count(static_cast<int>(all * (i + 1) / parts - first)) {}
 };
 
 }  // namespace bobbin

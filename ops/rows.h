@@ -14,6 +14,15 @@ struct RowBlock {
   char* out;
   std::int64_t first, count, row_bytes;
   bool large;  ///< the output is a tensor's, which no cache holds: it is best written past them
+
+  template<class T>
+  const T* input(std::size_t k, std::int64_t row) const {
+    return reinterpret_cast<const T*>(in[k] + row * row_bytes);
+  }
+  template<class T>
+  T* output(std::int64_t row) const {
+    return reinterpret_cast<T*>(out + row * row_bytes);
+  }
 };
 
 namespace detail {
@@ -24,8 +33,8 @@ void for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType
 
 /// Calls f(block) for blocks of slices along `axis` of the inputs (1 to 4, contiguous and of one shape), in
 /// parallel. Rows are in `compute` type: in place where they lie so already, else through a buffer, so that
-/// every layout gives the same bits. Blocks depend on the shape alone. Without `out`, the output's rows are
-/// scratch space.
+/// every layout gives the same bits. What becomes of a row must not hang on its block. Without `out`, the
+/// output's rows are scratch space.
 template<class F>
 void for_row_blocks(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute, F&& f) {
   const auto call = [](void* p, const RowBlock& block) {

@@ -6,8 +6,9 @@
 #include "../core/blocks.h"
 #include "rows.h"
 #include "samples.h"
-#include "softmax_columns.h"
+#include "softmax_blocks.h"
 #include "softmax_rows.h"
+#include "softmax_short.h"
 
 namespace bobbin {
 namespace {
@@ -24,40 +25,15 @@ TensorSpec infer_backward(std::string_view op, Inputs x) {
   return x[0].spec();
 }
 
-// Where a row of the result goes. What is written to it twice is made in `room`, which is y unless that is
-// large.
-template<class T>
-struct RowOutput {
-  T *y, *room;
-  bool large;
-};
-
-// Runs f(inputs' rows, RowOutput, length) in the compute type; or, where rows are short, columns(inputs'
-// columns, output's, length) if it is there.
-template<int inputs, class F, class C = std::nullptr_t>
-void each_row(Inputs any, const Tensor& y, int axis, F&& f, std::int64_t most = 0, C columns = {}) {
+// Runs f(Type, block, length) over blocks of rows in the compute type.
+template<int inputs, class F>
+void each_block(Inputs any, const Tensor& y, int axis, F&& f) {
   std::array<Tensor, inputs> x;
   std::transform(any.begin(), any.end(), x.begin(), [](const Tensor& t) { return row_major(t); });
   const DType compute = compute_type(y.dtype());
   const std::int64_t n = y.rank() ? y.shape()[axis] : 1;
-  auto run = [&]<class T>(Type<T> type) {
-    for_row_blocks(x, y, axis, compute, [&](const RowBlock& block) {
-      if constexpr (!std::is_null_pointer_v<C>)
-        if (n <= most) return rows::by_columns<T, inputs>(block, n, [&](auto... c) { columns(type, c...); });
-      const Storage room(block.large ? static_cast<std::size_t>(block.row_bytes) : 0, Device());
-      for (std::int64_t r = 0; r < block.count; ++r) {
-        const auto row = [&](const char* start) {
-          return reinterpret_cast<const T*>(start + r * block.row_bytes);
-        };
-        T* const y = reinterpret_cast<T*>(block.out + r * block.row_bytes);
-        const RowOutput<T> out{y, block.large ? static_cast<T*>(room.data) : y, block.large};
-        if constexpr (inputs == 1)
-          f(row(block.in[0]), out, n);
-        else
-          f(row(block.in[0]), row(block.in[1]), out, n);
-      }
-      if (block.large) end_streams();
-    });
+  const auto run = [&](auto type) {
+    for_row_blocks(x, y, axis, compute, [&](const RowBlock& block) { f(type, block, n); });
   };
   compute == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
 }
@@ -77,41 +53,37 @@ TensorSpec SoftmaxBackward::infer(Inputs x) const { return infer_backward(name, 
 TensorSpec LogSoftmaxBackward::infer(Inputs x) const { return infer_backward(name, x); }
 
 void Softmax::cpu(Inputs x, Tensor& y) const {
-  each_row<1>(
-      x, y, axis,
-      []<class T>(const T* x, const RowOutput<T>& out, std::int64_t n) {
-        const double total = rows::exponentials(x, rows::max(x, n), out.room, n);
-        const T scale = static_cast<T>(1 / total);
-        write(out.y, n, out.large, [=, e = out.room](auto i, auto k) { return read(e + i, k) * scale; });
-      },
-      rows::most_columns, []<class T>(Type<T>, auto... columns) { rows::softmax_columns<T>(columns...); });
+  each_block<1>(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
+    n <= rows::most_short ? rows::softmax_short<T>(block, n) : rows::softmax<T>(block, n);
+  });
 }
 
 void SoftmaxBackward::cpu(Inputs x, Tensor& y) const {
-  each_row<2>(
-      x, y, axis,
-      []<class T>(const T* o, const T* g, const RowOutput<T>& out, std::int64_t n) {
-        const T dot = static_cast<T>(rows::dot(o, g, n));
-        write(out.y, n, out.large, [=](auto i, auto k) { return read(o + i, k) * (read(g + i, k) - dot); });
-      },
-      15,  // longer ones fill a vector by themselves
-      []<class T>(Type<T>, auto... columns) { rows::softmax_backward_columns<T>(columns...); });
+  each_block<2>(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
+    n <= rows::most_short ? rows::softmax_backward_short<T>(block, n) : rows::softmax_backward<T>(block, n);
+  });
 }
 
 void LogSoftmax::cpu(Inputs x, Tensor& y) const {
-  each_row<1>(x, y, axis, []<class T>(const T* x, const RowOutput<T>& out, std::int64_t n) {
-    T* const y = out.y;
-    const auto [max, log_rest] = rows::log_sum(x, y, n);
-    const double m = static_cast<double>(max), l = log_rest;
-    for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<T>(static_cast<double>(x[i]) - m - l);
+  each_block<1>(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
+    for (std::int64_t r = 0; r < block.count; ++r) {
+      const T* const x = block.input<T>(0, r);
+      T* const y = block.output<T>(r);
+      const auto [max, log_rest] = rows::log_sum(x, y, n);
+      const double m = static_cast<double>(max), l = log_rest;
+      for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<T>(static_cast<double>(x[i]) - m - l);
+    }
   });
 }
 
 void LogSoftmaxBackward::cpu(Inputs x, Tensor& y) const {
-  each_row<2>(x, y, axis, []<class T>(const T* o, const T* g, const RowOutput<T>& out, std::int64_t n) {
-    T* const y = out.y;
-    const T total = static_cast<T>(rows::sum<T>(n, [=](std::int64_t i) { return g[i]; }));
-    for (std::int64_t i = 0; i < n; ++i) y[i] = g[i] - math::exp(o[i]) * total;
+  each_block<2>(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
+    for (std::int64_t r = 0; r < block.count; ++r) {
+      const T *const o = block.input<T>(0, r), *const g = block.input<T>(1, r);
+      T* const y = block.output<T>(r);
+      const T total = static_cast<T>(rows::sum<T>(n, [=](std::int64_t i) { return g[i]; }));
+      for (std::int64_t i = 0; i < n; ++i) y[i] = g[i] - math::exp(o[i]) * total;
+    }
   });
 }
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "vectors.h"
+#include "exponentials.h"
 
 namespace bobbin::rows {
 
@@ -31,66 +31,107 @@ double sum(std::int64_t n, F&& f) {
 
 /// The largest element that is not NaN; -inf of none.
 template<class T>
+class Max {
+ public:
+  Max(const T* x, std::int64_t n) : x_(x), n_(n) {}
+  [[gnu::always_inline]] void step() {
+    if (next_ + vectors_in_step * width > n_) return;
+#pragma GCC unroll 4
+    for (std::int64_t k = 0; k < vectors_in_step; ++k) take(k % 2, width);
+  }
+  T rest() {
+    while (next_ < n_) take(0, std::min(width, n_ - next_));
+    return fold<T>(larger(most_[0], most_[1]), [](const auto& p, const auto& q) { return p > q ? p : q; });
+  }
+
+ private:
+  static constexpr std::int64_t width = lanes_of<T>;
+  static constexpr T none = -std::numeric_limits<T>::infinity();
+  void take(std::int64_t side, std::int64_t k) {
+    __builtin_prefetch(x_ + next_ + chunk);
+    most_[side] = larger(read(x_ + next_, k, none), most_[side]);
+    next_ += width;
+  }
+  const T* x_;
+  std::int64_t n_, next_ = 0;
+  Vector<T> most_[2] = {Vector<T>::all(none), Vector<T>::all(none)};
+};
+template<class T>
 T max(const T* x, std::int64_t n) {
-  constexpr T none = -std::numeric_limits<T>::infinity();
-  constexpr std::int64_t width = lanes_of<T>;
-  Vector<T> a = Vector<T>{} + none, b = a;
-  std::int64_t i = 0;
-  for (; i + 2 * width <= n; i += 2 * width) {
-    const Vector<T> v = load(x + i), w = load(x + i + width);
-    a = v > a ? v : a;
-    b = w > b ? w : b;
-  }
-  for (; i < n; i += width) {
-    const Vector<T> v = n - i >= width ? load(x + i) : load(x + i, n - i, none);
-    a = v > a ? v : a;
-  }
-  return fold<T>(a > b ? a : b, [](const auto& p, const auto& q) { return p > q ? p : q; });
+  return Max<T>(x, n).rest();
 }
 
-/// y = exp(x - m) where m is the row's maximum; returns the sum, which is NaN where an element is. x and y
-/// may be the same.
-template<class T>
-double exponentials(const T* x, T m, T* y, std::int64_t n) {
+/// y = e(x); returns the sum, where e of -inf is 0. Calls aside() after each step.
+template<class T, class E, class Aside>
+[[gnu::always_inline]] inline double sum_of(const T* x, T* y, std::int64_t n, E e, Aside&& aside) {
   constexpr std::int64_t width = lanes_of<T>;
-  const Vector<T> all = Vector<T>{} + m;
   double total = 0;
   for (std::int64_t c = 0; c < n; c += chunk) {
     const std::int64_t end = std::min(n, c + chunk);
     Vector<T> sum{};
+    const auto take = [&](std::int64_t i, std::int64_t k) {
+      const Vector<T> v = e(read(x + i, k, -std::numeric_limits<T>::infinity()));
+      k == width ? store<T>(v, y + i) : store<T>(v, y + i, k);
+      sum += v;
+    };
     std::int64_t i = c;
-    for (; i + width <= end; i += width) {
-      __builtin_prefetch(x + n + i, 0, 2);  // of the next row, whose maximum is looked for next
-      const Vector<T> e = exp_difference(load(x + i), all);
-      store<T>(e, y + i);
-      sum += e;
+    for (; i + vectors_in_step * width <= end; i += vectors_in_step * width) {
+#pragma GCC unroll 4
+      for (std::int64_t k = 0; k < vectors_in_step; ++k) take(i + k * width, width);
+      aside();
     }
-    if (i < end) {
-      Vector<T> e = exp_difference(load(x + i, end - i, m), all);
-      store<T>(e, y + i, end - i);
-      for (std::int64_t j = end - i; j < width; ++j) e[j] = 0;
-      sum += e;
-    }
+    for (; i < end; i += width) take(i, std::min(width, end - i));
     total += static_cast<double>(sum_of_lanes<T>(sum));
   }
   return total;
 }
+
+/// y = exp(x - m), up to a factor that hangs on m alone; returns the sum, which is NaN
+/// where an element is. x <= m + far, and x and y may be the same. Calls aside() now and then.
+inline constexpr float far = 40;
+template<class T, class Aside>
+[[gnu::always_inline]] inline double exponentials(
+    const T* x, T m, T* y, std::int64_t n, Aside&& aside) {
+  return with_exponential(m, [&](auto e) __attribute__((always_inline)) { return sum_of(x, y, n, e, aside); });
+}
+template<class T>
+double exponentials(const T* x, T m, T* y, std::int64_t n) { return exponentials(x, m, y, n, [] {}); }
 
 /// The sum of a[i] b[i].
 template<class T>
-double dot(const T* a, const T* b, std::int64_t n) {
-  constexpr std::int64_t width = lanes_of<T>;
-  double total = 0;
-  for (std::int64_t c = 0; c < n; c += chunk) {
-    const std::int64_t end = std::min(n, c + chunk);
-    Vector<T> sum{};
-    std::int64_t i = c;
-    for (; i + width <= end; i += width) sum += load(a + i) * load(b + i);
-    if (i < end) sum += load(a + i, end - i, T(0)) * load(b + i, end - i, T(0));
-    total += static_cast<double>(sum_of_lanes<T>(sum));
+class Dot {
+ public:
+  Dot(const T* a, const T* b, std::int64_t n) : a_(a), b_(b), n_(n) {}
+  [[gnu::always_inline]] void step() {
+    if (next_ + vectors_in_step * width > n_) return;
+#pragma GCC unroll 4
+    for (std::int64_t k = 0; k < vectors_in_step; ++k) take(width);
+    if (next_ % chunk == 0) end_chunk();
   }
-  return total;
-}
+  double rest() {
+    while (next_ < n_) {
+      take(std::min(width, n_ - next_));
+      if (next_ % chunk == 0) end_chunk();
+    }
+    end_chunk();
+    return total_;
+  }
+
+ private:
+  static constexpr std::int64_t width = lanes_of<T>;
+  void take(std::int64_t k) {
+    sum_ += read(a_ + next_, k) * read(b_ + next_, k);
+    next_ += width;
+  }
+  void end_chunk() {
+    total_ += static_cast<double>(sum_of_lanes<T>(sum_));
+    sum_ = Vector<T>{};
+  }
+  const T *a_, *b_;
+  std::int64_t n_, next_ = 0;
+  Vector<T> sum_{};
+  double total_ = 0;
+};
 
 /// The parts of logsumexp: m, and log1p of the other exponentials' sum. `scratch` holds n elements.
 template<class T>

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -70,6 +71,83 @@ TEST(Softmax, StaysWithinTheUlpBounds) {
   std::printf("largest error: softmax %.2f ULP, log_softmax %.2f ULP\n", worst_softmax, worst_log);
   EXPECT_LE(worst_softmax, 8);
   EXPECT_LE(worst_log, 4);
+}
+
+// Rows whose elements rise, fall, are far from 0, or hidden: next to each other.
+Tensor rows_of_all_kinds(std::int64_t n) {
+  const Tensor x = randn({24, n}) * 3, ramp = linspace(0, 1, n);
+  const auto add = [&](std::int64_t row, const Tensor& t) {
+    Tensor place = narrow(x, 0, row, 1);
+    place.copy_(clone(place) + t);
+  };
+  add(1, tensor(5000));
+  add(2, tensor(-2e6));
+  add(3, ramp * 300);
+  add(4, ramp * -300);
+  add(5, ramp * 5000);
+  add(6, ramp * 1e4 - 5000);
+  add(7, where(ramp < .7, tensor(-inf), tensor(0)));
+  add(8, where(ramp > .3, tensor(-inf), tensor(0)));
+  add(9, where(ramp < .7, tensor(-1e9), tensor(0)));
+  add(10, where(ramp < .99, tensor(0), tensor(200)));
+  add(11, where(ramp < .99, tensor(0), tensor(39.9)));
+  add(12, where(ramp < .99, tensor(1000), tensor(1040)));
+  add(13, where(ramp < .5, tensor(-1100), tensor(-1010)));
+  add(14, tensor(-inf));
+  add(15, where(ramp < .9, tensor(0), tensor(inf)));
+  add(16, where(ramp < .9, tensor(0), tensor(nan)));
+  return x;
+}
+
+TEST(Softmax, RowsOfAllKindsStayWithinTheBounds) {
+  manual_seed(8);
+  for (const std::int64_t n : {3, 10, 16, 31, 33, 128, 513, 1100, 2500}) {
+    const Tensor x = rows_of_all_kinds(n), y = softmax(x);
+    for (std::int64_t r = 0; r < 24; ++r) {
+      const auto row = select(x, 0, r).to_vector<float>(), p = select(y, 0, r).to_vector<float>();
+      const auto exact = exact_log_softmax(row);
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        const bool answer = r < 14 || r > 16;
+        const double e = answer ? static_cast<double>(std::exp(static_cast<long double>(exact[i]))) : nan;
+        EXPECT_LE(ulps(p[i], e), 8) << "row " << r << " of " << n << ", " << i << ": " << p[i] << ", not "
+                                    << e;
+      }
+    }
+  }
+}
+
+TEST(Softmax, ARowHangsOnItAlone) {
+  manual_seed(9);
+  for (const std::int64_t n : {1, 10, 16, 32, 33, 100, 600, 1500}) {
+    const Tensor x = rows_of_all_kinds(n), g = randn({24, n}), o = softmax(x), d = softmax_backward(o, g);
+    for (std::int64_t r = 0; r < 24; ++r) {
+      const auto alone = [r](const Tensor& t) { return clone(narrow(t, 0, r, 1)); };
+      const Tensor p = softmax(alone(x));
+      const auto bits = [](const Tensor& t) {
+        std::vector<std::uint32_t> all;
+        for (const float v : t.to_vector<float>()) all.push_back(std::bit_cast<std::uint32_t>(v));
+        return all;
+      };
+      EXPECT_EQ(bits(alone(o)), bits(p)) << "row " << r << " of " << n;
+      EXPECT_EQ(bits(alone(d)), bits(softmax_backward(p, alone(g)))) << "row " << r << " of " << n;
+    }
+  }
+}
+
+// What no cache holds goes another way: past them.
+TEST(Softmax, LargeResultsHaveTheBitsOfSmallOnes) {
+  for (const std::int64_t n : {10, 16, 50, 1000, 70001}) {
+    const std::int64_t count = (std::int64_t{9} << 18) / n;
+    const Tensor x = randn({count, n}), g = randn({count, n}), o = softmax(x), d = softmax_backward(o, g);
+    for (std::int64_t r = 0; r < count; r += count / 7 + 1) {
+      const auto part = [&](const Tensor& t) {
+        return clone(narrow(t, 0, r, std::min<std::int64_t>(5, count - r)));
+      };
+      EXPECT_EQ(part(o).to_vector<float>(), softmax(part(x)).to_vector<float>()) << r << " of " << n;
+      EXPECT_EQ(part(d).to_vector<float>(), softmax_backward(part(o), part(g)).to_vector<float>())
+          << r << " of " << n;
+    }
+  }
 }
 
 TEST(Softmax, MaskedEntriesAreExactZeros) {

@@ -6,7 +6,8 @@
 
 namespace bench {
 
-/// 784-256-128-10 for "mlp"; for "cnn", conv3x3x16, pool, conv3x3x32, pool and 1568-10.
+/// 784-256-128-10 for "mlp", 784-256-10 for "mlp-small"; for "cnn", conv3x3x16, pool, conv3x3x32, pool and
+/// 1568-10.
 inline bobbin::nn::Sequential network(const std::string& name) {
   using namespace bobbin;
   const auto image = [](const Tensor& x) { return reshape(x, {-1, 1, 28, 28}); };
@@ -20,6 +21,7 @@ inline bobbin::nn::Sequential network(const std::string& name) {
     Tensor operator()(const Tensor& x) const { return linear(x, Activation::relu); }
     void each(nn::Visit& v) { v("linear", linear); }
   };
+  if (name == "mlp-small") return nn::Sequential(Hidden{nn::Linear(784, 256)}, nn::Linear(256, 10));
   return nn::Sequential(Hidden{nn::Linear(784, 256)}, Hidden{nn::Linear(256, 128)}, nn::Linear(128, 10));
 }
 

@@ -1,17 +1,27 @@
 // Images a second of training a network of nets.h on MNIST-shaped random data, batch 128: what train_epoch.py
-// does with PyTorch. usage: train_epoch NETWORK(mlp|cnn) OPTIMIZER(sgd|adam) THREADS EPOCHS; prints one
-// number a line.
+// does with PyTorch. usage: train_epoch NETWORK OPTIMIZER(sgd|adam) THREADS EPOCHS; prints one number a line,
+// and in the last one how much memory training took, in MB.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 
 #include "nets.h"
 
 using namespace bobbin;
 
+// A line of /proc/self/status, in MB.
+static double memory(const std::string& name) {
+  std::ifstream status("/proc/self/status");
+  double kilobytes = 0;
+  for (std::string word; status >> word;)
+    if (word == name + ":") status >> kilobytes;
+  return kilobytes / 1024;
+}
+
 int main(int argc, char** argv) {
   if (argc != 5) {
-    std::fprintf(stderr, "usage: %s mlp|cnn sgd|adam THREADS EPOCHS\n", argv[0]);
+    std::fprintf(stderr, "usage: %s mlp|mlp-small|cnn sgd|adam THREADS EPOCHS\n", argv[0]);
     return 2;
   }
   set_num_threads(std::atoi(argv[3]));
@@ -23,6 +33,7 @@ int main(int argc, char** argv) {
     optimizer = std::make_unique<optim::Sgd>(nn::parameters(net), optim::SgdOptions{.lr = .01});
   else
     optimizer = std::make_unique<optim::Adam>(nn::parameters(net));
+  const double before = memory("VmRSS");
   for (int epoch = 0; epoch < std::atoi(argv[4]); ++epoch) {
     const auto start = std::chrono::steady_clock::now();
     for (std::int64_t i = 0; i + batch <= images; i += batch) {
@@ -34,4 +45,5 @@ int main(int argc, char** argv) {
     std::printf("%.0f\n", static_cast<double>(images / batch * batch) / seconds.count());
     std::fflush(stdout);
   }
+  std::printf("%.1f\n", memory("VmHWM") - before);
 }

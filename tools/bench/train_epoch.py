@@ -1,5 +1,7 @@
 """The PyTorch side of train_epoch.cpp: the same network, data shapes and steps.
-usage: train_epoch.py mlp|cnn sgd|adam THREADS EPOCHS; prints images a second, one number a line."""
+usage: train_epoch.py mlp|mlp-small|cnn sgd|adam THREADS EPOCHS; prints images a second, one number a line, and then how much
+memory training took, in MB."""
+import re
 import sys
 import time
 
@@ -16,12 +18,23 @@ if network == "cnn":
     first = nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)
     second = nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
     model = nn.Sequential(*first, *second, nn.Linear(32 * 49, 10))
+elif network == "mlp-small":
+    model = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
 else:
     model = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10))
 if optimizer_name == "sgd":
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 else:
     optimizer = torch.optim.Adam(model.parameters())
+
+
+def memory(name):
+    """A line of /proc/self/status, in MB."""
+    with open("/proc/self/status") as status:
+        return int(re.search(rf"{name}:\s*(\d+)", status.read())[1]) / 1024
+
+
+before = memory("VmRSS")
 for _ in range(epochs):
     start = time.perf_counter()
     for i in range(0, images - batch + 1, batch):
@@ -30,3 +43,4 @@ for _ in range(epochs):
         loss.backward()
         optimizer.step()
     print(round(images // batch * batch / (time.perf_counter() - start)), flush=True)
+print(round(memory("VmHWM") - before, 1))
