@@ -39,10 +39,11 @@ void softmax(const RowBlock& block, std::int64_t n) {
         total = exponentials(x, reference, e, c);
       }
       Max<T> next = c + chunk < n ? max_from(r, c + chunk) : max_from(r + 1, 0);
-      total += exponentials(x + c, reference, e + c, std::min(chunk, n - c), [&]() __attribute__((always_inline)) {
-        next.step();
-        before.step();
-      });
+      total += exponentials(
+          x + c, reference, e + c, std::min(chunk, n - c), [&]() __attribute__((always_inline)) {
+            next.step();
+            before.step();
+          });
       most = next.rest();
     }
     before.rest();

@@ -29,6 +29,41 @@ double sum(std::int64_t n, F&& f) {
   return total;
 }
 
+/// Vectors that one step of a pass over a row takes: passes over several rows run beside each other by steps.
+inline constexpr std::int64_t vectors_in_step = 4;
+
+/// y = f, n elements of it, past the caches if `large`: f(i, k) gives elements i to i + k.
+template<class T, class F>
+class Writer {
+ public:
+  Writer(T* y, std::int64_t n, bool large, F f) : y_(y), n_(n), large_(large), f_(f) {
+    if (!large) return;
+    next_ = std::min(n, static_cast<std::int64_t>(-reinterpret_cast<std::uintptr_t>(y) % 64 / sizeof(T)));
+    if (next_ > 0) store<T>(f_(std::int64_t{0}, next_), y_, next_);
+  }
+  [[gnu::always_inline]] void step() {
+    if (next_ + vectors_in_step * width > n_) return;
+#pragma GCC unroll 4
+    for (std::int64_t k = 0; k < vectors_in_step; ++k) vector();
+  }
+  void rest() {
+    while (next_ + width <= n_) vector();
+    if (next_ < n_) store<T>(f_(next_, n_ - next_), y_ + next_, n_ - next_);
+  }
+
+ private:
+  static constexpr std::int64_t width = lanes_of<T>;
+  [[gnu::always_inline]] void vector() {
+    const Vector<T> v = f_(next_, width);
+    large_ ? stream<T>(v, y_ + next_) : store<T>(v, y_ + next_);
+    next_ += width;
+  }
+  T* y_;
+  std::int64_t n_, next_ = 0;
+  bool large_;
+  F f_;
+};
+
 /// The largest element that is not NaN; -inf of none.
 template<class T>
 class Max {
@@ -90,12 +125,14 @@ template<class T, class E, class Aside>
 /// where an element is. x <= m + far, and x and y may be the same. Calls aside() now and then.
 inline constexpr float far = 40;
 template<class T, class Aside>
-[[gnu::always_inline]] inline double exponentials(
-    const T* x, T m, T* y, std::int64_t n, Aside&& aside) {
-  return with_exponential(m, [&](auto e) __attribute__((always_inline)) { return sum_of(x, y, n, e, aside); });
+[[gnu::always_inline]] inline double exponentials(const T* x, T m, T* y, std::int64_t n, Aside&& aside) {
+  return with_exponential(
+      m, [&](auto e) __attribute__((always_inline)) { return sum_of(x, y, n, e, aside); });
 }
 template<class T>
-double exponentials(const T* x, T m, T* y, std::int64_t n) { return exponentials(x, m, y, n, [] {}); }
+double exponentials(const T* x, T m, T* y, std::int64_t n) {
+  return exponentials(x, m, y, n, [] {});
+}
 
 /// The sum of a[i] b[i].
 template<class T>
