@@ -57,8 +57,7 @@ Vector<T> exp_difference(const Vector<T>& x, const Vector<T>& m) {
       x, m);
 }
 
-/// f(e), where e gives exp(x - most), up to a factor that hangs on `most` alone;
-/// x <= most + 40.
+/// f(e), where e gives exp(x - most), up to a factor that hangs on `most` alone; x <= most + 40.
 template<class T, class F>
 [[gnu::always_inline]] inline decltype(auto) with_exponential(T most, F&& f) {
   const auto all = Vector<T>::all(most);

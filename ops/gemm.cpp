@@ -123,10 +123,10 @@ void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, const std::function<void
   const Lines<T> rows = thin ? columns_of(b) : rows_of(a), columns = thin ? rows_of(a) : columns_of(b);
   const std::int64_t registers = (columns.count + lanes - 1) / lanes,
                      fewest = RegisterPart::fewest(registers),
-                     down = (rows.count + tile_rows - 1) / tile_rows;
+                     tiles = (rows.count + tile_rows - 1) / tile_rows;
   // An even number, where there are few: they are shared out to cores.
-  const std::int64_t across = down == 1 && fewest > 2 ? fewest + fewest % 2 : fewest;
-  each(down * across, [&](std::int64_t i) {
+  const std::int64_t across = tiles == 1 && fewest > 2 ? fewest + fewest % 2 : fewest;
+  each(tiles * across, [&](std::int64_t i) {
     const RegisterPart part(registers, across, i % across);
     const std::int64_t row = i / across * tile_rows, col = part.first * lanes;
     const std::int64_t down = std::min(tile_rows, rows.count - row),

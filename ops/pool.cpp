@@ -4,7 +4,6 @@
 #include <bobbin/parallel.h>
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 #include <vector>
 
@@ -94,11 +93,11 @@ class MaxOfPlane {
   bool vectors(const T* x, const T* end, int top, int bottom) {
     if constexpr (std::is_same_v<T, W>) {
       const int in = along_.in, room = (along_.out + lanes<W> - 1) / lanes<W> * lanes<W> * 2;
-      const bool whole = !along_.adaptive && along_.begin(0) >= 0 && along_.end(along_.out - 1) <= in;
+      const bool whole = !along_.adaptive && along_.padding == 0 && along_.end(along_.out - 1) <= in;
       if (!whole || along_.stride > 2 || end - x < (bottom - 1) * in + along_.size - 1 + room) return false;
       for (int i = 0; i < along_.out; i += lanes<W>) {
-        const T* const from = x + i * along_.stride - along_.padding;
-        const auto step = step_.at(i) - static_cast<Place>(along_.padding);
+        const T* const from = x + i * along_.stride;
+        const auto step = step_.at(i);
         auto most = every(from + top * in, along_.stride);
         auto place = step + static_cast<Place>(top * in);
         for (int r = top; r < bottom; ++r)

@@ -51,10 +51,12 @@ void detail::for_rows(std::span<const Tensor> inputs, const Tensor& out, int axi
   const std::int64_t count = like.numel() / slices.length, row_bytes = slices.length * size_of(compute);
   const auto in_place = [&](const Tensor& t) { return t && inner == 1 && t.dtype() == compute; };
 
-  // Slices a tile takes: enough work for a thread, neighbours together as kernels prepare for the next one,
-  // and never across two values of the outer axes.
-  std::int64_t width =
-      std::max({std::int64_t{1}, tile_elements / slices.length, count / (16 * num_threads())});
+  // Slices a tile takes: enough work for a thread, and never across two values of the outer axes. More of
+  // them where they are in place, as kernels prepare for the next one; what is buffered is to stay in a
+  // cache.
+  std::int64_t width = std::max<std::int64_t>(1, tile_elements / slices.length);
+  if (in_place(out) && std::all_of(inputs.begin(), inputs.end(), in_place))
+    width = std::max<std::int64_t>(width, count / (16 * num_threads()));
   if (inner > 1) width = std::min(std::max<std::int64_t>(width, 16), inner);
   const std::int64_t across = inner > 1 ? inner : count;
   const std::int64_t tiles_across = (across + width - 1) / width;

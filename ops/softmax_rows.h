@@ -121,8 +121,8 @@ template<class T, class E, class Aside>
   return total;
 }
 
-/// y = exp(x - m), up to a factor that hangs on m alone; returns the sum, which is NaN
-/// where an element is. x <= m + far, and x and y may be the same. Calls aside() now and then.
+/// y = exp(x - m), up to a factor that hangs on m alone; returns the sum, which is NaN where an element is.
+/// x <= m + far, and x and y may be the same. Calls aside() now and then.
 inline constexpr float far = 40;
 template<class T, class Aside>
 [[gnu::always_inline]] inline double exponentials(const T* x, T m, T* y, std::int64_t n, Aside&& aside) {

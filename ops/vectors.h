@@ -191,15 +191,21 @@ T fold(const P& part, F&& f) {
   else
     return fold<T, width / 2>(f(part, rotated<width>(part, lanes)), f);
 }
+// f of the parts two by two, by halves.
+template<class T, class F>
+typename Vector<T>::Part fold_parts(Vector<T> v, F&& f) {
+  for (std::size_t half = Vector<T>::parts / 2; half > 0; half /= 2)
+    for (std::size_t k = 0; k < half; ++k) v.part[k] = f(v.part[k], v.part[k + half]);
+  return v.part[0];
+}
 }  // namespace detail
 
 /// f of the lanes two by two, by halves.
 template<class T, class F>
-T fold(Vector<T> v, F&& f) {
-  for (std::size_t half = Vector<T>::parts / 2; half > 0; half /= 2)
-    for (std::size_t k = 0; k < half; ++k) v.part[k] = f(v.part[k], v.part[k + half]);
-  return detail::fold<T, register_bytes / sizeof(T) / 2>(v.part[0], f);
+T fold(const Vector<T>& v, F&& f) {
+  return detail::fold<T, register_bytes / sizeof(T) / 2>(detail::fold_parts<T>(v, f), f);
 }
+
 namespace detail {
 // Half of the lanes of a, then of b, by pairs of lanes, pairs of pairs and so on: lane j is b's where j has
 // the bit `step`. Neighbours of 32 bits are passed by, as the processor unpacks them.
@@ -224,12 +230,7 @@ Vector<T> fold_each(const T (*rows)[lanes_of<T>], F&& f) {
   Vector<T> out;
   for (std::size_t k = 0; k < Vector<T>::parts; ++k) {
     typename Vector<T>::Part row[lanes];
-    for (std::size_t r = 0; r < lanes; ++r) {
-      Vector<T> all = load(rows[k * lanes + r]);
-      for (std::size_t half = Vector<T>::parts / 2; half > 0; half /= 2)
-        for (std::size_t p = 0; p < half; ++p) all.part[p] = f(all.part[p], all.part[p + half]);
-      row[r] = all.part[0];
-    }
+    for (std::size_t r = 0; r < lanes; ++r) row[r] = detail::fold_parts<T>(load(rows[k * lanes + r]), f);
     const auto pairs = [&]<std::size_t step>(std::integral_constant<std::size_t, step>) {
 #pragma GCC unroll 16
       for (std::size_t r = 0; r < lanes; r += 2 * step)

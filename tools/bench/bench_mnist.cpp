@@ -28,9 +28,9 @@ struct Cost {
   double host;  // us of the host an epoch: until all is enqueued
   double mb;    // of the GPU's memory at most, besides the images
 };
-// `together`: how many steps are captured at once; 0: none are.
+constexpr std::int64_t images = 60000;
+// `together`: how many steps are captured at once, at most an epoch's; 0: none are.
 Cost step_cost(const std::string& network, std::int64_t batch_size, std::int64_t together, int epochs) {
-  constexpr std::int64_t images = 60000;
   const Tensor x = rand({images, 784}, DType::f32, gpu), y = randint(0, 10, {images}, DType::i64, gpu);
   Allocator& memory = allocator(gpu);
   memory.reset_peak();
@@ -105,7 +105,8 @@ json run(const std::vector<std::string>& networks, const std::vector<std::int64_
   json result{{"steps", json::array()}};
   for (const std::string& network : networks)
     for (const std::int64_t batch : batches)
-      for (const std::int64_t together : together_all) {
+      for (const std::int64_t wanted : together_all) {
+        const std::int64_t together = std::min(wanted, images / batch);
         const auto [us, host, mb] = step_cost(network, batch, together, epochs);
         const std::string mode = together == 0   ? "eager"
                                  : together == 1 ? "captured"
@@ -134,8 +135,7 @@ int main(int argc, char** argv) {
   app.option_defaults()->always_capture_default();
   app.add_option("--network", networks, "networks")->delimiter(',')->check(CLI::IsMember({"mlp", "cnn"}));
   app.add_option("--batch", batches, "images a step")->delimiter(',')->check(CLI::Range(1, 60000));
-  app.add_option("--together", together,
-                 "how many steps are captured at once; 0: none are")
+  app.add_option("--together", together, "how many steps are captured at once; 0: none are")
       ->delimiter(',')
       ->check(CLI::Range(0, 1000));
   app.add_option("--epochs", epochs, "of which the fastest counts")->check(CLI::Range(1, 1000));

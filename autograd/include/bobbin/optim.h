@@ -86,11 +86,11 @@ class Optimizer {
   struct Group {
     double lr_scale, weight_decay;
   };
+  void begin_step();  // before the rule of any step is worked out, a replayed one's too
   std::vector<Tensor> parameters_;
   std::vector<std::size_t> group_of_;
   std::vector<Group> groups_;
   std::map<std::string, std::vector<Tensor>> states_;
-  void begin_step();
   std::int64_t steps_ = 0;
 };
 

@@ -15,8 +15,9 @@ namespace bobbin {
 ///
 /// On replays only the GPU's work happens, so the function must enqueue the same work each time: draws of the
 /// default generator and an optimizer's `lr`, `schedule` and step count are followed, in the order of the
-/// recorded call (a step may hold several of an optimizer's); other C++ state is as it was in the second call. What it needs from outside must lie in tensors that are edited in place (`copy_`) and live as
-/// long as the step; tensors that it leaves behind keep their address. A call that needs the host to wait
+/// recorded call (a step may hold several of an optimizer's); other C++ state is as it was in the second
+/// call. What it needs from outside must lie in tensors that are edited in place (`copy_`) and live as long
+/// as the step; tensors that it leaves behind keep their address. A call that needs the host to wait
 /// (`item()`, copies to or from the host) throws in the second call; nothing is captured then. On the CPU
 /// every call runs the function.
 class Captured {
