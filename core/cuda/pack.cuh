@@ -43,13 +43,24 @@ __device__ __forceinline__ T narrow(Compute<T> x) {
 }
 
 /// What a kernel that is launched `early` does before it touches memory: its blocks take their places while
-/// the kernel before it runs, and the next kernel's while this one does. What it takes to launch, and what
-/// comes before this call, is then no longer seen. The next one is called for only now: two kernels that wait
-/// would crowd multiprocessors unevenly.
-__device__ __forceinline__ void await_previous() {
+/// the kernel before it runs, and what it takes to launch, and comes before this call, is then no longer
+/// seen.
+__device__ __forceinline__ void await_data() {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;\ngriddepcontrol.launch_dependents;" ::: "memory");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
+}
+/// Lets the next kernel's blocks in where that is launched early: at the end of a kernel all are. Never
+/// before await_data(): two kernels that wait would crowd multiprocessors unevenly.
+__device__ __forceinline__ void call_next() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+/// Both at once: for short kernels.
+__device__ __forceinline__ void await_previous() {
+  await_data();
+  call_next();
 }
 
 inline bool is_aligned(const void* p, std::size_t bytes = 16) {

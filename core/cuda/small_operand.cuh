@@ -1,18 +1,13 @@
-// Operands of small products: how a warp fetches its terms of a tile, whichever way their lines lie.
+// Operands of small products: how a block fetches its terms of a tile, whichever way their lines lie.
 #pragma once
 #include "pack.cuh"
 #include "walk.cuh"
 
 namespace bobbin::cuda::small {
 
-inline constexpr int tile = 32, chunk = 8;  // of y; terms of the sums that a warp fetches at a time
-inline constexpr int stages = 2;            // one chunk is used while the next is on its way
-// From line to line in shared memory: what is read at once lies in different banks.
-inline constexpr int pitch_along = chunk + 4, pitch_across = tile + 4;
-inline constexpr int side_floats = tile * pitch_along;
-static_assert(chunk * pitch_across <= side_floats);
-// Shared memory of a warp.
-__host__ __device__ constexpr int warp_floats(bool gated) { return stages * (2 + gated) * side_floats; }
+inline constexpr int threads = 256;
+inline constexpr int segment = 128;  // terms of the sums that a block fetches at a time
+inline constexpr int stages = 2;     // segments that are on their way, or in use
 
 // One operand: lines of elements, either along the sum or across it.
 struct Side {
@@ -37,60 +32,115 @@ __device__ void copy_async(float* to, const float* from, bool there) {  // or ze
                  : "memory");
 }
 
-// Where this thread finds its packs of every chunk of an operand. Offsets are of elements.
-template<bool along>
-struct Reader {
-  static constexpr int in_line = (along ? chunk : tile) / 4, packs = tile * chunk / 4 / 32,
-                       next_line = 32 / in_line;
-  static constexpr int pitch = along ? pitch_along : pitch_across;
-  const float* from;
-  std::int64_t gate;  // how much further on lies what the gate has there
-  int next, on;       // from pack to pack, from chunk to chunk
-  int place;          // in shared memory
-  int lines, limit;   // that are left from this thread's line and element on
-  bool whole, gated;
-
-  __device__ Reader(const Side& s, unsigned matrix, int first, int begin, int end) {
-    const int lane = static_cast<int>(threadIdx.x) % 32, line = lane / in_line, at = lane % in_line * 4;
-    const int top = (along ? first : begin) + line, left = (along ? begin : first) + at;
-    from = s.data + (static_cast<std::int64_t>(matrix) * s.next + top * s.stride + left);
-    next = next_line * s.stride;
-    on = along ? chunk : chunk * s.stride;
-    place = line * pitch + at;
-    lines = (along ? s.outer : end) - top;
-    limit = (along ? end : s.outer) - left;
-    whole = s.packs;
-    gated = s.gate;
-    gate = gated ? s.gate - s.data : 0;
+// `extent` rows or columns of an operand, that `lanes` lanes of a warp share: each has those at 4 lane + r +
+// 4 lanes q, for r < 4 and all q.
+template<bool along_, int extent_, int lanes>
+struct Layout {
+  static constexpr bool along = along_;
+  static constexpr int extent = extent_, each = extent / lanes;
+  // From place to place in shared memory, each of which holds a line: what is read at once lies in different
+  // banks.
+  static constexpr int pitch = along ? segment + 4 : extent;
+  static constexpr int floats = along ? extent * pitch : segment * pitch;
+  // The line in a place: those that are read at once lie side by side. The line of a sum is the sum of
+  // lines, where one place is a multiple of 8 and the other less.
+  static constexpr __device__ int line(int place) {
+    return along ? place / (4 * lanes) * (4 * lanes) + place % lanes * 4 + place / lanes % 4 : place;
   }
-  // `further`: how much further on lies what is read.
-  __device__ void fetch(float* to, std::int64_t further = 0) const {
-    const float* const p = from + further;
-    to += place;
-    if (whole) {
+  // What the lane `mine` has of these terms.
+  template<int terms>
+  static __device__ void load(float (&v)[each][terms], const float* side, int mine, int term) {
+    if constexpr (along) {
+      using Terms = Pack<float, terms>;
+      const float* const from = side + mine * pitch + term;
 #pragma unroll
-      for (int q = 0; q < packs; ++q)
-        copy_async<4>(to + q * next_line * pitch, p + q * next, lines > q * next_line && limit > 0);
+      for (int i = 0; i < each; ++i) {
+        const Terms x = *reinterpret_cast<const Terms*>(from + i * lanes * pitch);
+#pragma unroll
+        for (int k = 0; k < terms; ++k) v[i][k] = x.v[k];
+      }
     } else {
-#pragma unroll 1
-      for (int q = 0; q < packs; ++q)
+      const float* const from = side + 4 * mine + term * extent;
 #pragma unroll
-        for (int k = 0; k < 4; ++k)
-          copy_async<1>(to + q * next_line * pitch + k, p + q * next + k, lines > q * next_line && limit > k);
+      for (int k = 0; k < terms; ++k)
+#pragma unroll
+        for (int i = 0; i < each; i += 4) {
+          const auto x = *reinterpret_cast<const Pack<float>*>(from + k * extent + i * lanes);
+#pragma unroll
+          for (int r = 0; r < 4; ++r) v[i + r][k] = x.v[r];
+        }
     }
   }
-  __device__ void advance() {
-    from += on;
-    (along ? limit : lines) -= chunk;
+};
+
+// In shared memory, read at once even where only some elements turn out to be needed.
+__device__ inline float4 vector_at(const float* p) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(p))));
+  return v;
+}
+
+// This thread's part of what a block fetches of an operand.
+template<class L>
+struct Reader {
+  static constexpr bool along = L::along;
+  const float* from;  // where the block's terms and lines begin
+  const float* gate;
+  int stride;
+  int outer;  // rows or columns that are left from there on
+  bool whole;
+
+  __device__ Reader(const Side& s, unsigned matrix, int first, int begin) {
+    const std::int64_t start = static_cast<std::int64_t>(matrix) * s.next +
+                               (along ? first * s.stride + begin : begin * s.stride + first);
+    from = s.data + start;
+    gate = s.gate ? s.gate + start : nullptr;
+    stride = s.stride;
+    outer = s.outer - first;
+    whole = s.packs;
+  }
+  // Calls f(place in shared memory, offset in memory, whether it is there) for all n elements that are this
+  // thread's, of a segment of so many terms, and what makes them a multiple of 4.
+  template<int n, class F>
+  __device__ void each(int terms, F&& f) const {
+    constexpr int in_line = (along ? segment : L::extent) / n, lines = along ? L::extent : segment,
+                  step = threads / in_line;
+    const int thread = static_cast<int>(threadIdx.x), at = thread % in_line * n, bound = (terms + 3) / 4 * 4;
+    if (along && at >= bound) return;
+    const int first = thread / in_line, left = (along ? outer : terms) - L::line(first),
+              place = first * L::pitch + at, offset = L::line(first) * stride + at;
+    const bool in = at < (along ? terms : outer);
+#pragma unroll(n == 4 ? lines / step : 1)
+    for (int q = 0; q < lines; q += step) {
+      if (!along && first + q >= bound) break;
+      f(place + q * L::pitch, offset + L::line(q) * stride, in && L::line(q) < left);
+    }
+  }
+  template<int n>
+  __device__ void fetch(float* to, float* gate_to, int from_term, int terms) const {
+    const std::int64_t on = along ? from_term : static_cast<std::int64_t>(from_term) * stride;
+    each<n>(terms,
+            [&](int place, int offset, bool there) { copy_async<n>(to + place, from + on + offset, there); });
+    if (gate)
+      each<n>(terms, [&](int place, int offset, bool there) {
+        copy_async<n>(gate_to + place, gate + on + offset, there);
+      });
+  }
+  __device__ void fetch(float* to, float* gate_to, int from_term, int terms) const {
+    whole ? fetch<4>(to, gate_to, from_term, terms) : fetch<1>(to, gate_to, from_term, terms);
   }
   // Each thread does this to what it fetched itself.
-  __device__ void apply(float* to, const float* gate) const {
-#pragma unroll
-    for (int q = 0; q < packs; ++q) {
-      auto& x = *reinterpret_cast<float4*>(to + place + q * next_line * pitch);
-      const float4 g = *reinterpret_cast<const float4*>(gate + place + q * next_line * pitch);
-      x = {g.x > 0 ? x.x : 0, g.y > 0 ? x.y : 0, g.z > 0 ? x.z : 0, g.w > 0 ? x.w : 0};
-    }
+  __device__ void apply_gate(float* to, const float* gate_at, int terms) const {
+    if (whole)
+      each<4>(terms, [&](int place, int, bool) {
+        const float4 x = vector_at(to + place), g = vector_at(gate_at + place);
+        *reinterpret_cast<float4*>(to + place) = {g.x > 0 ? x.x : 0, g.y > 0 ? x.y : 0, g.z > 0 ? x.z : 0,
+                                                  g.w > 0 ? x.w : 0};
+      });
+    else
+      each<1>(terms, [&](int place, int, bool) { to[place] = gate_at[place] > 0 ? to[place] : 0; });
   }
 };
 

@@ -1,6 +1,7 @@
-// Matrix products too small to fill the chip with cuBLAS's tiles: 32 x 32 of y a block, whose sums its warps
-// share, and several blocks of a cluster. Each warp fetches what it adds itself by asynchronous copies, a
-// chunk ahead, whichever way operands lie, and waits for nobody. At the end all parts are added in one order.
+// Matrix products too small to fill the chip with cuBLAS's tiles: 32 rows of y and 32 or 64 columns a block,
+// whose sums its warps share, and several blocks of a cluster. A block fetches terms by asynchronous copies,
+// a segment ahead, whichever way operands lie; each warp adds up every eighth four of them. At the end all
+// parts are added in one order.
 #pragma once
 #include <array>
 
@@ -14,12 +15,13 @@ struct Piece {
   const float* bias;
   float* row_sums;
   std::int64_t y_stride, y_next;
-  int share;  // terms of the sums that each warp adds, a multiple of 8
+  int share;  // terms of the sums that each block adds: a multiple of 4
   int inner;
   int ranks;  // blocks of a cluster that share the sums of a tile: a power of two
   unsigned tiles;
   Divider by_tiles, by_across;  // tiles of a matrix, and of a row of it
   bool relu;
+  bool packs;  // rows of y, and the bias, begin and end on 16 bytes
 };
 
 struct Work {
@@ -27,215 +29,256 @@ struct Work {
   unsigned first_blocks;  // those of the first piece
 };
 
-// How the lanes of a warp share a tile: eight along its rows, four along its columns, so that of half a warp
+// How the lanes of a warp share a tile: four along its rows, eight along its columns, so that of half a warp
 // neighbours, and neighbours of neighbours, read the same elements of one side or the other: shared memory
 // then serves the half at once.
-inline constexpr int down = 8, across = 4, rows = tile / down, cols = tile / across;
-__device__ inline int lane_down() { return static_cast<int>(threadIdx.x) / 2 % 8; }
+inline constexpr int height = 32, down = 4, across = 8, rows = height / down;
+__device__ inline int lane_down() { return static_cast<int>(threadIdx.x >> 1 & 1 | threadIdx.x >> 2 & 2); }
 __device__ inline int lane_across() {
-  return static_cast<int>(threadIdx.x) % 2 + static_cast<int>(threadIdx.x) / 16 % 2 * 2;
+  return static_cast<int>(threadIdx.x & 1 | threadIdx.x >> 1 & 2 | threadIdx.x >> 2 & 4);
 }
 
-// Of n x `lanes` rows or columns, n are the lane's that is `mine`: where number i of them lies.
-template<bool along, int n>
-__device__ int position(int mine, int i) {
-  constexpr int lanes = tile / n;
-  return along ? mine + lanes * i : 4 * mine + i / 4 * 4 * lanes + i % 4;
-}
-// These elements, of four terms.
-template<bool along, int n>
-__device__ void load(float (&v)[n][4], const float* side, int mine, int term) {
-#pragma unroll
-  for (int p = 0; p < n; ++p) {
-    const int i = along ? p : p / 4 * 4, k = along ? 0 : p % 4;
-    const int at = position<along, n>(mine, i);
-    const float4 x = *reinterpret_cast<const float4*>(along ? side + at * pitch_along + term
-                                                            : side + (term + k) * pitch_across + at);
-    const float four[] = {x.x, x.y, x.z, x.w};
-#pragma unroll
-    for (int q = 0; q < 4; ++q) (along ? v[i][q] : v[i + q][k]) = four[q];
-  }
-}
+// A warp's sums of a tile in shared memory, and sums of rows of a behind it: what is written at once lies in
+// different banks.
+template<int width>
+inline constexpr int tile_pitch = width + 4;
+template<int width>
+inline constexpr int row_sums_at = height* tile_pitch<width>;
+template<int width>
+inline constexpr int tile_floats = row_sums_at<width> + height;
+inline constexpr int warps = threads / 32;
 
-struct Sums {
-  float y[rows][cols] = {};
-  float a[rows] = {};
-};
-
-template<bool a_along, bool b_along>
-__device__ void add_chunk(Sums& sums, const float* a, const float* b, bool row_sums) {
-#pragma unroll
-  for (int term = 0; term < chunk; term += 4) {
-    float va[rows][4], vb[cols][4];
-    load<a_along>(va, a, lane_down(), term);
-    load<b_along>(vb, b, lane_across(), term);
-#pragma unroll
-    for (int k = 0; k < 4; ++k)
-#pragma unroll
-      for (int i = 0; i < rows; ++i)
-#pragma unroll
-        for (int j = 0; j < cols; ++j) sums.y[i][j] = fmaf(va[i][k], vb[j][k], sums.y[i][j]);
-    if (row_sums)
-#pragma unroll
-      for (int k = 0; k < 4; ++k)
-#pragma unroll
-        for (int i = 0; i < rows; ++i) sums.a[i] += va[i][k];
-  }
-}
-
-// A tile in shared memory, and sums of rows of a behind it. Columns change places, four at a time, so that
-// what is written at once lies in different banks.
-inline constexpr int tile_floats = tile * (tile + 1);
-__device__ inline int place(int row, int col) {
-  const int by = row ^ row >> 2;
-  return row * tile + (col ^ (by % 4 * 8 + by / 4 % 2 * 4));
-}
-
-// What a thread has added, to where its warp's tile lies.
-template<bool a_along, bool b_along>
-__device__ void leave(float* to, const Sums& sums, bool row_sums) {
-#pragma unroll
-  for (int i = 0; i < rows; ++i) {
-    const int row = position<a_along, rows>(lane_down(), i);
-    if constexpr (b_along) {
-#pragma unroll
-      for (int j = 0; j < cols; ++j) to[place(row, position<b_along, cols>(lane_across(), j))] = sums.y[i][j];
-    } else {
-#pragma unroll
-      for (int j = 0; j < cols; j += 4)
-        *reinterpret_cast<float4*>(to + place(row, position<b_along, cols>(lane_across(), j))) = {
-            sums.y[i][j], sums.y[i][j + 1], sums.y[i][j + 2], sums.y[i][j + 3]};
-    }
-    if (row_sums && lane_across() == 0) to[tile * tile + row] = sums.a[i];
-  }
+// Shared memory of a block: segments of a, of b and of the gate; later the warps' sums.
+template<int width>
+constexpr int floats_of(bool a_along, bool b_along, bool gated, int share) {
+  const int used = (share + segment - 1) / segment, of_line = segment + 4;
+  const int a = a_along ? height * of_line : segment * height,
+            b = b_along ? width * of_line : segment * width;
+  const int all = (a * (1 + gated) + b) * (used < stages ? used : stages);
+  return all > warps * tile_floats<width> ? all : warps * tile_floats<width>;
 }
 
 // This block's part of a tile of y.
 struct Tile {
   unsigned matrix;
-  int row, col, rank, ranks;
+  int row, col, rank;
 };
 
-template<bool a_along, bool b_along>
-__device__ Sums add_up(const Piece& p, const Tile& t, int part, float* shared) {
-  const int begin = min(p.inner, part * p.share), end = min(p.inner, begin + p.share),
-            chunks = (end - begin + chunk - 1) / chunk;
+template<int width>
+struct Sums {
+  static constexpr int cols = width / across;
+  float y[rows][cols] = {};
+  float of_row = 0;  // number `lane` of a
+
+  template<class A, class B, int terms>
+  __device__ void add(const float* a_side, const float* b_side, int first) {
+#pragma unroll
+    for (int term = first; term < first + 4; term += terms) {
+      float va[rows][terms], vb[cols][terms];
+      A::load(va, a_side, lane_down(), term);
+      B::load(vb, b_side, lane_across(), term);
+#pragma unroll
+      for (int k = 0; k < terms; ++k)
+#pragma unroll
+        for (int i = 0; i < rows; ++i)
+#pragma unroll
+          for (int j = 0; j < cols; ++j) y[i][j] = fmaf(va[i][k], vb[j][k], y[i][j]);
+    }
+  }
+  // For sides whose lines lie across the sum.
+  __device__ void add_row(const float* a_side) {
+#pragma unroll
+    for (int term = 0; term < 4; ++term) of_row += a_side[term * height + threadIdx.x % 32];
+  }
+  // Leaves them where the warp's tile lies.
+  __device__ void leave(float* to, bool row_sums) const {
+    float* const mine = to + 4 * (lane_down() * tile_pitch<width> + lane_across());
+#pragma unroll
+    for (int i = 0; i < rows; ++i)
+#pragma unroll
+      for (int j = 0; j < cols; j += 4)
+        *reinterpret_cast<float4*>(mine + (i % 4 + i / 4 * 4 * down) * tile_pitch<width> + j * across) = {
+            y[i][j], y[i][j + 1], y[i][j + 2], y[i][j + 3]};
+    if (row_sums) to[row_sums_at<width> + threadIdx.x % 32] = of_row;
+  }
+};
+
+// What this warp adds of the tile's sums. Calls meanwhile() when the first terms are on their way.
+template<bool a_along, bool b_along, int width, class F>
+__device__ Sums<width> add_up(const Piece& p, const Tile& t, float* shared, F&& meanwhile) {
+  using A = Layout<a_along, height, down>;
+  using B = Layout<b_along, width, across>;
+  constexpr int together = a_along || b_along ? 4 : 1;  // terms whose elements are loaded at once
+  const int begin = t.rank * p.share, all = min(p.inner - begin, p.share),
+            warp = static_cast<int>(threadIdx.x) / 32;
   const bool row_sums = p.row_sums && t.col == 0;
-  float* const of_b = shared + stages * side_floats;
-  float* const of_gate = of_b + stages * side_floats;
-  Reader<a_along> a(p.a, t.matrix, t.row, begin, end);
-  Reader<b_along> b(p.b, t.matrix, t.col, begin, end);
-  const auto bring = [&](int c) {
-    if (c >= chunks) return;
-    const int at = c % stages * side_floats;
-    a.fetch(shared + at);
-    if (a.gated) a.fetch(of_gate + at, a.gate);
-    b.fetch(of_b + at);
+  const Reader<A> a(p.a, t.matrix, t.row, begin);
+  const Reader<B> b(p.b, t.matrix, t.col, begin);
+  const int stage_floats = A::floats * (a.gate ? 2 : 1) + B::floats;
+  const auto fetch = [&](int stage, int from) {
+    if (from < all) {
+      float* const to = shared + stage * stage_floats;
+      const int terms = min(all - from, segment);
+      a.fetch(to + B::floats, to + B::floats + A::floats, from, terms);
+      b.fetch(to, nullptr, from, terms);
+    }
+    asm volatile("cp.async.commit_group;" ::: "memory");
   };
 
-  await_previous();
-  Sums sums;
-  bring(0);
+  await_data();
 #pragma unroll 1
-  for (int c = 0; c < chunks; ++c) {
-    const int at = c % stages * side_floats;
-    asm volatile("cp.async.wait_all;" ::: "memory");
-    if (a.gated) a.apply(shared + at, of_gate + at);
-    __syncwarp();
-    a.advance();  // not right after copies were begun: it would wait until they have read their addresses
-    b.advance();
-    bring(c + 1);  // over the last chunk, which all have used
-    add_chunk<a_along, b_along>(sums, shared + at, of_b + at, row_sums);
+  for (int s = 0; s < stages; ++s) fetch(s, s * segment);
+  meanwhile();
+  Sums<width> sums;
+  int stage = 0;
+#pragma unroll 1
+  for (int from = 0; from < all; from += segment) {
+    const int terms = min(all - from, segment);
+    const bool last = from + segment >= all;
+    if (last) call_next();
+    float *const b_side = shared + stage * stage_floats, *const a_side = b_side + B::floats;
+    asm volatile("cp.async.wait_group %0;" ::"n"(stages - 1) : "memory");
+    if (a.gate) a.apply_gate(a_side, a_side + A::floats, terms);
+    __syncthreads();
+#pragma unroll 1
+    for (int term = 4 * warp; term < terms; term += 4 * warps) {
+      sums.template add<A, B, together>(a_side, b_side, term);
+      if (!a_along && row_sums) sums.add_row(a_side + term * height);
+    }
+    if (last) break;
+    __syncthreads();  // all have used what is overwritten now
+    fetch(stage, from + stages * segment);
+    stage = (stage + 1) % stages;
   }
   return sums;
 }
 
-#if __CUDA_ARCH__ >= 900
-// The sum of what the blocks of the cluster have at this place.
-__device__ float cluster_sum(const float* p, int ranks) {
-  const unsigned here = static_cast<unsigned>(__cvta_generic_to_shared(p));
-  float sum = 0;
-#pragma unroll 4
-  for (int r = 0; r < ranks; ++r) {
-    unsigned there;
-    float v;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(here), "r"(r));
-    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
-    sum += v;
-  }
-  return sum;
+__device__ inline float4 operator+(const float4& x, const float4& y) {
+  return {x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w};
 }
+
+// What the block of the cluster that has this rank has at this place.
+template<class T>
+__device__ T of_rank(const T* p, int rank) {
+  T v{};
+#if __CUDA_ARCH__ >= 900
+  const unsigned here = static_cast<unsigned>(__cvta_generic_to_shared(p));
+  unsigned there;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(here), "r"(rank));
+  if constexpr (sizeof(T) == 16)
+    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+                 : "r"(there)
+                 : "memory");
+  else
+    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
 #endif
+  return v;
+}
 
 // First the warps add up, then the block, then the cluster.
-template<bool a_along, bool b_along, int warps>
+template<bool a_along, bool b_along, int width>
 __device__ void product(const Piece& p, const Tile& t, float* shared) {
-  constexpr int threads = 32 * warps;
-  static_assert((warps + 1) * tile_floats <= warps * warp_floats(false));
-  const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, j = thread % tile;
-  const bool row_sums = p.row_sums && t.col == 0, alone = t.ranks == 1;
-  const auto put = [&](int i, float v) {
-    if (t.row + i >= p.a.outer || t.col + j >= p.b.outer) return;
-    if (p.bias) v += p.bias[t.col + j];
-    if (p.relu && v < 0) v = 0;  // NaN stays
-    p.y[t.matrix * p.y_next + (t.row + i) * p.y_stride + t.col + j] = v;
+  constexpr int pitch = tile_pitch<width>, quads = width / 4;
+  const int thread = static_cast<int>(threadIdx.x);
+  const bool row_sums = p.row_sums && t.col == 0;
+  // Elements of y, four at a time: all that a thread writes lie in these columns.
+  const int quad = thread % quads, col = t.col + 4 * quad, left = p.b.outer - col;
+
+  float bias[4] = {};
+  const auto put = [&](int line, const float4& sum) {
+    if (t.row + line >= p.a.outer) return;
+    float v[] = {sum.x + bias[0], sum.y + bias[1], sum.z + bias[2], sum.w + bias[3]};
+    if (p.relu)
+#pragma unroll
+      for (int k = 0; k < 4; ++k) v[k] = v[k] < 0 ? 0 : v[k];  // NaN stays
+    float* const y = p.y + (t.matrix * p.y_next + (t.row + line) * p.y_stride + col);
+    if (p.packs && left > 0)
+      *reinterpret_cast<float4*>(y) = {v[0], v[1], v[2], v[3]};
+    else
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        if (k < left) y[k] = v[k];
   };
-  const auto put_row = [&](int i, float v) {
-    if (t.row + i < p.a.outer) p.row_sums[t.row + i] = v;
+  const auto put_row = [&](int line, float v) {
+    if (t.row + line < p.a.outer) p.row_sums[t.row + line] = v;
   };
 
-  const Sums sums =
-      add_up<a_along, b_along>(p, t, t.rank * warps + warp, shared + warp * warp_floats(p.a.gate));
-  __syncthreads();
-  leave<a_along, b_along>(shared + warp * tile_floats, sums, row_sums);
-  __syncthreads();
-  const auto total = [&](int at) {
-    float v = 0;
+  const auto load_bias = [&] {
+    if (p.bias)
 #pragma unroll
-    for (int w = 0; w < warps; ++w) v += shared[w * tile_floats + at];
+      for (int k = 0; k < 4; ++k)
+        if (k < left) bias[k] = p.bias[col + k];
+  };
+  const Sums<width> sums = add_up<a_along, b_along, width>(p, t, shared, load_bias);
+  __syncthreads();
+  sums.leave(shared + thread / 32 * tile_floats<width>, row_sums);
+  __syncthreads();
+  const auto total = [&]<class T>(T* at) {
+    T v = *at;
+#pragma unroll
+    for (int w = 1; w < warps; ++w)
+      v = v + *reinterpret_cast<T*>(reinterpret_cast<float*>(at) + w * tile_floats<width>);
     return v;
   };
-  float* const totals = shared + warps * tile_floats;
+  const auto quad_at = [&](int line) { return reinterpret_cast<float4*>(shared + line * pitch + 4 * quad); };
+  float* const row_at = shared + row_sums_at<width> + thread;
+  const bool alone = p.ranks == 1;
 #pragma unroll
-  for (int q = 0; q < tile * tile / threads; ++q) {
-    const int i = warp + q * warps, at = place(i, j);
-    alone ? put(i, total(at)) : void(totals[at] = total(at));
+  for (int q = 0; q < height; q += threads / quads) {
+    const int line = thread / quads + q;
+    const float4 sum = total(quad_at(line));
+    alone ? put(line, sum) : void(*quad_at(line) = sum);  // which nobody else reads
   }
-  if (row_sums && thread < tile) {
-    const int at = tile * tile + thread;
-    alone ? put_row(thread, total(at)) : void(totals[at] = total(at));
+  if (row_sums && thread < height) {
+    const float sum = total(row_at);
+    alone ? put_row(thread, sum) : void(*row_at = sum);
   }
 #if __CUDA_ARCH__ >= 900
   if (alone) return;
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-  const int lines = tile / t.ranks, first = t.rank * lines, last = first + lines;  // that this block writes
-  for (int i = first + warp; i < last; i += warps) put(i, cluster_sum(totals + place(i, j), t.ranks));
-  if (row_sums && thread < lines)
-    put_row(first + thread, cluster_sum(totals + tile * tile + first + thread, t.ranks));
+  const int lines = height / p.ranks, first = t.rank * lines;  // that this block writes
+  const auto all = [&]<class T>(const T* at) {
+    T v = of_rank(at, 0);
+#pragma unroll 3
+    for (int r = 1; r < p.ranks; ++r) v = v + of_rank(at, r);
+    return v;
+  };
+  if (thread < lines * quads) {
+    const int line = first + thread / quads;
+    put(line, all(quad_at(line)));
+  }
+  if (row_sums && thread < lines) put_row(first + thread, all(row_at + first));
   // Nobody leaves while its memory is read.
   asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 #endif
 }
 
-template<int warps>
-__global__ void __launch_bounds__(32 * warps, 16 / warps) small_products(const Work work) {
+template<int width>
+__global__ void __launch_bounds__(threads, width == 32 ? 2 : 1)
+    small_products(const __grid_constant__ Work work) {
   extern __shared__ float4 memory[];
   float* const shared = reinterpret_cast<float*>(memory);
   const bool second = blockIdx.x >= work.first_blocks;
   const Piece& p = work.pieces[second];
   unsigned n = blockIdx.x - (second ? work.first_blocks : 0);
-  Tile t{.matrix = 0, .row = 0, .col = 0, .rank = static_cast<int>(n) & (p.ranks - 1), .ranks = p.ranks};
+  Tile t{.matrix = 0, .row = 0, .col = 0, .rank = static_cast<int>(n) & (p.ranks - 1)};
+  // What is read of the parameters later is on its way to this multiprocessor's cache from now on.
+  unsigned word = 0;
+#pragma unroll
+  for (unsigned i = 0; i < sizeof(Piece) / 4; i += 8) word |= reinterpret_cast<const unsigned*>(&p)[i];
+  asm volatile("" ::"r"(word));
   n >>= 31 - __clz(p.ranks);
   if (n >= p.tiles) return;
   t.matrix = p.by_tiles(n);
   n -= t.matrix * p.by_tiles.d;
   const unsigned row = p.by_across(n);
-  t.row = static_cast<int>(row) * tile;
-  t.col = static_cast<int>(n - row * p.by_across.d) * tile;
+  t.row = static_cast<int>(row) * height;
+  t.col = static_cast<int>(n - row * p.by_across.d) * width;
   if (p.a.along)
-    p.b.along ? product<true, true, warps>(p, t, shared) : product<true, false, warps>(p, t, shared);
+    p.b.along ? product<true, true, width>(p, t, shared) : product<true, false, width>(p, t, shared);
   else
-    p.b.along ? product<false, true, warps>(p, t, shared) : product<false, false, warps>(p, t, shared);
+    p.b.along ? product<false, true, width>(p, t, shared) : product<false, false, width>(p, t, shared);
 }
 
 }  // namespace bobbin::cuda::small
