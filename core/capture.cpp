@@ -35,4 +35,11 @@ void Captured::operator()() {
 #endif
 }
 
+void Captured::operator()(std::int64_t times) {
+  for (; times > 0 && !graph_; --times) (*this)();
+#if BOBBIN_HAS_CUDA
+  if (times > 0) graph_->graph.replay(times);
+#endif
+}
+
 }  // namespace bobbin

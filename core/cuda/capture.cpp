@@ -2,6 +2,7 @@
 
 #include <bobbin/tape.h>
 
+#include <cstring>
 #include <utility>
 
 #include "runtime.h"
@@ -9,8 +10,13 @@
 namespace bobbin::cuda {
 
 namespace {
+
 thread_local StepGraph* recording = nullptr;
-}
+
+// Bytes of parameters, up to where others may begin.
+std::size_t padded(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
+
+}  // namespace
 
 StepGraph* StepGraph::current() { return recording; }
 bool capturing() { return recording != nullptr; }
@@ -26,7 +32,7 @@ void on_replay(std::function<void()> f) {
 
 const void* detail::replayed(std::size_t bytes, std::function<void(void*)> write) {
   StepGraph& g = *recording;
-  const std::size_t at = (g.used_ + 15) / 16 * 16;
+  const std::size_t at = padded(g.used_);
   if (at + bytes > Parameters::capacity)
     fail<Error>("capture: the step has more than ", Parameters::capacity,
                 " bytes of learning rates, step counts and generator states");
@@ -113,21 +119,31 @@ void StepGraph::instantiate() {
 
 StepGraph::~StepGraph() { clear(); }
 
+void StepGraph::drop_loop() noexcept {
+  if (loop_exec_) cudaGraphExecDestroy(std::exchange(loop_exec_, nullptr));
+  if (loop_) cudaGraphDestroy(std::exchange(loop_, nullptr));
+}
+
 void StepGraph::clear() noexcept {
+  drop_loop();
   if (exec_) cudaGraphExecDestroy(std::exchange(exec_, nullptr));
   if (graph_) cudaGraphDestroy(std::exchange(graph_, nullptr));
   if (stream_) cudaStreamDestroy(std::exchange(stream_, nullptr));
   if (pool_) release_pool(device_, std::exchange(pool_, nullptr));
 }
 
+// The host's part of a replay.
+void StepGraph::prepare() {
+  if (std::exchange(first_, false)) return;
+  Generator& g = default_generator();
+  now_ = g;
+  if (g.seed == end_.seed) g.draws += end_.draws - start_.draws;
+  for (auto& action : actions_) action();
+}
+
 void StepGraph::replay() {
   const Use use(device_);
-  if (!std::exchange(first_, false)) {
-    Generator& g = default_generator();
-    now_ = g;
-    if (g.seed == end_.seed) g.draws += end_.draws - start_.draws;
-    for (auto& action : actions_) action();
-  }
+  prepare();
   if (store_) {
     void* to = memory_.raw();
     void* args[] = {&to, &parameters_};
@@ -135,6 +151,67 @@ void StepGraph::replay() {
     check(cudaGraphExecKernelNodeSetParams(exec_, store_, &node), "capture");
   }
   check(cudaGraphLaunch(exec_, stream(device_)), "capture");
+}
+
+// A graph of one node, a loop whose body is `advance` and the step without its first node. False where the
+// driver cannot.
+bool StepGraph::make_loop(std::int64_t bytes) {
+  drop_loop();
+  progress_ = empty({bytes}, DType::u8, device_);
+  cudaGraphConditionalHandle more;
+  cudaGraphNodeParams loop{};
+  cudaGraphNode_t node;
+  check(cudaGraphCreate(&loop_, 0), "capture");
+  const auto known = [&] {
+    if (cudaGraphConditionalHandleCreate(&more, loop_, 1, cudaGraphCondAssignDefault) != cudaSuccess)
+      return false;
+    loop.type = cudaGraphNodeTypeConditional;
+    loop.conditional.handle = more;
+    loop.conditional.type = cudaGraphCondTypeWhile;
+    loop.conditional.size = 1;
+    return cudaGraphAddNode(&node, loop_, nullptr, nullptr, 0, &loop) == cudaSuccess;
+  };
+  const auto made = [&] {
+    const cudaGraph_t body = loop.conditional.phGraph_out[0];
+    cudaGraphNode_t first =
+        add_advance_node(body, static_cast<Progress*>(progress_.raw()), padded(used_), memory_.raw(), more);
+    cudaGraph_t step;
+    check(cudaGraphClone(&step, graph_), "capture");
+    if (store_) {
+      check(cudaGraphNodeFindInClone(&node, store_, step), "capture");
+      check(cudaGraphDestroyNode(node), "capture");
+    }
+    const cudaError_t added = cudaGraphAddChildGraphNode(&node, body, &first, 1, step);
+    cudaGraphDestroy(step);
+    return added == cudaSuccess && cudaGraphInstantiate(&loop_exec_, loop_, 0) == cudaSuccess;
+  };
+  if (known() && made()) return true;
+  cudaGetLastError();
+  drop_loop();
+  return false;
+}
+
+void StepGraph::replay(std::int64_t times) {
+  const Use use(device_);
+  const std::size_t step = padded(used_);
+  const std::int64_t bytes =
+      static_cast<std::int64_t>(sizeof(Progress)) + times * static_cast<std::int64_t>(step);
+  if (times > 1 && loops_ && (!loop_exec_ || progress_.numel() < bytes)) loops_ = make_loop(bytes);
+  if (times <= 1 || !loops_) {
+    for (; times > 0; --times) replay();
+    return;
+  }
+  const Tensor host = empty({bytes}, DType::u8);
+  char* to = static_cast<char*>(host.raw());
+  const Progress start{0, times};
+  std::memcpy(to, &start, sizeof start);
+  to += sizeof start;
+  for (std::int64_t i = 0; i < times; ++i, to += step) {
+    prepare();
+    std::memcpy(to, parameters_.bytes, step);
+  }
+  progress_.alias({bytes}, {1}, 0).copy_(host);
+  check(cudaGraphLaunch(loop_exec_, stream(device_)), "capture");
 }
 
 }  // namespace bobbin::cuda

@@ -20,6 +20,16 @@ __global__ void store(uint4* to, const __grid_constant__ Bytes<bytes> p) {
     to[i] = reinterpret_cast<const uint4*>(p.v)[i];
 }
 
+__global__ void advance(Progress* progress, unsigned packs, uint4* to, cudaGraphConditionalHandle more) {
+  const std::int64_t step = progress->next;
+  const uint4* from = reinterpret_cast<const uint4*>(progress + 1) + step * packs;
+  for (unsigned i = threadIdx.x; i < packs; i += blockDim.x) to[i] = from[i];
+  __syncthreads();  // all know the step
+  if (threadIdx.x != 0) return;
+  progress->next = step + 1;
+  cudaGraphSetConditional(more, step + 1 < progress->steps);
+}
+
 }  // namespace
 
 void store_parameters(Device d, void* to) {
@@ -34,6 +44,20 @@ cudaKernelNodeParams store_node(std::size_t used, void** args) {
   node.gridDim = 1;
   node.blockDim = used <= few ? few / sizeof(uint4) : threads;
   node.kernelParams = args;
+  return node;
+}
+
+cudaGraphNode_t add_advance_node(cudaGraph_t body, Progress* progress, std::size_t bytes, void* to,
+                                 cudaGraphConditionalHandle more) {
+  unsigned packs = static_cast<unsigned>(bytes / sizeof(uint4));
+  void* args[] = {&progress, &packs, &to, &more};
+  cudaKernelNodeParams params{};
+  params.func = reinterpret_cast<void*>(advance);
+  params.gridDim = 1;
+  params.blockDim = threads;
+  params.kernelParams = args;
+  cudaGraphNode_t node;
+  check(cudaGraphAddKernelNode(&node, body, nullptr, 0, &params), "capture");
   return node;
 }
 

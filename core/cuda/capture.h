@@ -23,6 +23,15 @@ void store_parameters(Device, void* to);
 /// That kernel's node, for `used` bytes: args point to where they go, and to Parameters.
 cudaKernelNodeParams store_node(std::size_t used, void** args);
 
+/// How far a loop of steps is: lies before what the steps read, one after the other.
+struct alignas(16) Progress {
+  std::int64_t next, steps;
+};
+/// Adds the node that comes first in the loop's body: it puts a step's parameters, so many bytes, where
+/// kernels read them, and says whether another step follows.
+cudaGraphNode_t add_advance_node(cudaGraph_t body, Progress*, std::size_t bytes, void* to,
+                                 cudaGraphConditionalHandle more);
+
 struct Pool;  // allocator.cpp
 /// Memory that this thread takes from now on for d belongs to one graph.
 Pool* begin_pool(Device d);
@@ -41,6 +50,8 @@ class StepGraph {
   StepGraph(const StepGraph&) = delete;
   StepGraph& operator=(const StepGraph&) = delete;
   void replay();
+  /// So many replays: one launch of a loop where the driver knows such graphs.
+  void replay(std::int64_t times);
 
   /// The recording of this thread, or null.
   static StepGraph* current();
@@ -53,6 +64,9 @@ class StepGraph {
   friend Tensor replayed_one(const TensorSpec&);
   void record(const std::function<void()>& step);
   void instantiate();
+  void prepare();
+  bool make_loop(std::int64_t bytes);
+  void drop_loop() noexcept;
   void clear() noexcept;
 
   Device device_;
@@ -61,6 +75,10 @@ class StepGraph {
   cudaGraph_t graph_ = nullptr;
   cudaGraphExec_t exec_ = nullptr;
   cudaGraphNode_t store_ = nullptr;
+  cudaGraph_t loop_ = nullptr;
+  cudaGraphExec_t loop_exec_ = nullptr;
+  bool loops_ = true;                           // until the driver says no
+  Tensor progress_;                             // of the loop, and the parameters of its steps, on the device
   Tensor memory_;                               // of the parameters, on the device
   Generator start_, end_;                       // this thread's generator when the recording began and ended
   Generator now_;                               // what a replay starts from

@@ -156,29 +156,39 @@ TEST_F(CudaTraining, CapturedStepsGiveTheBitsOfEagerOnes) {
   }
 }
 
-// Each has its own learning rate, count of steps and random numbers, in every replay.
+// Each has its own learning rate, count of steps and random numbers, in every replay, and in every turn of a
+// loop on the GPU.
 TEST_F(CudaTraining, StepsCapturedTogetherGiveTheBitsOfEagerOnes) {
-  constexpr std::int64_t together = 4, rounds = 5;
-  const auto train = [&](bool captures) {
+  constexpr std::int64_t together = 4, rounds = 12;
+  using Drive = std::function<void(Captured&, const std::function<void()>&)>;
+  const auto train = [&](const Drive& drive) {
     Training t({.dropped = 0.3});
     t.adam().schedule = optim::Cosine{1e-2, together * rounds, 3};
     const Tensor all = randint(0, 512, {rounds, together, 128}, DType::i64, gpu);
-    Tensor batches = zeros({together, 128}, DType::i64, gpu);
+    Tensor round = zeros({1}, DType::i64, gpu);
     const auto steps = [&] {
-      for (std::int64_t k = 0; k < together; ++k) t.step(select(batches, 0, k));
+      const Tensor batches = index_select(all, 0, round);
+      for (std::int64_t k = 0; k < together; ++k) t.step(select(select(batches, 0, 0), 0, k));
+      round.copy_(round + 1);
     };
     Captured captured = capture(steps);
-    for (std::int64_t r = 0; r < rounds; ++r) {
-      batches.copy_(select(all, 0, r));
-      captures ? captured() : steps();
-    }
-    EXPECT_EQ(captured.replays(), captures);
+    drive(captured, steps);
     return std::pair(t.weights(), t.adam().lr);
   };
-  const auto [weights, rate] = train(false);
-  const auto [same, same_rate] = train(true);
-  EXPECT_EQ(weights, same);
-  EXPECT_EQ(rate, same_rate);
+  const auto eager = train([](Captured&, const std::function<void()>& steps) {
+    for (std::int64_t r = 0; r < rounds; ++r) steps();
+  });
+  const auto replayed = train([](Captured& captured, const auto&) {
+    for (std::int64_t r = 0; r < rounds; ++r) captured();
+    EXPECT_TRUE(captured.replays());
+  });
+  EXPECT_EQ(eager, replayed);
+  const auto looped = train([](Captured& captured, const auto&) {
+    const auto before = synchronizations();
+    for (const std::int64_t times : {1, 4, 0, 1, 4, 2}) captured(times);  // the first runs and records
+    EXPECT_EQ(synchronizations(), before);
+  });
+  EXPECT_EQ(eager, looped);
 }
 
 TEST(Training, OnTheCpuACapturedStepIsTheStep) {

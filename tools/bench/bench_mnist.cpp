@@ -47,28 +47,40 @@ Cost step_cost(const std::string& network, std::int64_t batch_size, std::int64_t
   };
   const std::int64_t at_once = std::max<std::int64_t>(together, 1),
                      steps = images / batch_size / at_once * at_once;
-  Tensor batches = zeros({at_once, batch_size}, DType::i64, gpu);
+  Tensor order = zeros({steps / at_once, at_once, batch_size}, DType::i64, gpu),
+         batches = zeros({at_once, batch_size}, DType::i64, gpu), turn = zeros({1}, DType::i64, gpu);
   // Images are gathered for as many of these steps at once as leave them in the GPU's cache.
   const std::int64_t gathered = std::clamp<std::int64_t>((16 << 20) / (batch_size * 784 * 4), 1, at_once);
-  const auto run = [&] {
+  const auto run = [&](const Tensor& chosen) {
     for (std::int64_t first = 0; first < at_once; first += gathered) {
       const std::int64_t count = std::min(gathered, at_once - first);
-      const Tensor all = flatten(narrow(batches, 0, first, count)), of_x = index_select(x, 0, all),
+      const Tensor all = flatten(narrow(chosen, 0, first, count)), of_x = index_select(x, 0, all),
                    of_y = index_select(y, 0, all);
       for (std::int64_t k = 0; k < count; ++k)
         step(narrow(of_x, 0, k * batch_size, batch_size), narrow(of_y, 0, k * batch_size, batch_size));
     }
   };
-  Captured captured = capture(run);
+  Captured one = capture([&] { run(batches); });
+  Captured all = capture([&] {
+    run(select(index_select(order, 0, turn), 0, 0));
+    turn.copy_(turn + 1);
+  });
   Cost best{};
   for (int epoch = -2; epoch < epochs; ++epoch) {  // the first two run, and record
-    const Tensor order =
-        reshape(narrow(randperm(images, gpu), 0, 0, steps * batch_size), {steps, batch_size});
+    order.copy_(reshape(narrow(randperm(images, gpu), 0, 0, steps * batch_size), order.shape()));
     synchronize(gpu);
     const auto start = std::chrono::steady_clock::now();
-    for (std::int64_t i = 0; i < steps; i += at_once) {
-      batches.copy_(narrow(order, 0, i, at_once));
-      together ? captured() : run();
+    if (together > 1) {  // one launch
+      turn.copy_(zeros_like(turn));
+      all(order.size(0));
+    }
+    for (std::int64_t i = 0; together <= 1 && i < steps; ++i) {
+      if (together == 0) {
+        run(select(order, 0, i));
+      } else {
+        batches.copy_(select(order, 0, i));
+        one();
+      }
     }
     const double host = microseconds_since(start);
     synchronize(gpu);

@@ -2,6 +2,7 @@
 #pragma once
 #include <bobbin/device.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -31,6 +32,11 @@ class Captured {
   ~Captured();  ///< frees the graph
   /// One step. Throws what the function throws, and CudaError.
   void operator()();
+  /// So many steps, as that many calls give them. Those that replay are one launch on a GPU whose driver has
+  /// graphs with loops (CUDA 12.4): the host's work does not grow with them. What differs from step to step
+  /// beside what replays follow, such as which batch it is, must then be worked out by the step itself, from
+  /// a tensor that it counts up.
+  void operator()(std::int64_t times);
   /// Whether the next call will replay a graph.
   bool replays() const;
 
