@@ -32,20 +32,24 @@ __device__ void copy_async(float* to, const float* from, bool there) {  // or ze
                  : "memory");
 }
 
-// `extent` rows or columns of an operand, that `lanes` lanes of a warp share: each has those at 4 lane + r +
-// 4 lanes q, for r < 4 and all q.
+// `extent` rows or columns of an operand, that `lanes` lanes of a warp share: `group` side by side are a
+// lane's, then the next lane's, until all have theirs, and so on.
 template<bool along_, int extent_, int lanes>
 struct Layout {
   static constexpr bool along = along_;
-  static constexpr int extent = extent_, each = extent / lanes;
+  static constexpr int extent = extent_, each = extent / lanes, group = each < 4 ? each : 4;
   // From place to place in shared memory, each of which holds a line: what is read at once lies in different
   // banks.
   static constexpr int pitch = along ? segment + 4 : extent;
   static constexpr int floats = along ? extent * pitch : segment * pitch;
-  // The line in a place: those that are read at once lie side by side. The line of a sum is the sum of
-  // lines, where one place is a multiple of 8 and the other less.
+  // Where number i of a lane's is.
+  static constexpr __device__ int position(int mine, int i) {
+    return i / group * group * lanes + mine * group + i % group;
+  }
+  // The line that lies in this place in shared memory: what is read at once is side by side. The line of a
+  // sum is the sum of lines, where one place is a multiple of 8 and the other less.
   static constexpr __device__ int line(int place) {
-    return along ? place / (4 * lanes) * (4 * lanes) + place % lanes * 4 + place / lanes % 4 : place;
+    return along ? position(place % lanes, place / lanes) : place;
   }
   // What the lane `mine` has of these terms.
   template<int terms>
@@ -60,14 +64,15 @@ struct Layout {
         for (int k = 0; k < terms; ++k) v[i][k] = x.v[k];
       }
     } else {
-      const float* const from = side + 4 * mine + term * extent;
+      using Group = Pack<float, group>;
+      const float* const from = side + group * mine + term * extent;
 #pragma unroll
       for (int k = 0; k < terms; ++k)
 #pragma unroll
-        for (int i = 0; i < each; i += 4) {
-          const auto x = *reinterpret_cast<const Pack<float>*>(from + k * extent + i * lanes);
+        for (int i = 0; i < each; i += group) {
+          const Group x = *reinterpret_cast<const Group*>(from + k * extent + i * lanes);
 #pragma unroll
-          for (int r = 0; r < 4; ++r) v[i + r][k] = x.v[r];
+          for (int r = 0; r < group; ++r) v[i + r][k] = x.v[r];
         }
     }
   }

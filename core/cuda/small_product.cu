@@ -24,11 +24,71 @@ Side side_of(const Operand& x, std::int64_t outer, std::int64_t inner, bool alon
 
 std::int64_t parts(std::int64_t n, std::int64_t each) { return (n + each - 1) / each; }
 
-std::int64_t tiles_of(const Product& p, int width) {
-  return p.batch * parts(p.rows, height) * parts(p.cols, width);
+// A tile, and what a term of the sums costs a block that has a multiprocessor to itself, in nanoseconds
+// (H200).
+struct Shape {
+  int height, width, cost;
+  void (*kernel)(Work);
+  int (*floats)(bool a_along, bool b_along, bool gated, int share);
+
+  std::int64_t tiles(const Product& p) const {
+    return p.batch * parts(p.rows, height) * parts(p.cols, width);
+  }
+};
+template<int height, int width>
+constexpr Shape shape(int cost) {
+  return {height, width, cost, small_products<height, width>, floats_of<height, width>};
+}
+const Shape shapes[] = {shape<16, 16>(6), shape<16, 32>(8), shape<32, 32>(11), shape<32, 64>(20)};
+
+// Whether the kernel can compute it, with offsets within a matrix of 32 bits.
+bool can(const Product& p) {
+  constexpr std::int64_t most = 1 << 24;
+  const auto near = [&](const Operand& x) {
+    return x.stride * (std::max({p.rows, p.cols, p.inner}) + 2 * segment) < std::int64_t{1} << 31;
+  };
+  return p.dtype == DType::f32 && !p.tf32 && !(p.row_sums && (p.batch > 1 || !p.a.transposed)) &&
+         std::min(p.rows, p.cols) > 1 &&  // cuBLAS has kernels of its own for vectors
+         std::max({p.rows, p.cols, p.inner, p.batch}) <= most && near(p.a) && near(p.b) &&
+         shapes[0].tiles(p) <= most;
 }
 
-Piece piece_of(const Product& p, int width, int ranks) {
+struct Plan {
+  const Shape* shape = nullptr;
+  std::array<int, 2> ranks{};
+  int cluster = 1;
+  std::int64_t blocks = 0;
+  std::int64_t cost = 11 * 1024;  // in nanoseconds; beyond, cuBLAS is as fast
+};
+
+// What so many blocks of a cluster cost that join their sums.
+std::int64_t joining(int ranks) { return ranks == 1 ? 0 : ranks == 2 ? 900 : ranks == 4 ? 1400 : 1900; }
+
+// The fastest of the shapes whose tiles find a multiprocessor each, and of the numbers of blocks that share
+// the sums of each tile: of the second product's none or as many. Clusters of four leave some multiprocessors
+// of the chip's parts over, and wide tiles let no second block in.
+Plan plan(std::span<const Product> products, const Properties& chip) {
+  Plan best;
+  for (const Shape& s : shapes)
+    for (int ranks = 1; ranks <= (chip.major < 9 ? 1 : s.width == 64 ? 2 : 8); ranks *= 2) {
+      Plan now{&s, {1, 1}, ranks, 0, 0};
+      for (const Product& p : products) now.blocks += s.tiles(p);
+      for (std::size_t i = 0; i < products.size(); ++i) {
+        const std::int64_t tiles = s.tiles(products[i]), more = (ranks - 1) * tiles;
+        const auto cost = [&](int r) { return products[i].inner / r * s.cost + joining(r); };
+        if (now.blocks + more <= chip.sms && (ranks < 4 || 2 * ranks * tiles <= chip.sms) &&
+            cost(ranks) < cost(1)) {
+          now.ranks[i] = ranks;
+          now.blocks += more;
+        }
+        now.cost = std::max(now.cost, cost(now.ranks[i]));
+      }
+      if (now.blocks <= chip.sms && now.cost < best.cost) best = now;
+    }
+  return best;
+}
+
+Piece piece_of(const Product& p, const Shape& s, int ranks) {
   Piece piece{};
   piece.a = side_of(p.a, p.rows, p.inner, !p.a.transposed);
   piece.b = side_of(p.b, p.cols, p.inner, p.b.transposed);
@@ -40,90 +100,45 @@ Piece piece_of(const Product& p, int width, int ranks) {
   piece.share = static_cast<int>(parts(p.inner, 4 * ranks) * 4);  // whole packs
   piece.inner = static_cast<int>(p.inner);
   piece.ranks = ranks;
-  piece.tiles = static_cast<unsigned>(tiles_of(p, width));
-  piece.by_tiles = Divider(static_cast<std::uint32_t>(parts(p.rows, height) * parts(p.cols, width)));
-  piece.by_across = Divider(static_cast<std::uint32_t>(parts(p.cols, width)));
-  piece.packs = is_aligned(p.y) && p.y_stride % 4 == 0 && p.y_next % 4 == 0 && p.cols % 4 == 0;
+  piece.tiles = static_cast<unsigned>(s.tiles(p));
+  piece.by_tiles = Divider(static_cast<std::uint32_t>(parts(p.rows, s.height) * parts(p.cols, s.width)));
+  piece.by_across = Divider(static_cast<std::uint32_t>(parts(p.cols, s.width)));
   piece.relu = p.relu;
+  piece.packs = is_aligned(p.y) && p.y_stride % 4 == 0 && p.y_next % 4 == 0 && p.cols % 4 == 0;
   return piece;
 }
 
-// Whether the kernel can compute it, with offsets within a matrix of 32 bits.
-bool can(const Product& p) {
-  constexpr std::int64_t most = 1 << 24;
-  const auto near = [&](const Operand& x) {
-    return x.stride * (std::max({p.rows, p.cols, p.inner}) + 2 * segment) < std::int64_t{1} << 31;
-  };
-  return p.dtype == DType::f32 && !p.tf32 && !(p.row_sums && (p.batch > 1 || !p.a.transposed)) &&
-         std::max({p.rows, p.cols, p.inner, p.batch}) <= most && near(p.a) && near(p.b) &&
-         tiles_of(p, 32) <= most;
-}
+}  // namespace
 
-// How many blocks of a cluster share the sums of each tile of p, where the others have so many blocks. Four
-// cost what some 128 terms do; wide ones fill a multiprocessor, and only pairs of those find room side by
-// side (H200).
-int ranks_for(const Product& p, int width, std::int64_t others, const Properties& chip) {
-  const auto fits = [&](int ranks) { return others + ranks * tiles_of(p, width) <= chip.sms; };
-  if (chip.major < 9 || p.inner <= 128) return 1;
-  if (width == 64) return fits(2) ? 2 : 1;
-  if (!fits(4)) return 1;
-  return p.inner >= 1024 && others == 0 && fits(8) ? 8 : 4;  // two pieces have clusters of one size
-}
-
-template<int width>
-bool multiply(std::string_view op, Device d, std::span<const Product> products, std::int64_t blocks) {
+bool multiply_small(std::string_view op, Device d, std::span<const Product> products) {
   const Properties& chip = properties(d);
-  std::array<int, 2> ranks{1, 1};
-  std::int64_t terms = 0;
-  for (std::size_t i = 0; i < products.size(); ++i) {
-    const Product& p = products[i];
-    ranks[i] = ranks_for(p, width, blocks - tiles_of(p, width), chip);
-    blocks += (ranks[i] - 1) * tiles_of(p, width);
-    terms = std::max(terms, p.inner / ranks[i]);
-  }
-  // Beyond so many blocks, or terms for a multiprocessor to add, cuBLAS is as fast.
-  constexpr std::int64_t most_terms = 1024;
-  if (blocks > 2 * chip.sms || parts(blocks, chip.sms) * terms * (width / 32) > most_terms) return false;
+  if (!std::ranges::all_of(products, can)) return false;
+  const Plan best = plan(products, chip);
+  if (!best.shape) return false;
 
   Work work{};
-  const int cluster = std::max(ranks[0], ranks[1]);
   int floats = 0;
-  blocks = 0;
+  std::int64_t blocks = 0;
   for (std::size_t i = 0; i < products.size(); ++i) {
-    const Piece& p = work.pieces[i] = piece_of(products[i], width, ranks[i]);
-    floats = std::max(floats, floats_of<width>(p.a.along, p.b.along, p.a.gate, p.share));
-    blocks += parts(ranks[i] * tiles_of(products[i], width), cluster) * cluster;
+    const Piece& p = work.pieces[i] = piece_of(products[i], *best.shape, best.ranks[i]);
+    floats = std::max(floats, best.shape->floats(p.a.along, p.b.along, p.a.gate, p.share));
+    blocks += parts(std::int64_t{p.tiles} * p.ranks, best.cluster) * best.cluster;
     if (i == 0) work.first_blocks = static_cast<unsigned>(blocks);
   }
   std::int64_t shared = floats * std::int64_t{sizeof(float)};
   // Where another kernel's blocks are leaving, two of these could come to one multiprocessor and none to
   // others.
-  if (cluster == 1 && blocks > chip.sms / 2) shared = std::max(shared, chip.shared_per_sm / 2);
+  if (best.cluster == 1 && blocks > chip.sms / 2) shared = std::max(shared, chip.shared_per_sm / 2);
   if (shared > chip.shared_per_block) return false;
   launch(op,
          {.device = d,
           .grid = static_cast<unsigned>(blocks),
           .block = threads,
           .shared = static_cast<std::size_t>(shared),
-          .cluster = cluster,
+          .cluster = best.cluster,
           .early = true},
-         small_products<width>, work);
+         best.shape->kernel, work);
   return true;
-}
-
-}  // namespace
-
-bool multiply_small(std::string_view op, Device d, std::span<const Product> products) {
-  std::int64_t narrow = 0, wide = 0;
-  for (const Product& p : products) {
-    // cuBLAS has kernels of its own for vectors.
-    if (!can(p) || std::min(p.rows, p.cols) == 1) return false;
-    narrow += tiles_of(p, 32);
-    wide += tiles_of(p, 64);
-  }
-  // One wide block is faster than two narrow ones on a multiprocessor.
-  return narrow > properties(d).sms ? multiply<64>(op, d, products, wide)
-                                    : multiply<32>(op, d, products, narrow);
 }
 
 }  // namespace bobbin::cuda

@@ -1,7 +1,7 @@
-// Matrix products too small to fill the chip with cuBLAS's tiles: 32 rows of y and 32 or 64 columns a block,
-// whose sums its warps share, and several blocks of a cluster. A block fetches terms by asynchronous copies,
-// a segment ahead, whichever way operands lie; each warp adds up every eighth four of them. At the end all
-// parts are added in one order.
+// Matrix products too small to fill the chip with cuBLAS's tiles: 16 x 16 to 32 x 64 of y a block, whose sums
+// its warps share, and several blocks of a cluster. A block fetches terms by asynchronous copies, a segment
+// ahead, whichever way operands lie; each warp adds up every eighth four of them. At the end all parts are
+// added in one order.
 #pragma once
 #include <array>
 
@@ -32,7 +32,7 @@ struct Work {
 // How the lanes of a warp share a tile: four along its rows, eight along its columns, so that of half a warp
 // neighbours, and neighbours of neighbours, read the same elements of one side or the other: shared memory
 // then serves the half at once.
-inline constexpr int height = 32, down = 4, across = 8, rows = height / down;
+inline constexpr int down = 4, across = 8;
 __device__ inline int lane_down() { return static_cast<int>(threadIdx.x >> 1 & 1 | threadIdx.x >> 2 & 2); }
 __device__ inline int lane_across() {
   return static_cast<int>(threadIdx.x & 1 | threadIdx.x >> 1 & 2 | threadIdx.x >> 2 & 4);
@@ -42,20 +42,20 @@ __device__ inline int lane_across() {
 // different banks.
 template<int width>
 inline constexpr int tile_pitch = width + 4;
-template<int width>
+template<int height, int width>
 inline constexpr int row_sums_at = height* tile_pitch<width>;
-template<int width>
-inline constexpr int tile_floats = row_sums_at<width> + height;
+template<int height, int width>
+inline constexpr int tile_floats = row_sums_at<height, width> + height;
 inline constexpr int warps = threads / 32;
 
 // Shared memory of a block: segments of a, of b and of the gate; later the warps' sums.
-template<int width>
+template<int height, int width>
 constexpr int floats_of(bool a_along, bool b_along, bool gated, int share) {
   const int used = (share + segment - 1) / segment, of_line = segment + 4;
   const int a = a_along ? height * of_line : segment * height,
             b = b_along ? width * of_line : segment * width;
   const int all = (a * (1 + gated) + b) * (used < stages ? used : stages);
-  return all > warps * tile_floats<width> ? all : warps * tile_floats<width>;
+  return all > warps * tile_floats<height, width> ? all : warps * tile_floats<height, width>;
 }
 
 // This block's part of a tile of y.
@@ -64,9 +64,9 @@ struct Tile {
   int row, col, rank;
 };
 
-template<int width>
+template<int height, int width>
 struct Sums {
-  static constexpr int cols = width / across;
+  static constexpr int rows = height / down, cols = width / across;
   float y[rows][cols] = {};
   float of_row = 0;  // number `lane` of a
 
@@ -88,24 +88,29 @@ struct Sums {
   // For sides whose lines lie across the sum.
   __device__ void add_row(const float* a_side) {
 #pragma unroll
-    for (int term = 0; term < 4; ++term) of_row += a_side[term * height + threadIdx.x % 32];
+    for (int term = 0; term < 4; ++term) of_row += a_side[term * height + threadIdx.x % height];
   }
   // Leaves them where the warp's tile lies.
+  template<class A, class B>
   __device__ void leave(float* to, bool row_sums) const {
-    float* const mine = to + 4 * (lane_down() * tile_pitch<width> + lane_across());
+    using Group = Pack<float, B::group>;
+    float* const mine = to + A::position(lane_down(), 0) * tile_pitch<width> + B::position(lane_across(), 0);
 #pragma unroll
     for (int i = 0; i < rows; ++i)
 #pragma unroll
-      for (int j = 0; j < cols; j += 4)
-        *reinterpret_cast<float4*>(mine + (i % 4 + i / 4 * 4 * down) * tile_pitch<width> + j * across) = {
-            y[i][j], y[i][j + 1], y[i][j + 2], y[i][j + 3]};
-    if (row_sums) to[row_sums_at<width> + threadIdx.x % 32] = of_row;
+      for (int j = 0; j < cols; j += B::group) {
+        Group g;
+#pragma unroll
+        for (int k = 0; k < B::group; ++k) g.v[k] = y[i][j + k];
+        *reinterpret_cast<Group*>(mine + A::position(0, i) * tile_pitch<width> + B::position(0, j)) = g;
+      }
+    if (row_sums && threadIdx.x % 32 < height) to[row_sums_at<height, width> + threadIdx.x % 32] = of_row;
   }
 };
 
 // What this warp adds of the tile's sums. Calls meanwhile() when the first terms are on their way.
-template<bool a_along, bool b_along, int width, class F>
-__device__ Sums<width> add_up(const Piece& p, const Tile& t, float* shared, F&& meanwhile) {
+template<bool a_along, bool b_along, int height, int width, class F>
+__device__ Sums<height, width> add_up(const Piece& p, const Tile& t, float* shared, F&& meanwhile) {
   using A = Layout<a_along, height, down>;
   using B = Layout<b_along, width, across>;
   constexpr int together = a_along || b_along ? 4 : 1;  // terms whose elements are loaded at once
@@ -129,7 +134,7 @@ __device__ Sums<width> add_up(const Piece& p, const Tile& t, float* shared, F&& 
 #pragma unroll 1
   for (int s = 0; s < stages; ++s) fetch(s, s * segment);
   meanwhile();
-  Sums<width> sums;
+  Sums<height, width> sums;
   int stage = 0;
 #pragma unroll 1
   for (int from = 0; from < all; from += segment) {
@@ -177,7 +182,7 @@ __device__ T of_rank(const T* p, int rank) {
 }
 
 // First the warps add up, then the block, then the cluster.
-template<bool a_along, bool b_along, int width>
+template<bool a_along, bool b_along, int height, int width>
 __device__ void product(const Piece& p, const Tile& t, float* shared) {
   constexpr int pitch = tile_pitch<width>, quads = width / 4;
   const int thread = static_cast<int>(threadIdx.x);
@@ -210,23 +215,25 @@ __device__ void product(const Piece& p, const Tile& t, float* shared) {
       for (int k = 0; k < 4; ++k)
         if (k < left) bias[k] = p.bias[col + k];
   };
-  const Sums<width> sums = add_up<a_along, b_along, width>(p, t, shared, load_bias);
+  const Sums<height, width> sums = add_up<a_along, b_along, height, width>(p, t, shared, load_bias);
   __syncthreads();
-  sums.leave(shared + thread / 32 * tile_floats<width>, row_sums);
+  sums.template leave<Layout<a_along, height, down>, Layout<b_along, width, across>>(
+      shared + thread / 32 * tile_floats<height, width>, row_sums);
   __syncthreads();
   const auto total = [&]<class T>(T* at) {
     T v = *at;
 #pragma unroll
     for (int w = 1; w < warps; ++w)
-      v = v + *reinterpret_cast<T*>(reinterpret_cast<float*>(at) + w * tile_floats<width>);
+      v = v + *reinterpret_cast<T*>(reinterpret_cast<float*>(at) + w * tile_floats<height, width>);
     return v;
   };
   const auto quad_at = [&](int line) { return reinterpret_cast<float4*>(shared + line * pitch + 4 * quad); };
-  float* const row_at = shared + row_sums_at<width> + thread;
+  float* const row_at = shared + row_sums_at<height, width> + thread;
   const bool alone = p.ranks == 1;
 #pragma unroll
   for (int q = 0; q < height; q += threads / quads) {
     const int line = thread / quads + q;
+    if (line >= height) break;
     const float4 sum = total(quad_at(line));
     alone ? put(line, sum) : void(*quad_at(line) = sum);  // which nobody else reads
   }
@@ -254,7 +261,7 @@ __device__ void product(const Piece& p, const Tile& t, float* shared) {
 #endif
 }
 
-template<int width>
+template<int height, int width>
 __global__ void __launch_bounds__(threads, width == 32 ? 2 : 1)
     small_products(const __grid_constant__ Work work) {
   extern __shared__ float4 memory[];
@@ -276,9 +283,11 @@ __global__ void __launch_bounds__(threads, width == 32 ? 2 : 1)
   t.row = static_cast<int>(row) * height;
   t.col = static_cast<int>(n - row * p.by_across.d) * width;
   if (p.a.along)
-    p.b.along ? product<true, true, width>(p, t, shared) : product<true, false, width>(p, t, shared);
+    p.b.along ? product<true, true, height, width>(p, t, shared)
+              : product<true, false, height, width>(p, t, shared);
   else
-    p.b.along ? product<false, true, width>(p, t, shared) : product<false, false, width>(p, t, shared);
+    p.b.along ? product<false, true, height, width>(p, t, shared)
+              : product<false, false, height, width>(p, t, shared);
 }
 
 }  // namespace bobbin::cuda::small

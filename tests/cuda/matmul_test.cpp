@@ -70,6 +70,7 @@ TEST_F(CudaMatmul, AgreesWithF64) {
                                   {127, 257, 509},
                                   {128, 784, 256},
                                   {128, 128, 10},
+                                  {250, 301, 787},
                                   {1000, 3, 1000},
                                   {64, 20000, 32}}) {
       expect_product(randn({n, k}, d), randn({k, m}, d));
@@ -245,14 +246,19 @@ TEST_F(CudaLinear, AgreesWithF64ForwardAndBack) {
         }
 }
 
-// One kernel computes both gradients, and blocks of a cluster share the long sums of one of them alone.
+// One kernel computes both gradients, and blocks of a cluster share the long sums of one of them alone: four
+// blocks of narrow tiles, two of wide ones.
 TEST_F(CudaLinear, LongAndShortSumsTogether) {
-  const auto inputs = layer_inputs(500, 65, 10, DType::f32, Activation::relu, true);
-  const Tensor cotangent = to(randint(-4, 5, {500, 10}), DType::f32);  // all sums are exact
-  const auto got = run_layer(moved(inputs, gpu), to(cotangent, gpu), Activation::relu),
-             want = run_layer(moved(inputs, DType::f64), to(cotangent, DType::f64), Activation::relu);
-  for (std::size_t k = 0; k < got.size(); ++k)
-    EXPECT_EQ(got[k].to_vector<double>(), want[k].to_vector<double>()) << "tensor " << k;
+  for (const auto& [n, in, out] :
+       {std::array<std::int64_t, 3>{500, 65, 10}, {512, 256, 128}, {499, 255, 126}}) {
+    const auto inputs = layer_inputs(n, in, out, DType::f32, Activation::relu, true);
+    const Tensor cotangent = to(randint(-4, 5, {n, out}), DType::f32);  // all sums are exact
+    const auto got = run_layer(moved(inputs, gpu), to(cotangent, gpu), Activation::relu),
+               want = run_layer(moved(inputs, DType::f64), to(cotangent, DType::f64), Activation::relu);
+    for (std::size_t k = 0; k < got.size(); ++k)
+      EXPECT_EQ(got[k].to_vector<double>(), want[k].to_vector<double>())
+          << "tensor " << k << " of " << n << ", " << in << ", " << out;
+  }
 }
 
 // The 16-bit functions are of the sum before it is rounded: within half a step of the exact result, and a
