@@ -4,8 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "conv_frame.h"
 #include "conv_parts.h"
-#include "registers.h"
 
 namespace bobbin {
 namespace {
@@ -24,62 +24,9 @@ auto sum_of_halves(const V& v) {
     }(std::make_index_sequence<sizeof(V) / sizeof(v[0])>()));
 }
 
-std::int64_t rounded_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
-
-// A group of channels of an image with its padding, as a convolution reads it: `pitch` elements a row.
-struct Frame {
-  std::int64_t channels, h, w;  // of the image
-  std::int64_t rows, cols;      // of the result
-  std::int64_t kh, kw;
-  Pair dilation, padding;  // the padding may be negative
-
-  std::int64_t pitch() const { return cols + dilation.w * (kw - 1); }
-  std::int64_t height() const { return rows + dilation.h * (kh - 1); }
-  std::int64_t plane() const { return pitch() * height(); }
-  std::int64_t taps() const { return channels * kh * kw; }
-  std::int64_t places() const { return rows * pitch(); }
-
-  // Where the row of each tap begins.
-  std::vector<std::int64_t> offsets() const {
-    std::vector<std::int64_t> out;
-    for (std::int64_t c = 0; c < channels; ++c)
-      for (std::int64_t ky = 0; ky < kh; ++ky)
-        for (std::int64_t kx = 0; kx < kw; ++kx)
-          out.push_back(c * plane() + ky * dilation.h * pitch() + kx * dilation.w);
-    return out;
-  }
-};
-
-// From row to row of a result: an odd number of vectors, as powers of two would share places in a cache.
 template<class T>
-std::int64_t pitch_of_rows(const Frame& f) {
-  return rounded_up(f.places(), register_lanes<T>) | register_lanes<T>;
-}
-
-// Space for a frame, and zeros behind it for the last vector to read. What follows is aligned to vectors.
-template<class T>
-std::int64_t size_of_frame(const Frame& f) {
-  return rounded_up(f.channels * f.plane() + register_lanes<T> + f.pitch(), register_lanes<T>);
-}
-
-template<class T>
-void fill_frame(const Frame& f, const T* image, T* frame) {
-  T* const end = frame + size_of_frame<T>(f);
-  const std::int64_t left = std::max<std::int64_t>(0, f.padding.w), pitch = f.pitch(),
-                     from_left = std::max<std::int64_t>(0, -f.padding.w),
-                     across = std::min(f.w - from_left, pitch - left);
-  for (std::int64_t c = 0; c < f.channels; ++c)
-    for (std::int64_t r = 0; r < f.height(); ++r, frame += pitch) {
-      const std::int64_t row = r - f.padding.h;
-      if (row < 0 || row >= f.h || across <= 0) {
-        std::fill_n(frame, pitch, T(0));
-        continue;
-      }
-      for (std::int64_t i = 0; i < left; ++i) frame[i] = 0;
-      copy_row(image + (c * f.h + row) * f.w + from_left, across, frame + left);
-      for (std::int64_t i = left + across; i < pitch; ++i) frame[i] = 0;
-    }
-  std::fill(frame, end, T(0));
+Source<T> source(const ConvPart<T>& p, const Tensor& g, const Tensor& gate) {
+  return {p.y(g), gate ? p.y(gate) : nullptr};
 }
 
 // Rows of weights, as many beside each other as sums take.
@@ -92,10 +39,31 @@ std::vector<T> packed(std::int64_t rows, std::int64_t taps, F&& weight) {
   return out;
 }
 
+// What is done to sums as they are written: row by row of the result, a bias, where there is one; then relu.
+template<class T>
+struct Finish {
+  const T* bias;
+  bool relu = false;
+
+  void operator()(const Frame& f, std::int64_t rows, const T* wide, std::int64_t pitch, T* y) const {
+    for (std::int64_t r = 0; r < rows; ++r, wide += pitch) {
+      const T b = bias ? bias[r] : T(0);
+      const auto write = [&](auto function) {
+        for (std::int64_t i = 0; i < f.rows; ++i, y += f.cols)
+          map_row(f.cols, y, function, wide + i * f.pitch());
+      };
+      if (relu)
+        write([b](auto v) { return v + b <= 0 ? decltype(v){} : v + b; });  // NaN stays
+      else
+        write([b](auto v) { return v + b; });
+    }
+  }
+};
+
 // All of one part's result, [rows, f.rows, f.cols], from its image.
 template<class T>
 void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::vector<std::int64_t>& offsets,
-              const T* image, T* y) {
+              const Source<T>& image, const Finish<T>& finish, T* y) {
   const std::int64_t pitch = pitch_of_rows<T>(f), all = size_of_frame<T>(f);
   const Tensor space = empty({all + rows * pitch}, dtype_of<T>());
   T *const frame = static_cast<T*>(space.raw()), *const wide = frame + all;
@@ -114,23 +82,7 @@ void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::ve
                          register_lanes<T>},
                    wide + r * pitch + first, pitch);
   }
-  for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t i = 0; i < f.rows; ++i, y += f.cols)
-      copy_row(wide + r * pitch + i * f.pitch(), f.cols, y);
-}
-
-// Rows of a result, [rows, f.rows, f.cols], at the frame's pitch, zeros between them.
-template<class T>
-void widen(const Frame& f, std::int64_t rows, const T* from, T* to, std::int64_t pitch) {
-  for (std::int64_t r = 0; r < rows; ++r, to += pitch) {
-    T* next = to;
-    for (std::int64_t i = 0; i < f.rows; ++i, from += f.cols) {
-      copy_row(from, f.cols, next);
-      next += f.cols;
-      for (std::int64_t gap = f.pitch() - f.cols; gap > 0; --gap) *next++ = 0;
-    }
-    std::fill(next, to + pitch, T(0));
-  }
+  finish(f, rows, wide, pitch, y);
 }
 
 // Images side by side in memory, `step` apart: frames, and rows of gradients of the frames' pitch.
@@ -161,14 +113,24 @@ void correlate(const Gathered<T>& s, const std::int64_t* offsets, std::int64_t r
     for (int j = 0; j < grad_taps; ++j) out[i][j] += sum_of_halves<register_lanes<T> / 2>(sum[i][j]);
 }
 
-Frame frame_of_input(const ConvShape& s) {
-  return {s.group_in(), s.h, s.w, s.oh, s.ow, s.kh, s.kw, s.options.dilation, s.options.padding};
+// The sum of n elements that begin a row, of whole registers: what follows them there is 0.
+template<class T>
+T sum_of_row(const T* row, std::int64_t n) {
+  using V = Register<T>;
+  V sum[4] = {};
+  const V* const x = reinterpret_cast<const V*>(row);
+  const std::int64_t registers = rounded_up(n, register_lanes<T>) / register_lanes<T>;
+  std::int64_t i = 0;
+  for (; i + 4 <= registers; i += 4)
+    for (int k = 0; k < 4; ++k) sum[k] += x[i + k];
+  for (; i < registers; ++i) sum[0] += x[i];
+  return sum_of_halves<register_lanes<T> / 2>((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
 }  // namespace
 
 template<class T>
-void shift_forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Tensor& bias,
+void shift_forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Tensor& bias, bool relu,
                    const Tensor& y) {
   const Frame f = frame_of_input(s);
   const auto offsets = f.offsets();
@@ -178,15 +140,15 @@ void shift_forward(const ConvShape& s, const Tensor& x, const Tensor& weight, co
         s.group_out(), f.taps(),
         [w = ConvPart<T>{s, 0, g}.weight(weight), &f](auto r, auto k) { return w[r * f.taps() + k]; }));
   each_part<T>(s, [&](const ConvPart<T>& p) {
-    convolve(f, s.group_out(), weights[static_cast<std::size_t>(p.g)].data(), offsets, p.x(x), p.y(y));
-    p.add_bias_to_y(bias, y);
+    convolve(f, s.group_out(), weights[static_cast<std::size_t>(p.g)].data(), offsets, {p.x(x)},
+             {p.out_bias(bias), relu}, p.y(y));
   });
 }
 
 // The convolution of g with the kernels turned round, input and output channels exchanged.
 template<class T>
-void shift_input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const Tensor& bias,
-                      const Tensor& x) {
+void shift_input_grad(const ConvShape& s, const Tensor& g, const Tensor& gate, const Tensor& weight,
+                      const Tensor& bias, const Tensor& x) {
   const auto& [stride, padding, dilation, groups] = s.options;
   const Frame f{
       s.group_out(), s.oh,     s.ow,
@@ -201,13 +163,14 @@ void shift_input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight,
           return w[(k / kernel * s.group_in() + r) * kernel + kernel - 1 - k % kernel];
         }));
   each_part<T>(s, [&](const ConvPart<T>& p) {
-    convolve(f, s.group_in(), weights[static_cast<std::size_t>(p.g)].data(), offsets, p.y(g), p.x(x));
-    p.add_bias_to_x(bias, x);
+    convolve(f, s.group_in(), weights[static_cast<std::size_t>(p.g)].data(), offsets, source(p, g, gate),
+             {p.in_bias(bias)}, p.x(x));
   });
 }
 
 template<class T>
-void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Tensor& weight) {
+void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Tensor& gate,
+                       const Tensor& weight, const Tensor& bias) {
   const Frame f = frame_of_input(s);
   auto offsets = f.offsets();
   const std::int64_t taps = f.taps(), rows = rounded_up(s.group_out(), grad_rows);
@@ -217,37 +180,45 @@ void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, con
   constexpr std::int64_t in_cache = 1 << 18;  // bytes
   const std::int64_t at_a_time =
       std::clamp<std::int64_t>(in_cache / (step * static_cast<std::int64_t>(sizeof(T))), 1, s.n);
-  sum_weight_grads<T>(s, weight, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
-    const Tensor space = empty({at_a_time * step}, dtype_of<T>());
-    T* const frames = static_cast<T*>(space.raw());
-    for (std::int64_t n = first; n < last; n += at_a_time) {
-      const Gathered<T> images{std::min(at_a_time, last - n), step, f.places(), pitch, frames, frames + all};
-      for (std::int64_t i = 0; i < images.images; ++i) {
-        const ConvPart<T> part{s, n + i, group};
-        fill_frame(f, part.x(x), frames + i * step);
-        widen(f, s.group_out(), part.y(g), frames + i * step + all, pitch);
-      }
-      for (std::int64_t r = 0; r < s.group_out(); r += grad_rows)
-        for (std::int64_t k = 0; k < taps; k += grad_taps) {
-          T sums[grad_rows][grad_taps] = {};
-          correlate(images, offsets.data() + k, r, sums);
-          for (std::int64_t i = 0; i < std::min<std::int64_t>(grad_rows, s.group_out() - r); ++i)
-            for (std::int64_t j = 0; j < std::min<std::int64_t>(grad_taps, taps - k); ++j)
-              out[(r + i) * taps + k + j] += sums[i][j];
+  sum_weight_grads<T>(
+      s, weight, bias, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
+        const Tensor space = empty({at_a_time * step}, dtype_of<T>());
+        T* const frames = static_cast<T*>(space.raw());
+        T* const of_bias = out + s.group_out() * taps;
+        for (std::int64_t n = first; n < last; n += at_a_time) {
+          const Gathered<T> images{
+              std::min(at_a_time, last - n), step, f.places(), pitch, frames, frames + all};
+          for (std::int64_t i = 0; i < images.images; ++i) {
+            const ConvPart<T> part{s, n + i, group};
+            T *const frame = frames + i * step, *const wide = frame + all;
+            fill_frame(f, {part.x(x)}, frame);
+            widen(f, s.group_out(), source(part, g, gate), wide, pitch);
+            for (std::int64_t r = 0; bias && r < s.group_out(); ++r)
+              of_bias[r] += sum_of_row(wide + r * pitch, f.places());
+          }
+          for (std::int64_t r = 0; r < s.group_out(); r += grad_rows)
+            for (std::int64_t k = 0; k < taps; k += grad_taps) {
+              T sums[grad_rows][grad_taps] = {};
+              correlate(images, offsets.data() + k, r, sums);
+              for (std::int64_t i = 0; i < std::min<std::int64_t>(grad_rows, s.group_out() - r); ++i)
+                for (std::int64_t j = 0; j < std::min<std::int64_t>(grad_taps, taps - k); ++j)
+                  out[(r + i) * taps + k + j] += sums[i][j];
+            }
         }
-    }
-  });
+      });
 }
 
-template void shift_forward<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&,
+template void shift_forward<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&, bool,
                                    const Tensor&);
-template void shift_forward<double>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&,
+template void shift_forward<double>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&, bool,
                                     const Tensor&);
 template void shift_input_grad<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&,
-                                      const Tensor&);
+                                      const Tensor&, const Tensor&);
 template void shift_input_grad<double>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&,
-                                       const Tensor&);
-template void shift_weight_grad<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
-template void shift_weight_grad<double>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&);
+                                       const Tensor&, const Tensor&);
+template void shift_weight_grad<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&,
+                                       const Tensor&, const Tensor&);
+template void shift_weight_grad<double>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&,
+                                        const Tensor&, const Tensor&);
 
 }  // namespace bobbin

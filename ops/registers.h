@@ -22,21 +22,28 @@ using Register __attribute__((vector_size(register_bytes), aligned(alignof(T)), 
 template<class T>
 inline constexpr std::int64_t register_lanes = register_bytes / static_cast<std::int64_t>(sizeof(T));
 
-/// y = x, n elements that do not overlap. Where n is small, a call that copies them costs more than this.
-template<class T>
-void copy_row(const T* x, std::int64_t n, T* y) {
+/// y[i] = f(x[i]...) for n elements; y overlaps no x. f takes registers or, of a short row, elements.
+template<class T, class F, class... X>
+void map_row(std::int64_t n, T* y, F f, const X*... x) {
   using R = Register<T>;
   constexpr std::int64_t lanes = register_lanes<T>;
-  const auto copy = [=](std::int64_t i) {
-    *reinterpret_cast<R*>(y + i) = *reinterpret_cast<const R*>(x + i);
+  const auto map = [=](std::int64_t i) {
+    *reinterpret_cast<R*>(y + i) = f(*reinterpret_cast<const R*>(x + i)...);
   };
   if (n < lanes) {
-    for (std::int64_t i = 0; i < n; ++i) y[i] = x[i];
+    for (std::int64_t i = 0; i < n; ++i) y[i] = f(x[i]...);
     return;
   }
 #pragma GCC unroll 2
-  for (std::int64_t i = 0; i + lanes < n; i += lanes) copy(i);
-  copy(n - lanes);
+  for (std::int64_t i = 0; i + lanes < n; i += lanes) map(i);
+  map(n - lanes);
+}
+
+/// y = x, n elements that do not overlap. Where n is small, a call that copies them costs more than this.
+template<class T>
+void copy_row(const T* x, std::int64_t n, T* y) {
+  map_row(
+      n, y, [](auto v) { return v; }, x);
 }
 
 /// What sums take: rows, and registers of each. With those registers and a factor, all 16 of AVX2, or most of
