@@ -24,14 +24,22 @@ struct Source {
   }
 };
 
-/// A group of channels of an image with its padding, as a convolution reads it: `pitch` elements a row.
+/// A group of channels of an image with its padding, as a convolution reads it: `pitch` elements a row. What
+/// is padding at the end of one row is it, too, at the beginning of the next.
 struct Frame {
   std::int64_t channels, h, w;  ///< of the image
   std::int64_t rows, cols;      ///< of the result
   std::int64_t kh, kw;
   Pair dilation, padding;  ///< the padding may be negative
 
-  std::int64_t pitch() const { return cols + dilation.w * (kw - 1); }
+  std::int64_t left() const { return std::max<std::int64_t>(0, padding.w); }
+  std::int64_t width() const { return cols + dilation.w * (kw - 1); }  ///< that a row of the result reads
+  /// Pixels of a row, which begin at first_pixel() of the image's.
+  std::int64_t first_pixel() const { return std::max<std::int64_t>(0, -padding.w); }
+  std::int64_t pixels() const {
+    return std::max<std::int64_t>(0, std::min(w - first_pixel(), width() - left()));
+  }
+  std::int64_t pitch() const { return std::max({left() + pixels(), width() - left(), cols}); }
   std::int64_t height() const { return rows + dilation.h * (kh - 1); }
   std::int64_t plane() const { return pitch() * height(); }
   std::int64_t taps() const { return channels * kh * kw; }
@@ -54,44 +62,30 @@ std::int64_t pitch_of_rows(const Frame& f) {
   return rounded_up(f.places(), register_lanes<T>) | register_lanes<T>;
 }
 
-/// Space for a frame, and zeros behind it for the last vector to read. What follows is aligned to vectors.
+/// Space for a frame, and for what the last vector reads behind it. What follows is aligned to vectors.
 template<class T>
 std::int64_t size_of_frame(const Frame& f) {
-  return rounded_up(f.channels * f.plane() + register_lanes<T> + f.pitch(), register_lanes<T>);
+  return rounded_up(f.channels * f.plane() + register_lanes<T> + f.width(), register_lanes<T>);
 }
 
+/// Puts the pixels into a frame, which is 0 wherever none belongs.
 template<class T>
 void fill_frame(const Frame& f, const Source<T>& image, T* frame) {
-  T* const end = frame + size_of_frame<T>(f);
-  const std::int64_t left = std::max<std::int64_t>(0, f.padding.w), pitch = f.pitch(),
-                     from_left = std::max<std::int64_t>(0, -f.padding.w),
-                     across = std::min(f.w - from_left, pitch - left);
+  const std::int64_t first = std::clamp<std::int64_t>(f.padding.h, 0, f.height()),
+                     last = std::clamp(f.h + f.padding.h, first, f.height());
+  if (f.pixels() == 0) return;
   for (std::int64_t c = 0; c < f.channels; ++c)
-    for (std::int64_t r = 0; r < f.height(); ++r, frame += pitch) {
-      const std::int64_t row = r - f.padding.h;
-      if (row < 0 || row >= f.h || across <= 0) {
-        std::fill_n(frame, pitch, T(0));
-        continue;
-      }
-      for (std::int64_t i = 0; i < left; ++i) frame[i] = 0;
-      image.read((c * f.h + row) * f.w + from_left, across, frame + left);
-      for (std::int64_t i = left + across; i < pitch; ++i) frame[i] = 0;
-    }
-  std::fill(frame, end, T(0));
+    for (std::int64_t r = first; r < last; ++r)
+      image.read((c * f.h + r - f.padding.h) * f.w + f.first_pixel(), f.pixels(),
+                 frame + c * f.plane() + r * f.pitch() + f.left());
 }
 
-/// Rows of a result, [rows, f.rows, f.cols], at the frame's pitch, zeros between them.
+/// Puts rows of a result, [rows, f.rows, f.cols], at the frame's pitch, where it is 0 between them.
 template<class T>
 void widen(const Frame& f, std::int64_t rows, const Source<T>& from, T* to, std::int64_t pitch) {
-  for (std::int64_t r = 0, at = 0; r < rows; ++r, to += pitch) {
-    T* next = to;
-    for (std::int64_t i = 0; i < f.rows; ++i, at += f.cols) {
-      from.read(at, f.cols, next);
-      next += f.cols;
-      for (std::int64_t gap = f.pitch() - f.cols; gap > 0; --gap) *next++ = 0;
-    }
-    std::fill(next, to + pitch, T(0));
-  }
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t i = 0; i < f.rows; ++i)
+      from.read((r * f.rows + i) * f.cols, f.cols, to + r * pitch + i * f.pitch());
 }
 
 inline Frame frame_of_input(const ConvShape& s) {

@@ -60,13 +60,12 @@ struct Finish {
   }
 };
 
-// All of one part's result, [rows, f.rows, f.cols], from its image.
+// All of one part's result, [rows, f.rows, f.cols], from its image. `frame` is 0 wherever no pixel belongs.
 template<class T>
 void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::vector<std::int64_t>& offsets,
-              const Source<T>& image, const Finish<T>& finish, T* y) {
-  const std::int64_t pitch = pitch_of_rows<T>(f), all = size_of_frame<T>(f);
-  const Tensor space = empty({all + rows * pitch}, dtype_of<T>());
-  T *const frame = static_cast<T*>(space.raw()), *const wide = frame + all;
+              const Source<T>& image, const Finish<T>& finish, T* frame, T* y) {
+  const std::int64_t pitch = pitch_of_rows<T>(f);
+  T* const wide = frame + size_of_frame<T>(f);
   fill_frame(f, image, frame);
   const std::int64_t registers = rounded_up(f.places(), register_lanes<T>) / register_lanes<T>;
   const std::int64_t parts = RegisterPart::fewest(registers);
@@ -83,6 +82,22 @@ void convolve(const Frame& f, std::int64_t rows, const T* weights, const std::ve
                    wide + r * pitch + first, pitch);
   }
   finish(f, rows, wide, pitch, y);
+}
+
+// Calls f(part, frame) for each part of the convolution, on several threads: with a frame, then space for
+// `rows` rows of a result. A few images one after the other have the same frame, which is cleared once.
+template<class T, class F>
+void each_frame(const ConvShape& s, const Frame& f, std::int64_t rows, F&& call) {
+  constexpr std::int64_t images = 4;
+  const std::int64_t runs = (s.n + images - 1) / images, groups = s.options.groups,
+                     size = size_of_frame<T>(f);
+  parallel_for(runs * groups, [&](std::int64_t i) {
+    const Tensor space = empty({size + rows * pitch_of_rows<T>(f)}, dtype_of<T>());
+    T* const frame = static_cast<T*>(space.raw());
+    std::fill_n(frame, size, T(0));
+    for (std::int64_t n = i / groups * images; n < std::min(s.n, (i / groups + 1) * images); ++n)
+      call(ConvPart<T>{s, n, i % groups}, frame);
+  });
 }
 
 // Images side by side in memory, `step` apart: frames, and rows of gradients of the frames' pitch.
@@ -139,9 +154,9 @@ void shift_forward(const ConvShape& s, const Tensor& x, const Tensor& weight, co
     weights.push_back(packed<T>(
         s.group_out(), f.taps(),
         [w = ConvPart<T>{s, 0, g}.weight(weight), &f](auto r, auto k) { return w[r * f.taps() + k]; }));
-  each_part<T>(s, [&](const ConvPart<T>& p) {
+  each_frame<T>(s, f, s.group_out(), [&](const ConvPart<T>& p, T* frame) {
     convolve(f, s.group_out(), weights[static_cast<std::size_t>(p.g)].data(), offsets, {p.x(x)},
-             {p.out_bias(bias), relu}, p.y(y));
+             {p.out_bias(bias), relu}, frame, p.y(y));
   });
 }
 
@@ -162,9 +177,9 @@ void shift_input_grad(const ConvShape& s, const Tensor& g, const Tensor& gate, c
         packed<T>(s.group_in(), f.taps(), [&, w = ConvPart<T>{s, 0, group}.weight(weight)](auto r, auto k) {
           return w[(k / kernel * s.group_in() + r) * kernel + kernel - 1 - k % kernel];
         }));
-  each_part<T>(s, [&](const ConvPart<T>& p) {
+  each_frame<T>(s, f, s.group_in(), [&](const ConvPart<T>& p, T* frame) {
     convolve(f, s.group_in(), weights[static_cast<std::size_t>(p.g)].data(), offsets, source(p, g, gate),
-             {p.in_bias(bias)}, p.x(x));
+             {p.in_bias(bias)}, frame, p.x(x));
   });
 }
 
@@ -182,7 +197,7 @@ void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, con
       std::clamp<std::int64_t>(in_cache / (step * static_cast<std::int64_t>(sizeof(T))), 1, s.n);
   sum_weight_grads<T>(
       s, weight, bias, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
-        const Tensor space = empty({at_a_time * step}, dtype_of<T>());
+        const Tensor space = zeros({at_a_time * step}, dtype_of<T>());
         T* const frames = static_cast<T*>(space.raw());
         T* const of_bias = out + s.group_out() * taps;
         for (std::int64_t n = first; n < last; n += at_a_time) {
