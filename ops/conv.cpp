@@ -50,11 +50,10 @@ void forward(const ConvShape& s, Activation activation, const Tensor& x, const T
   });
 }
 
-// A gate only where the shifts do it.
 template<class T>
-void input_grad(const ConvShape& s, const Tensor& g, const Tensor& gate, const Tensor& weight,
-                const Tensor& bias, const Tensor& x) {
-  if (s.is_input_grad_shift()) return shift_input_grad<T>(s, g, gate, weight, bias, x);
+void input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const Tensor& bias,
+                const Tensor& x) {
+  if (s.is_shift()) return shift_input_grad<T>(s, g, {}, weight, bias, x);
   each_part<T>(s, [&](const ConvPart<T>& p) {
     const Matrix<T> w{p.weight(weight), s.window(), s.group_out(), s.window(), true},
         gradient{p.y(g), s.group_out(), s.places(), s.places()};
@@ -116,9 +115,6 @@ bool ConvShape::is_product() const {
 }
 
 bool ConvShape::is_shift() const { return options.stride == Pair(1) && !is_product(); }
-
-// Where little or no padding was there, shifts would for the most part multiply what they add.
-bool ConvShape::is_input_grad_shift() const { return is_shift() && h * w * 4 < places() * 5; }
 
 ConvShape conv_shape(std::string_view op, const ConvOptions& o, const Shape& x, const Shape& weight) {
   const auto bad = [&](const auto&... what) {
@@ -199,11 +195,9 @@ std::optional<Grads> Conv2d::cpu_vjp(const Vjp& v) const {
   Grads out(static_cast<std::size_t>(v.count()));
   for (int i = 0; i < v.count(); ++i)
     if (v.needs(i)) out[static_cast<std::size_t>(i)] = empty(v.spec(i));
-  const bool gated = relu && (!v.needs(0) || s.is_input_grad_shift());
-  const Tensor g = row_major(relu && !gated ? before_activation(v) : v.grad),
-               gate = gated ? v.output() : Tensor();
+  const Tensor g = row_major(v.grad), gate = relu ? v.output() : Tensor();
   const auto run = [&]<class T>(Type<T>) {
-    if (v.needs(0)) input_grad<T>(s, g, gate, row_major(v.input(1)), {}, out[0]);
+    if (v.needs(0)) shift_input_grad<T>(s, g, gate, row_major(v.input(1)), {}, out[0]);
     shift_weight_grad<T>(s, x, g, gate, out[1], v.count() > 2 ? out[2] : Tensor());
   };
   type == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
@@ -227,7 +221,7 @@ TensorSpec Conv2dInputGrad::infer(Inputs x) const {
 
 void Conv2dInputGrad::cpu(Inputs x, Tensor& y) const {
   const ConvShape s = conv_shape(name, options, y.shape(), x[1].shape());
-  compute(x, y, [&]<class T>(Type<T>, auto& g, auto&... t) { input_grad<T>(s, g, {}, t...); });
+  compute(x, y, [&]<class T>(Type<T>, auto&... t) { input_grad<T>(s, t...); });
 }
 
 // With a cotangent h of the gradient: for g conv2d(h, weight), for the weight as for x = h.

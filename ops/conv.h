@@ -25,9 +25,8 @@ struct ConvShape {
   Shape y() const { return {n, out, oh, ow}; }
   /// Whether an image is its own matrix.
   bool is_product() const;
-  /// Whether conv_shift.h does it on the CPU, and whether it does the gradient of x.
+  /// Whether conv_shift.h does it on the CPU.
   bool is_shift() const;
-  bool is_input_grad_shift() const;
 };
 
 /// x, weight and, where given, bias -> y, the activated sums.

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "conv.h"
+#include "conv_parts.h"
 #include "registers.h"
 
 namespace bobbin {
@@ -56,10 +56,45 @@ struct Frame {
   }
 };
 
-/// From row to row of a result: an odd number of vectors, as powers of two would share places in a cache.
+/// Whether rows of a result are registers, as many as sums take or one of each row: sums then go along each
+/// row by itself. Else they go along all of it at the frame's pitch, and what comes out between the rows is
+/// left out.
 template<class T>
-std::int64_t pitch_of_rows(const Frame& f) {
-  return rounded_up(f.places(), register_lanes<T>) | register_lanes<T>;
+bool whole_rows(const Frame& f) {
+  return f.cols == register_lanes<T> || f.cols % (register_lanes<T> * sum_registers) == 0;
+}
+
+/// From row to row of a result, where sums are.
+template<class T>
+std::int64_t row_step(const Frame& f) {
+  return whole_rows<T>(f) ? f.cols : f.pitch();
+}
+
+/// From channel to channel of a result: an odd number of vectors, as powers of two would share places in a
+/// cache.
+template<class T>
+std::int64_t channel_step(const Frame& f) {
+  return rounded_up(f.rows * row_step<T>(f), register_lanes<T>) | register_lanes<T>;
+}
+
+/// Calls call(at, place, registers, gap) for a result's registers, some at a time: they begin at `at` of a
+/// frame, `gap` apart, and at `place` of the result.
+template<class T, class F>
+void each_registers(const Frame& f, F&& call) {
+  constexpr std::int64_t lanes = register_lanes<T>;
+  const auto parts = [&](std::int64_t registers, std::int64_t at, std::int64_t place, std::int64_t gap) {
+    const std::int64_t count = RegisterPart::fewest(registers);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const RegisterPart part(registers, count, i);
+      call(at + part.first * gap, place + part.first * lanes, part.count, gap);
+    }
+  };
+  if (!whole_rows<T>(f))
+    parts(rounded_up(f.places(), lanes) / lanes, 0, 0, lanes);
+  else if (f.cols == lanes)
+    parts(f.rows, 0, 0, f.pitch());
+  else
+    for (std::int64_t r = 0; r < f.rows; ++r) parts(f.cols / lanes, r * f.pitch(), r * f.cols, lanes);
 }
 
 /// Space for a frame, and for what the last vector reads behind it. What follows is aligned to vectors.
@@ -72,24 +107,43 @@ std::int64_t size_of_frame(const Frame& f) {
 template<class T>
 void fill_frame(const Frame& f, const Source<T>& image, T* frame) {
   const std::int64_t first = std::clamp<std::int64_t>(f.padding.h, 0, f.height()),
-                     last = std::clamp(f.h + f.padding.h, first, f.height());
-  if (f.pixels() == 0) return;
-  for (std::int64_t c = 0; c < f.channels; ++c)
-    for (std::int64_t r = first; r < last; ++r)
-      image.read((c * f.h + r - f.padding.h) * f.w + f.first_pixel(), f.pixels(),
-                 frame + c * f.plane() + r * f.pitch() + f.left());
+                     last = std::clamp(f.h + f.padding.h, first, f.height()), pixels = f.pixels(),
+                     pitch = f.pitch(), plane = f.plane(), w = f.w;
+  if (pixels == 0) return;
+  std::int64_t pixel = (first - f.padding.h) * w + f.first_pixel();
+  frame += f.left();
+  for (std::int64_t c = f.channels; c > 0; --c, pixel += f.h * w, frame += plane)
+    for (std::int64_t r = first, at = pixel; r < last; ++r, at += w)
+      image.read(at, pixels, frame + r * pitch);
 }
 
-/// Puts rows of a result, [rows, f.rows, f.cols], at the frame's pitch, where it is 0 between them.
+/// Writes 0 between the rows of channels of a result, and behind them.
 template<class T>
-void widen(const Frame& f, std::int64_t rows, const Source<T>& from, T* to, std::int64_t pitch) {
-  for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t i = 0; i < f.rows; ++i)
-      from.read((r * f.rows + i) * f.cols, f.cols, to + r * pitch + i * f.pitch());
+void clear_gaps(const Frame& f, std::int64_t channels, T* to) {
+  const std::int64_t step = row_step<T>(f);
+  for (std::int64_t c = 0; c < channels; ++c, to += channel_step<T>(f)) {
+    for (std::int64_t r = 0; r < f.rows; ++r)
+      for (std::int64_t i = f.cols; i < step; ++i) to[r * step + i] = 0;
+    std::fill(to + f.rows * step, to + channel_step<T>(f), T(0));
+  }
+}
+
+/// Puts channels of a result where sums are, between gaps.
+template<class T>
+void widen(const Frame& f, std::int64_t channels, const Source<T>& from, T* to) {
+  const std::int64_t rows = f.rows, cols = f.cols, channel = channel_step<T>(f), step = row_step<T>(f);
+  for (std::int64_t c = 0, at = 0; c < channels; ++c, to += channel)
+    for (std::int64_t r = 0; r < rows; ++r, at += cols) from.read(at, cols, to + r * step);
 }
 
 inline Frame frame_of_input(const ConvShape& s) {
   return {s.group_in(), s.h, s.w, s.oh, s.ow, s.kh, s.kw, s.options.dilation, s.options.padding};
+}
+
+/// The gradient of a part's result.
+template<class T>
+Source<T> source(const ConvPart<T>& p, const Tensor& g, const Tensor& gate) {
+  return {p.y(g), gate ? p.y(gate) : nullptr};
 }
 
 }  // namespace bobbin

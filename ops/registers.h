@@ -68,7 +68,7 @@ using Constant = std::integral_constant<std::int64_t, n>;
 namespace detail {
 
 template<int rows, int registers, class T, class... Steps>
-void sum_products(const Terms<T, Steps...>& terms, T* y, std::int64_t pitch, bool add) {
+void sum_products(const Terms<T, Steps...>& terms, T* y, std::int64_t pitch, bool add, std::int64_t gap) {
   using R = Register<T>;
   R sum[rows][registers] = {};
   const T* factor = terms.factors;
@@ -81,9 +81,7 @@ void sum_products(const Terms<T, Steps...>& terms, T* y, std::int64_t pitch, boo
 #pragma GCC unroll 4
       for (int j = 0; j < registers; ++j) sum[i][j] += factor[i * terms.apart] * x[j];
   }
-  const auto to = [&](int i, int j) -> R& {
-    return *reinterpret_cast<R*>(y + i * pitch + j * register_lanes<T>);
-  };
+  const auto to = [&](int i, int j) -> R& { return *reinterpret_cast<R*>(y + i * pitch + j * gap); };
   // Loops that are not unrolled would make the compiler keep all sums in memory, too.
   if (add)
 #pragma GCC unroll 8
@@ -98,15 +96,16 @@ void sum_products(const Terms<T, Steps...>& terms, T* y, std::int64_t pitch, boo
 
 }  // namespace detail
 
-/// y = the sums, or y + them, for 1 to sum_rows rows of y, `pitch` apart, of 1 to sum_registers registers.
+/// y = the sums, or y + them, for 1 to sum_rows rows of y, `pitch` apart, of 1 to sum_registers registers,
+/// `gap` apart.
 template<class T, class... Steps>
 void sum_products(int rows, int registers, const Terms<T, Steps...>& terms, T* y, std::int64_t pitch,
-                  bool add = false) {
+                  bool add = false, std::int64_t gap = register_lanes<T>) {
   constexpr auto kernels = []<std::size_t... i>(std::index_sequence<i...>) {
     return std::array{&detail::sum_products<i / sum_registers + 1, i % sum_registers + 1, T, Steps...>...};
   }
   (std::make_index_sequence<sum_rows * sum_registers>());
-  kernels[static_cast<std::size_t>((rows - 1) * sum_registers + registers - 1)](terms, y, pitch, add);
+  kernels[static_cast<std::size_t>((rows - 1) * sum_registers + registers - 1)](terms, y, pitch, add, gap);
 }
 
 /// The i-th of the parts that `all` registers of a row are cut into, as alike as can be: one register alone
