@@ -16,6 +16,8 @@ template<class T>
 struct Source {
   const T *data, *gate = nullptr;
   void read(std::int64_t at, std::int64_t n, T* to) const {
+    prefetch_behind(data + at, n);
+    if (gate) prefetch_behind(gate + at, n);
     if (gate)
       map_row(
           n, to, [](auto v, auto y) { return y > 0 ? v : decltype(v){}; }, data + at, gate + at);

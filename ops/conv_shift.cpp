@@ -38,8 +38,10 @@ struct Finish {
     for (std::int64_t c = 0; c < channels; ++c) {
       const T b = bias ? bias[c] : T(0);
       const auto write = [&](auto function) {
-        for (std::int64_t r = 0; r < h; ++r, y += w)
+        for (std::int64_t r = 0; r < h; ++r, y += w) {
+          prefetch_behind<true>(y, w);
           map_row(w, y, function, from.data + c * from.channel + r * from.row);
+        }
       };
       if (relu)
         write([b](auto v) { return v + b <= 0 ? decltype(v){} : v + b; });  // NaN stays

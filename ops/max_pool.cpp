@@ -58,6 +58,7 @@ class MaxOfPlane {
   void operator()(const T* x, const T* end, T* y, const T* y_end, std::int32_t* places) {
     for (int oy = 0; oy < down_.out; ++oy, y += along_.out) {
       const int top = std::max(0, down_.begin(oy)), bottom = std::min(down_.end(oy), down_.in);
+      prefetch_behind(x + top * along_.in, (bottom - top) * along_.in);
       const bool room = y_end - y >= in_vectors<W>(along_.out);
       W* most = most_.data();
       Place* place = place_.data();
@@ -145,6 +146,7 @@ class GradOfPlane {
     for (int oy = 0; oy < down_.out; ++oy, g += along_.out, places += along_.out)
       for (int r = down_.part(oy); r < down_.part(oy + 1); ++r) {
         const std::int32_t at = r * along_.in;
+        prefetch_behind<true>(x + at, along_.in);
         if (pairs && end - g >= read && x_end - (x + at) >= 2 * read)
           vectors(g, places, at, x + at);
         else

@@ -39,6 +39,14 @@ void map_row(std::int64_t n, T* y, F f, const X*... x) {
   map(n - lanes);
 }
 
+/// Asks for what lies 2 KB behind n elements that are read (or written) now, and will be later. Memory's own
+/// guesses end with each page, and what a step of training streams is in no cache.
+template<bool write = false, class T>
+void prefetch_behind(const T* x, std::int64_t n) {
+  constexpr std::int64_t line = 64 / sizeof(T), ahead = 2048 / sizeof(T);
+  for (std::int64_t i = 0; i < n; i += line) __builtin_prefetch(x + ahead + i, write);
+}
+
 /// y = x, n elements that do not overlap. Where n is small, a call that copies them costs more than this.
 template<class T>
 void copy_row(const T* x, std::int64_t n, T* y) {
