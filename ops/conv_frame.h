@@ -79,24 +79,31 @@ std::int64_t channel_step(const Frame& f) {
   return rounded_up(f.rows * row_step<T>(f), register_lanes<T>) | register_lanes<T>;
 }
 
-/// Calls call(at, place, registers, gap) for a result's registers, some at a time: they begin at `at` of a
-/// frame, `gap` apart, and at `place` of the result.
+/// A result's registers in strips that lie evenly in a frame: each is so many, `gap` apart there and beside
+/// each other in the result; from strip to strip it is in_frame and in_result.
+struct Strips {
+  std::int64_t count, registers, gap, in_frame, in_result;
+};
+template<class T>
+Strips strips(const Frame& f) {
+  constexpr std::int64_t lanes = register_lanes<T>;
+  if (!whole_rows<T>(f)) return {1, rounded_up(f.places(), lanes) / lanes, lanes, 0, 0};
+  if (f.cols == lanes) return {1, f.rows, f.pitch(), 0, 0};
+  return {f.rows, f.cols / lanes, lanes, f.pitch(), f.cols};
+}
+
+/// Calls call(at, place, registers, gap) for as many of them as sums take: they begin at `at` of a frame, and
+/// at `place` of the result.
 template<class T, class F>
 void each_registers(const Frame& f, F&& call) {
-  constexpr std::int64_t lanes = register_lanes<T>;
-  const auto parts = [&](std::int64_t registers, std::int64_t at, std::int64_t place, std::int64_t gap) {
-    const std::int64_t count = RegisterPart::fewest(registers);
-    for (std::int64_t i = 0; i < count; ++i) {
-      const RegisterPart part(registers, count, i);
-      call(at + part.first * gap, place + part.first * lanes, part.count, gap);
+  const Strips s = strips<T>(f);
+  const std::int64_t parts = RegisterPart::fewest(s.registers);
+  for (std::int64_t k = 0; k < s.count; ++k)
+    for (std::int64_t i = 0; i < parts; ++i) {
+      const RegisterPart part(s.registers, parts, i);
+      call(k * s.in_frame + part.first * s.gap, k * s.in_result + part.first * register_lanes<T>, part.count,
+           s.gap);
     }
-  };
-  if (!whole_rows<T>(f))
-    parts(rounded_up(f.places(), lanes) / lanes, 0, 0, lanes);
-  else if (f.cols == lanes)
-    parts(f.rows, 0, 0, f.pitch());
-  else
-    for (std::int64_t r = 0; r < f.rows; ++r) parts(f.cols / lanes, r * f.pitch(), r * f.cols, lanes);
 }
 
 /// Space for a frame, and for what the last vector reads behind it. What follows is aligned to vectors.

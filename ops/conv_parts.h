@@ -41,12 +41,13 @@ void each_part(const ConvShape& s, F&& f) {
   });
 }
 
-/// Images in at most 16 runs, whatever the number of threads: each is summed by itself, then all of them in
-/// order. run(first, last, group, sum) adds the gradients of images [first, last) to sum: the group's part of
-/// the weight, then, where there is a bias, its part of that.
+/// Images in at most so many runs, whatever the number of threads: each is summed by itself, then all of them
+/// in order. run(first, last, group, sum) adds the gradients of images [first, last) to sum: the group's part
+/// of the weight, then, where there is a bias, its part of that.
+constexpr std::int64_t weight_grad_runs = 16;
 template<class T, class F>
 void sum_weight_grads(const ConvShape& s, const Tensor& weight, const Tensor& bias, F&& run) {
-  const std::int64_t runs = std::min<std::int64_t>(s.n, 16), groups = s.options.groups,
+  const std::int64_t runs = std::min(s.n, weight_grad_runs), groups = s.options.groups,
                      of_weight = s.group_out() * s.window(), size = of_weight + s.group_out();
   const Tensor sums = zeros({runs, groups, size}, weight.dtype());
   T* const sum = static_cast<T*>(sums.raw());

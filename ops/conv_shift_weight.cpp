@@ -32,25 +32,27 @@ struct Gathered {
 
 // Adds to out[i][j] the sum over images and places of channel i of g times tap j's row.
 template<class T>
-void correlate(const Frame& f, const Gathered<T>& s, const std::int64_t* offsets, std::int64_t channel,
+void correlate(const Frame& f, const Gathered<T>& images, const std::int64_t* offsets, std::int64_t channel,
                T out[grad_rows][grad_taps]) {
   using V = Register<T>;
-  const bool by_row = whole_rows<T>(f);
-  const std::int64_t rows = by_row ? f.rows : 1, length = by_row ? f.cols : f.places(),
-                     pitch = channel_step<T>(f);
+  const Strips s = strips<T>(f);
+  const std::int64_t pitch = channel_step<T>(f), length = s.registers * register_lanes<T>;
   V sum[grad_rows][grad_taps] = {};
-  for (std::int64_t n = 0; n < s.images; ++n) {
-    const T *frame = s.frame + n * s.step, *g = s.g + n * s.step + channel * pitch;
-    for (std::int64_t r = 0; r < rows; ++r, frame += f.pitch(), g += f.cols)
-      for (std::int64_t p = 0; p < length; p += register_lanes<T>) {
+  for (std::int64_t n = 0; n < images.images; ++n)
+    for (std::int64_t k = 0; k < s.count; ++k) {
+      const T *const frame = images.frame + n * images.step + k * s.in_frame, *const g = images.g +
+                                                                                         n * images.step +
+                                                                                         channel * pitch +
+                                                                                         k * s.in_result;
+      for (std::int64_t p = 0, at = 0; p < length; p += register_lanes<T>, at += s.gap) {
         V x[grad_taps];
-        for (int j = 0; j < grad_taps; ++j) x[j] = *reinterpret_cast<const V*>(frame + offsets[j] + p);
+        for (int j = 0; j < grad_taps; ++j) x[j] = *reinterpret_cast<const V*>(frame + offsets[j] + at);
         for (int i = 0; i < grad_rows; ++i) {
           const V v = *reinterpret_cast<const V*>(g + i * pitch + p);
           for (int j = 0; j < grad_taps; ++j) sum[i][j] += v * x[j];
         }
       }
-  }
+    }
   for (int i = 0; i < grad_rows; ++i)
     for (int j = 0; j < grad_taps; ++j) out[i][j] += sum_of_halves<register_lanes<T> / 2>(sum[i][j]);
 }
@@ -80,9 +82,12 @@ void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, con
                      all = size_of_frame<T>(f), step = all + rounded_up(channels, grad_rows) * pitch;
   offsets.resize(
       static_cast<std::size_t>(rounded_up(taps, grad_taps)));  // what is too much is left out below
-  constexpr std::int64_t in_cache = 1 << 18;                   // bytes
-  const std::int64_t at_a_time =
-      std::clamp<std::int64_t>(in_cache / (step * static_cast<std::int64_t>(sizeof(T))), 1, s.n);
+  // As many as L2 holds, of which each sum goes through all, in alike numbers.
+  constexpr std::int64_t in_cache = 400 << 10;  // bytes
+  const std::int64_t run_length = std::max<std::int64_t>(1, (s.n + weight_grad_runs - 1) / weight_grad_runs),
+                     most = std::clamp<std::int64_t>(in_cache / (step * static_cast<std::int64_t>(sizeof(T))),
+                                                     1, run_length),
+                     times = (run_length + most - 1) / most, at_a_time = (run_length + times - 1) / times;
   const auto run = [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
     const Tensor space = empty({at_a_time * step}, dtype_of<T>());
     T* const frames = static_cast<T*>(space.raw());
