@@ -27,6 +27,10 @@ std::vector<Setting> settings() {
           {"dilated", {1, 1, 6, 5}, {1, 1, 3, 2}, {.padding = {1, 0}, .dilation = {2, 3}}},
           {"groups", {2, 4, 3, 2}, {4, 2, 2, 2}, {.groups = 2}},
           {"depthwise", {1, 3, 3, 3}, {3, 1, 2, 2}, {.padding = 1, .groups = 3}},
+          // Rows of the result that are whole registers on the CPU, of f64 and of f32.
+          {"rows of 4", {2, 2, 4, 6}, {5, 2, 2, 3}, {}},
+          {"rows of 8, padded", {1, 2, 3, 8}, {2, 2, 3, 3}, {.padding = 1}},
+          {"rows of 24", {1, 1, 3, 26}, {2, 1, 2, 3}, {}},
           {"1x1", {2, 3, 2, 3}, {2, 3, 1, 1}, {}},
           {"one pixel", {1, 1, 1, 1}, {1, 1, 1, 1}, {}},
           {"stride beyond the kernel", {1, 1, 5, 5}, {1, 1, 1, 2}, {.stride = 3}}};
@@ -43,10 +47,16 @@ std::vector<Sample> samples_of(Shape (ConvShape::*a)() const, Shape (ConvShape::
     out.push_back({setting.note, {sample_input((s.*a)()), sample_input((s.*b)())}, make(s)});
   }
   const ConvShape none = conv_shape("sample", {}, {0, 2, 3, 3}, {2, 2, 2, 2}),
-                  large = conv_shape("sample", {.stride = 2, .padding = 1}, {20, 3, 17, 19}, {8, 3, 3, 3});
+                  large = conv_shape("sample", {.stride = 2, .padding = 1}, {20, 3, 17, 19}, {8, 3, 3, 3}),
+                  narrow = conv_shape("sample", {}, {37, 3, 9, 10}, {6, 3, 3, 3});
   out.push_back({"no images", {sample_input((none.*a)()), sample_input((none.*b)())}, make(none)});
   out.push_back(
       {"many images", {sample_input((large.*a)()), sample_input((large.*b)())}, make(large), {}, false});
+  out.push_back({"many images, stride 1",
+                 {sample_input((narrow.*a)()), sample_input((narrow.*b)())},
+                 make(narrow),
+                 {},
+                 false});
   return out;
 }
 
