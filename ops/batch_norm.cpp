@@ -50,10 +50,14 @@ void moments(const Tensor& x, const Tensor& out) {
   const Channels s(x.shape());
   const T* const from = data<T>(x);
   const auto count = static_cast<double>(s.count());
+  const std::int64_t next_image = s.channels * s.size;
   parallel_for(s.channels, [&](std::int64_t c) {
-    const auto mean = static_cast<T>(
-        sum_channel<1, T>(s, c, [&](auto at, auto n, auto& sum) { sum[0] += read(from + at, n, T(0)); })[0] /
-        count);
+    const auto mean = static_cast<T>(sum_channel<1, T>(s, c,
+                                                       [&](auto at, auto n, auto& sum) {
+                                                         __builtin_prefetch(from + at + next_image);
+                                                         sum[0] += read(from + at, n, T(0));
+                                                       })[0] /
+                                     count);
     const auto [squares] = sum_channel<1, T>(s, c, [&](auto at, auto n, auto& sum) {
       const auto centred = read(from + at, n, mean) - Vector<T>::all(mean);
       sum[0] += centred * centred;
@@ -104,8 +108,11 @@ void backward(const BatchNorm::Cotangent& v, double eps, const Tensor& x_grad, c
   const auto scale = scales<T>(v.moments, eps);
   const T *const g = data<T>(v.g), *const x = data<T>(v.x), *const mean = data<T>(v.moments);
   T* const sum = data<T>(sums);
+  const std::int64_t next_image = s.channels * s.size;
   parallel_for(s.channels, [&](std::int64_t c) {
     const auto both = sum_channel<2, T>(s, c, [&](auto at, auto n, auto& out) {
+      __builtin_prefetch(g + at + next_image);
+      __builtin_prefetch(x + at + next_image);
       const auto cotangent = read(g + at, n, T(0));
       out[0] += cotangent;
       out[1] += cotangent * (read(x + at, n, mean[c]) - Vector<T>::all(mean[c]));

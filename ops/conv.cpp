@@ -4,6 +4,7 @@
 
 #include "../core/blocks.h"
 #include "check.h"
+#include "conv_columns.h"
 #include "conv_parts.h"
 #include "conv_shift.h"
 #include "gemm.h"
@@ -12,69 +13,28 @@
 namespace bobbin {
 namespace {
 
-// Calls f(column, pixel, first, last) for each row of outputs and each element of the kernel, of one channel:
-// of these `ow` columns, which begin at `column` of the channel's part of the matrix, those from first to
-// last are of the image, column i of pixel + i stride; the others are of the padding.
-template<class F>
-void each_stretch(const ConvShape& s, F&& f) {
-  const auto& [stride, padding, dilation, groups] = s.options;
-  for (std::int64_t ky = 0, row = 0; ky < s.kh; ++ky)
-    for (std::int64_t kx = 0; kx < s.kw; ++kx, ++row) {
-      const std::int64_t left = kx * dilation.w - padding.w;
-      // Columns whose pixel is in the image: ox stride + left in [0, w).
-      const std::int64_t first = std::clamp<std::int64_t>((-left + stride.w - 1) / stride.w, 0, s.ow);
-      const std::int64_t last =
-          std::clamp<std::int64_t>(s.w - left <= 0 ? 0 : (s.w - left + stride.w - 1) / stride.w, first, s.ow);
-      for (std::int64_t oy = 0; oy < s.oh; ++oy) {
-        const std::int64_t y = oy * stride.h + ky * dilation.h - padding.h,
-                           column = row * s.places() + oy * s.ow;
-        if (y < 0 || y >= s.h)
-          f(column, std::int64_t{0}, std::int64_t{0}, std::int64_t{0});
-        else
-          f(column, y * s.w + left, first, last);
-      }
-    }
-}
-
-// The matrix of one group of channels of one image.
-template<class T>
-void to_columns(const ConvShape& s, const T* image, T* columns) {
-  for (std::int64_t c = 0; c < s.group_in(); ++c) {
-    const T* from = image + c * s.h * s.w;
-    T* to = columns + c * s.kh * s.kw * s.places();
-    each_stretch(s, [&](std::int64_t column, std::int64_t pixel, std::int64_t first, std::int64_t last) {
-      T* out = to + column;
-      std::fill(out, out + first, T(0));
-      if (s.options.stride.w == 1)
-        std::copy(from + (pixel + first), from + (pixel + last), out + first);
-      else
-        for (std::int64_t i = first; i < last; ++i) out[i] = from[pixel + i * s.options.stride.w];
-      std::fill(out + last, out + s.ow, T(0));
-    });
-  }
-}
-
-// Adds each column's element to its pixel.
-template<class T>
-void add_columns(const ConvShape& s, const T* columns, T* image) {
-  std::fill(image, image + s.group_in() * s.h * s.w, T(0));
-  for (std::int64_t c = 0; c < s.group_in(); ++c) {
-    T* to = image + c * s.h * s.w;
-    const T* from = columns + c * s.kh * s.kw * s.places();
-    each_stretch(s, [&](std::int64_t column, std::int64_t pixel, std::int64_t first, std::int64_t last) {
-      for (std::int64_t i = first; i < last; ++i) to[pixel + i * s.options.stride.w] += from[column + i];
-    });
-  }
-}
-
 template<class T>
 T* data(const Tensor& t) {
   return static_cast<T*>(t.raw());
 }
 
 template<class T>
-void forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y) {
-  if (s.is_shift()) return shift_forward<T>(s, x, weight, bias, y);
+void activate(const ConvPart<T>& p, Activation activation, const Tensor& y) {
+  if (activation == Activation::none) return;
+  T* const part = p.y(y);
+  const std::int64_t n = p.s.group_out() * p.s.places();
+  visit_activation(activation, [&](auto f) { std::transform(part, part + n, part, f); });
+}
+
+template<class T>
+void forward(const ConvShape& s, Activation activation, const Tensor& x, const Tensor& weight,
+             const Tensor& bias, const Tensor& y) {
+  if (s.is_shift()) {
+    const bool relu = activation == Activation::relu;
+    shift_forward<T>(s, x, weight, bias, relu, y);
+    if (!relu) each_part<T>(s, [&](const ConvPart<T>& p) { activate(p, activation, y); });
+    return;
+  }
   each_part<T>(s, [&](const ConvPart<T>& p) {
     const T* columns = p.x(x);
     Tensor scratch;
@@ -86,14 +46,14 @@ void forward(const ConvShape& s, const Tensor& x, const Tensor& weight, const Te
     gemm<T>({p.weight(weight), s.group_out(), s.window(), s.window()},
             {columns, s.window(), s.places(), s.places()}, p.y(y));
     p.add_bias_to_y(bias, y);
+    activate(p, activation, y);
   });
 }
 
 template<class T>
 void input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const Tensor& bias,
                 const Tensor& x) {
-  // Where little or no padding was there, shifts would for the most part multiply what they add.
-  if (s.is_shift() && s.h * s.w * 4 < s.places() * 5) return shift_input_grad<T>(s, g, weight, bias, x);
+  if (s.is_shift()) return shift_input_grad<T>(s, g, {}, weight, bias, x);
   each_part<T>(s, [&](const ConvPart<T>& p) {
     const Matrix<T> w{p.weight(weight), s.window(), s.group_out(), s.window(), true},
         gradient{p.y(g), s.group_out(), s.places(), s.places()};
@@ -110,8 +70,8 @@ void input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const
 
 template<class T>
 void weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Tensor& weight) {
-  if (s.is_shift()) return shift_weight_grad<T>(s, x, g, weight);
-  sum_weight_grads<T>(s, weight, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* sum) {
+  if (s.is_shift()) return shift_weight_grad<T>(s, x, g, {}, weight, {});
+  sum_weight_grads<T>(s, weight, {}, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* sum) {
     const std::int64_t size = s.group_out() * s.window();
     const Tensor columns = empty({s.window(), s.places()}, x.dtype()), product = empty({size}, x.dtype());
     for (std::int64_t n = first; n < last; ++n) {
@@ -145,7 +105,8 @@ void require_images(std::string_view op, Inputs x) {
 }
 
 // The gradient of a bias, where there is one that needs it.
-Tensor bias_grad(const Vjp& v) { return v.needs(2) ? sum(v.grad, {0, 2, 3}) : Tensor(); }
+Tensor bias_grad(const Vjp& v, const Tensor& g) { return v.needs(2) ? sum(g, {0, 2, 3}) : Tensor(); }
+Tensor bias_grad(const Vjp& v) { return bias_grad(v, v.grad); }
 
 }  // namespace
 
@@ -201,15 +162,45 @@ TensorSpec Conv2d::infer(Inputs x) const {
 
 void Conv2d::cpu(Inputs x, Tensor& y) const {
   const ConvShape s = conv_shape(name, options, x[0].shape(), x[1].shape());
-  compute(x, y, [&]<class T>(Type<T>, auto&... t) { forward<T>(s, t...); });
+  compute(x, y, [&]<class T>(Type<T>, auto&... t) { forward<T>(s, activation, t...); });
+}
+
+Tensor Conv2d::before_activation(const Vjp& v) const {
+  return bobbin::before_activation(v, activation, [&] {
+    return conv2d(v.input(0), v.input(1), v.count() > 2 ? v.input(2) : Tensor(), options);
+  });
 }
 
 Grads Conv2d::vjp(const Vjp& v) const {
+  if (const auto grads = cpu_vjp(v)) return *grads;
   Grads out(static_cast<std::size_t>(v.count()));
+  const Tensor g = before_activation(v);
   const auto size = [&](int i) { return Pair(v.spec(i).shape[2], v.spec(i).shape[3]); };
-  if (v.needs(0)) out[0] = record(Conv2dInputGrad{options, size(0)}, {v.grad, v.input(1)});
-  if (v.needs(1)) out[1] = record(Conv2dWeightGrad{options, size(1)}, {v.input(0), v.grad});
-  if (v.count() > 2) out[2] = bias_grad(v);
+  if (v.needs(0)) out[0] = record(Conv2dInputGrad{options, size(0)}, {g, v.input(1)});
+  if (v.needs(1)) out[1] = record(Conv2dWeightGrad{options, size(1)}, {v.input(0), g});
+  if (v.count() > 2) out[2] = bias_grad(v, g);
+  return out;
+}
+
+std::optional<Grads> Conv2d::cpu_vjp(const Vjp& v) const {
+  const bool relu = activation == Activation::relu;
+  const DType type = v.grad.dtype();
+  if (grad_enabled() || !v.grad.device().is_cpu() || v.grad.numel() == 0 || compute_type(type) != type ||
+      (!relu && activation != Activation::none) || !v.needs(1))
+    return {};
+  const Tensor x = row_major(v.input(0));
+  const ConvShape s = conv_shape(name, options, x.shape(), v.spec(1).shape);
+  if (!s.is_shift()) return {};
+
+  Grads out(static_cast<std::size_t>(v.count()));
+  for (int i = 0; i < v.count(); ++i)
+    if (v.needs(i)) out[static_cast<std::size_t>(i)] = empty(v.spec(i));
+  const Tensor g = row_major(v.grad), gate = relu ? v.output() : Tensor();
+  const auto run = [&]<class T>(Type<T>) {
+    if (v.needs(0)) shift_input_grad<T>(s, g, gate, row_major(v.input(1)), {}, out[0]);
+    shift_weight_grad<T>(s, x, g, gate, out[1], v.count() > 2 ? out[2] : Tensor());
+  };
+  type == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
   return out;
 }
 

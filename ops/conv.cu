@@ -14,6 +14,7 @@
 #include "../core/cuda/walk.cuh"
 #include "check.h"
 #include "conv.h"
+#include "layer_activation.cuh"
 
 namespace bobbin {
 namespace {
@@ -105,19 +106,22 @@ __global__ void __launch_bounds__(threads)
   x[i] = T(bias ? sum + static_cast<Sum>(bias[channel % s.in]) : sum);
 }
 
-// y = z + bias of the channel, for n elements in planes of `plane`; y may be z. Each thread has as many of a
-// plane as go together.
+// y = activation(z + bias of the channel), where there is a bias, for n elements in planes of `plane`; y may
+// be z. Each thread has as many of a plane as go together.
 template<class Sum, class T, int width>
-__global__ void __launch_bounds__(threads)
-    add_bias(const Sum* z, const T* bias, T* y, unsigned plane, unsigned channels, std::int64_t n) {
+__global__ void __launch_bounds__(threads) finish(const Sum* z, const T* bias, T* y, unsigned plane,
+                                                  unsigned channels, std::int64_t n, Activation activation) {
   const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x) * width;
   if (i >= n) return;
   const std::int64_t planes = n >> 32 ? i / plane : static_cast<unsigned>(i) / plane;
-  const Sum b = static_cast<Sum>(bias[static_cast<unsigned>(planes % channels)]);
-  const auto from = *reinterpret_cast<const cuda::Pack<Sum, width>*>(z + i);
+  const Sum b = bias ? static_cast<Sum>(bias[static_cast<unsigned>(planes % channels)]) : Sum(0);
+  auto from = *reinterpret_cast<const cuda::Pack<Sum, width>*>(z + i);
+#pragma unroll
+  for (int k = 0; k < width; ++k) from.v[k] += b;
+  cuda::activate(from.v, activation);
   cuda::Pack<T, width> to;
 #pragma unroll
-  for (int k = 0; k < width; ++k) to.v[k] = T(from.v[k] + b);
+  for (int k = 0; k < width; ++k) to.v[k] = T(from.v[k]);
   *reinterpret_cast<cuda::Pack<T, width>*>(y + i) = to;
 }
 
@@ -138,16 +142,18 @@ Tensor columns_of(std::string_view op, const ConvShape& s, const Tensor& x, std:
   return columns;
 }
 
-// Adds the bias to z [images, channels, ...], as it is rounded to y.
-void add_bias(std::string_view op, const Tensor& z, const Tensor& bias, const Tensor& y) {
+// Adds the bias to z [images, channels, ...], where there is one, and applies the activation, as it is
+// rounded to y.
+void finish(std::string_view op, const Tensor& z, const Tensor& bias, Activation activation,
+            const Tensor& y) {
   const std::int64_t n = y.numel(), channels = y.size(1), plane = n / (y.size(0) * channels);
   visit_floating(y.dtype(), [&]<class T>(Type<T>) {
     using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
     const auto run = [&]<int width>(std::integral_constant<int, width>) {
       cuda::launch(op, {.device = y.device(), .grid = cuda::blocks_for(n, threads * width), .block = threads},
-                   add_bias<Sum, T, width>, static_cast<const Sum*>(z.raw()),
-                   static_cast<const T*>(bias.raw()), static_cast<T*>(y.raw()), static_cast<unsigned>(plane),
-                   static_cast<unsigned>(channels), n);
+                   finish<Sum, T, width>, static_cast<const Sum*>(z.raw()),
+                   bias ? static_cast<const T*>(bias.raw()) : nullptr, static_cast<T*>(y.raw()),
+                   static_cast<unsigned>(plane), static_cast<unsigned>(channels), n, activation);
     };
     constexpr int pack = 16 / sizeof(Sum);
     plane % pack == 0 ? run(std::integral_constant<int, pack>{}) : run(std::integral_constant<int, 1>{});
@@ -158,7 +164,8 @@ void add_bias(std::string_view op, const Tensor& z, const Tensor& bias, const Te
 template<class F>
 void each_run(const ConvShape& s, DType dtype, F&& f) {
   const std::int64_t image = s.in * s.kh * s.kw * s.places() * size_of(dtype);
-  const std::int64_t runs = s.is_product() ? 1 : std::clamp<std::int64_t>(s.n * image / workspace + 1, 1, s.n);
+  const std::int64_t runs =
+      s.is_product() ? 1 : std::clamp<std::int64_t>(s.n * image / workspace + 1, 1, s.n);
   const std::int64_t run = (s.n + runs - 1) / runs;
   for (std::int64_t first = 0; first < s.n; first += run) f(first, std::min(run, s.n - first));
 }
@@ -169,14 +176,15 @@ void Conv2d::cuda(Inputs x, Tensor& y) const {
   if (y.numel() == 0) return;
   const ConvShape s = conv_shape(name, options, x[0].shape(), x[1].shape());
   const Tensor &in = x[0], &weight = x[1], bias = bias_of(x);
-  // With a bias to come, sums are not rounded yet.
-  const Tensor z = bias && compute_type(y.dtype()) != y.dtype()
+  // With more to come, sums are not rounded yet.
+  const bool more = bias || activation != Activation::none;
+  const Tensor z = more && compute_type(y.dtype()) != y.dtype()
                        ? empty(y.shape(), compute_type(y.dtype()), y.device())
                        : y;
-  const auto finish = [&] {
-    if (bias) add_bias(name, z, bias, y);
+  const auto finish_sums = [&] {
+    if (more) finish(name, z, bias, activation, y);
   };
-  if (s.window() == 0) return cuda::fill_elements(z, 0), finish();
+  if (s.window() == 0) return cuda::fill_elements(z, 0), finish_sums();
   each_run(s, y.dtype(), [&](std::int64_t first, std::int64_t images) {
     const Tensor columns = s.is_product() ? Tensor() : columns_of(name, s, in, first, images);
     for (std::int64_t g = 0; g < options.groups; ++g)
@@ -196,7 +204,7 @@ void Conv2d::cuda(Inputs x, Tensor& y) const {
                       .batch = images,
                       .y_next = s.out * s.places()});
   });
-  finish();
+  finish_sums();
 }
 
 void Conv2dInputGrad::cuda(Inputs x, Tensor& y) const {
@@ -207,10 +215,10 @@ void Conv2dInputGrad::cuda(Inputs x, Tensor& y) const {
   const DType wide = no_columns && !bias ? y.dtype() : compute_type(y.dtype());
   // Without columns, with a bias to come: sums that are not rounded yet.
   const Tensor z = no_columns && wide != y.dtype() ? empty(y.shape(), wide, y.device()) : y;
-  const auto finish = [&] {
-    if (no_columns && bias) add_bias(name, z, bias, y);
+  const auto finish_sums = [&] {
+    if (no_columns && bias) finish(name, z, bias, Activation::none, y);
   };
-  if (s.group_out() == 0) return cuda::fill_elements(z, 0), finish();
+  if (s.group_out() == 0) return cuda::fill_elements(z, 0), finish_sums();
   each_run(s, wide, [&](std::int64_t first, std::int64_t images) {
     const Tensor columns =
         s.is_product() ? Tensor() : empty({images, s.in * s.kh * s.kw, s.places()}, wide, y.device());
@@ -240,7 +248,7 @@ void Conv2dInputGrad::cuda(Inputs x, Tensor& y) const {
                    static_cast<T*>(at(y, first * s.in * s.h * s.w)), n);
     });
   });
-  finish();
+  finish_sums();
 }
 
 // A product an image, and then their sum: in f32 at least.

@@ -5,6 +5,10 @@
 #include <bobbin/conv.h>
 #include <bobbin/op.h>
 
+#include <optional>
+
+#include "layer_activation.h"
+
 namespace bobbin {
 
 /// All sizes of a convolution.
@@ -25,18 +29,23 @@ struct ConvShape {
   bool is_shift() const;
 };
 
-/// x, weight and, where given, bias -> y.
+/// x, weight and, where given, bias -> y, the activated sums.
 struct Conv2d {
   ConvOptions options;
+  Activation activation = Activation::none;
   static constexpr std::string_view name = "conv2d";
-  static constexpr Saves saves(Needs needs) {
-    return (needs[0] ? Saves::input(1) : Saves::none) | (needs[1] ? Saves::input(0) : Saves::none);
-  }
+  Saves saves(Needs needs) const { return saved_by_layer(needs, activation); }
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;
   Grads vjp(const Vjp&) const;
   static std::vector<Sample> samples();
+
+ private:
+  Tensor before_activation(const Vjp&) const;
+  /// The gradients on the CPU, where nothing is recorded, without passes over memory of their own for the
+  /// activation and the bias. None, and nothing is done, where that cannot be.
+  std::optional<Grads> cpu_vjp(const Vjp&) const;
 };
 
 /// The cotangent g of y, weight and, where given, a bias of the result -> the gradient of x, of h x w.
@@ -44,7 +53,7 @@ struct Conv2dInputGrad {
   ConvOptions options;
   Pair size;
   static constexpr std::string_view name = "conv2d_input_grad";
-  static constexpr Saves saves(Needs needs) { return Conv2d::saves(needs); }
+  static Saves saves(Needs needs) { return saved_by_layer(needs, Activation::none); }
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;
@@ -57,7 +66,7 @@ struct Conv2dWeightGrad {
   ConvOptions options;
   Pair kernel;
   static constexpr std::string_view name = "conv2d_weight_grad";
-  static constexpr Saves saves(Needs needs) { return Conv2d::saves(needs); }
+  static Saves saves(Needs needs) { return saved_by_layer(needs, Activation::none); }
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;

@@ -14,12 +14,15 @@ struct ConvPart {
   T* x(const Tensor& t) const { return start(t) + (n * s.in + g * s.group_in()) * s.h * s.w; }
   T* y(const Tensor& t) const { return start(t) + (n * s.out + g * s.group_out()) * s.places(); }
   T* weight(const Tensor& t) const { return start(t) + g * s.group_out() * s.window(); }
+  /// Its channels' biases, of y or of x; null where there are none.
+  const T* out_bias(const Tensor& t) const { return t ? start(t) + g * s.group_out() : nullptr; }
+  const T* in_bias(const Tensor& t) const { return t ? start(t) + g * s.group_in() : nullptr; }
   /// Adds to each channel of this part of y, or of x, its bias, where there is one.
   void add_bias_to_y(const Tensor& bias, const Tensor& t) const {
-    if (bias) add(start(bias) + g * s.group_out(), s.group_out(), s.places(), y(t));
+    if (bias) add(out_bias(bias), s.group_out(), s.places(), y(t));
   }
   void add_bias_to_x(const Tensor& bias, const Tensor& t) const {
-    if (bias) add(start(bias) + g * s.group_in(), s.group_in(), s.h * s.w, x(t));
+    if (bias) add(in_bias(bias), s.group_in(), s.h * s.w, x(t));
   }
 
  private:
@@ -38,23 +41,29 @@ void each_part(const ConvShape& s, F&& f) {
   });
 }
 
-/// Images in at most 16 runs, whatever the number of threads: each is summed by itself, then all of them in
-/// order. run(first, last, group, sum) adds the gradients of images [first, last) to sum[0, group's part of
-/// the weight).
+/// Images in at most so many runs, whatever the number of threads: each is summed by itself, then all of them
+/// in order. run(first, last, group, sum) adds the gradients of images [first, last) to sum: the group's part
+/// of the weight, then, where there is a bias, its part of that.
+constexpr std::int64_t weight_grad_runs = 16;
 template<class T, class F>
-void sum_weight_grads(const ConvShape& s, const Tensor& weight, F&& run) {
-  const std::int64_t runs = std::min<std::int64_t>(s.n, 16), groups = s.options.groups,
-                     size = s.group_out() * s.window();
+void sum_weight_grads(const ConvShape& s, const Tensor& weight, const Tensor& bias, F&& run) {
+  const std::int64_t runs = std::min(s.n, weight_grad_runs), groups = s.options.groups,
+                     of_weight = s.group_out() * s.window(), size = of_weight + s.group_out();
   const Tensor sums = zeros({runs, groups, size}, weight.dtype());
   T* const sum = static_cast<T*>(sums.raw());
   parallel_for(runs * groups, [&](std::int64_t i) {
     const std::int64_t r = i / groups;
     run(s.n * r / runs, s.n * (r + 1) / runs, i % groups, sum + i * size);
   });
-  T* const out = static_cast<T*>(weight.raw());
-  std::fill(out, out + size * groups, T(0));
-  for (std::int64_t r = 0; r < runs; ++r)
-    for (std::int64_t k = 0; k < size * groups; ++k) out[k] += sum[r * size * groups + k];
+  const auto total = [&](std::int64_t first, std::int64_t count, const Tensor& t) {
+    T* out = static_cast<T*>(t.raw());
+    std::fill_n(out, count * groups, T(0));
+    for (std::int64_t g = 0; g < groups; ++g, out += count)
+      for (std::int64_t r = 0; r < runs; ++r)
+        for (std::int64_t k = 0; k < count; ++k) out[k] += sum[(r * groups + g) * size + first + k];
+  };
+  total(0, of_weight, weight);
+  if (bias) total(of_weight, s.group_out(), bias);
 }
 
 }  // namespace bobbin

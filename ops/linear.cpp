@@ -1,5 +1,5 @@
-#include "activation.h"
 #include "gemm.h"
+#include "layer_activation.h"
 #include "matmul.h"
 #include "product.h"
 #include "samples.h"
@@ -19,40 +19,17 @@ void finish(const Tile<T>& t, const T* bias, F f) {
 }
 
 template<class T>
-void finish(const Tile<T>& t, const T* bias, Activation activation) {
-  switch (activation) {
-    case Activation::none:
-      return finish(t, bias, [](T x) { return x; });
-    case Activation::relu:
-      return finish(t, bias, fn::Relu{});
-    case Activation::gelu:
-      return finish(t, bias, fn::GeluErf{});
-    case Activation::tanh:
-      return finish(t, bias, fn::Tanh{});
-    case Activation::sigmoid:
-      return finish(t, bias, fn::Sigmoid{});
-    case Activation::silu:
-      return finish(t, bias, fn::Silu{});
-  }
-}
-
-template<class T>
 void run(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y, Activation activation) {
   const std::int64_t in = weight.size(1), out = weight.size(0), rows = out == 0 ? 0 : y.numel() / out;
   const T* b = bias ? static_cast<const T*>(bias.raw()) : nullptr;
   gemm<T>({static_cast<const T*>(x.raw()), rows, in, in},
           {static_cast<const T*>(weight.raw()), in, out, in, true}, static_cast<T*>(y.raw()),
-          [&](const Tile<T>& t) { finish(t, b, activation); });
+          [&](const Tile<T>& t) { visit_activation(activation, [&](auto f) { finish(t, b, f); }); });
 }
 
 }  // namespace
 
-// tanh, sigmoid and relu find their slope in the output; gelu and silu need what went in, computed again.
-Saves Linear::saves(Needs needs) const {
-  if (activation == Activation::gelu || activation == Activation::silu) return Saves::inputs;
-  return (needs[0] ? Saves::input(1) : Saves::none) | (needs[1] ? Saves::input(0) : Saves::none) |
-         (activation == Activation::none ? Saves::none : Saves::output);
-}
+Saves Linear::saves(Needs needs) const { return saved_by_layer(needs, activation); }
 
 TensorSpec Linear::infer(Inputs x) const {
   const Tensor &in = x[0], &weight = x[1], &bias = x[2];
@@ -82,22 +59,8 @@ void Linear::cpu(Inputs x, Tensor& y) const {
 }
 
 Tensor Linear::before_activation(const Vjp& v) const {
-  const auto z = [&] { return linear(v.input(0), v.input(1), v.has_input(2) ? v.input(2) : Tensor()); };
-  switch (activation) {
-    case Activation::none:
-      return v.grad;
-    case Activation::relu:
-      return record(ReluBackward{}, {v.grad, v.output()});
-    case Activation::tanh:
-      return v.grad * Tanh::slope(v.output());
-    case Activation::sigmoid:
-      return v.grad * Sigmoid::slope(v.output());
-    case Activation::gelu:
-      return v.grad * GeluErf::slope(z());
-    case Activation::silu:
-      break;
-  }
-  return v.grad * Silu::slope(z());
+  return bobbin::before_activation(
+      v, activation, [&] { return linear(v.input(0), v.input(1), v.has_input(2) ? v.input(2) : Tensor()); });
 }
 
 Grads Linear::vjp(const Vjp& v) const {

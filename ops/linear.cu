@@ -3,19 +3,13 @@
 #include "../core/cuda/elements.h"
 #include "../core/cuda/pack.cuh"
 #include "../core/cuda/runtime.h"
-#include "functors.h"
+#include "layer_activation.cuh"
 #include "matmul.h"
 
 namespace bobbin {
 namespace {
 
 constexpr int threads = 256;
-
-template<class T, int n, class F>
-__device__ void map(T (&v)[n], F f) {
-#pragma unroll
-  for (int k = 0; k < n; ++k) v[k] = f(v[k]);
-}
 
 // y = activation(z + bias) for n elements in rows of `cols`; z may be y. Both begin on 16 bytes.
 template<class Z, class T>
@@ -44,25 +38,7 @@ __global__ void __launch_bounds__(threads)
         if (++col == cols) col = 0;
       }
     }
-    switch (activation) {
-      case Activation::none:
-        break;
-      case Activation::relu:
-        map(v, fn::Relu{});
-        break;
-      case Activation::gelu:
-        map(v, fn::GeluErf{});
-        break;
-      case Activation::tanh:
-        map(v, fn::Tanh{});
-        break;
-      case Activation::sigmoid:
-        map(v, fn::Sigmoid{});
-        break;
-      case Activation::silu:
-        map(v, fn::Silu{});
-        break;
-    }
+    cuda::activate(v, activation);
 
     cuda::Pack<T, width> to;
 #pragma unroll

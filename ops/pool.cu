@@ -29,8 +29,6 @@ struct Axis : Windows {
     if (adaptive) return Windows::last(x);
     return min(static_cast<int>(by_stride(static_cast<std::uint32_t>(x + padding))) + 1, out);
   }
-  /// Where the i-th part begins, if the axis is cut where windows begin.
-  __device__ int part(int i) const { return i == 0 ? 0 : i == out ? in : min(max(0, begin(i)), in); }
 };
 
 /// Calls f(element) for those of the image that window i has, row by row.
@@ -63,7 +61,7 @@ struct Max {
   Axis down, along;
   const T* x;
   T* y;
-  std::int64_t* places;  // may be null
+  std::int32_t* places;  // may be null
   int count;
   __device__ void operator()(std::int64_t plane, int i) const {
     const T* const from = x + plane * down.in * along.in;
@@ -85,7 +83,7 @@ template<class T>
 struct MaxBackward {
   Axis down, along;
   const T* g;
-  const std::int64_t* places;
+  const std::int32_t* places;
   T* x;
   int count;
   __device__ void operator()(std::int64_t plane, int i) const {
@@ -103,13 +101,13 @@ template<class T>
 struct MaxBackwardApart {
   Axis down, along;
   const T* g;
-  const std::int64_t* places;
+  const std::int32_t* places;
   T* x;
   int count;  // windows
   __device__ void operator()(std::int64_t plane, int i) const {
     const int oy = static_cast<int>(along.by_out(static_cast<std::uint32_t>(i))), ox = i - oy * along.out;
     const std::int64_t from = plane * count + i;
-    const int place = static_cast<int>(places[from]);
+    const int place = places[from];
     const T gradient = g[from];
     T* const to = x + plane * down.in * along.in;
     for (int r = down.part(oy); r < down.part(oy + 1); ++r)
@@ -158,7 +156,7 @@ Max<T> functor(const MaxPool2d& op, Inputs x, const Tensor& y, std::span<Tensor>
           Axis(s.along),
           static_cast<const T*>(x[0].raw()),
           static_cast<T*>(y.raw()),
-          aux.empty() ? nullptr : static_cast<std::int64_t*>(aux[0].raw()),
+          aux.empty() ? nullptr : static_cast<std::int32_t*>(aux[0].raw()),
           s.down.out * s.along.out};
 }
 template<class T>
@@ -167,7 +165,7 @@ MaxBackward<T> functor(const MaxPool2dBackward& op, Inputs x, const Tensor& y, s
   return {Axis(s.down),
           Axis(s.along),
           static_cast<const T*>(x[0].raw()),
-          static_cast<const std::int64_t*>(x[1].raw()),
+          static_cast<const std::int32_t*>(x[1].raw()),
           static_cast<T*>(y.raw()),
           s.down.in * s.along.in};
 }

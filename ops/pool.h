@@ -17,6 +17,11 @@ struct Windows {
     return adaptive ? static_cast<int>((static_cast<std::int64_t>(i + 1) * in + out - 1) / out)
                     : begin(i) + size;
   }
+  /// Where the i-th part begins, if the axis is cut where windows begin.
+  BOBBIN_HD int part(int i) const {
+    const int x = begin(i);
+    return i == 0 || x < 0 ? 0 : i == out || x > in ? in : x;
+  }
   /// The first window that may hold element x, and the one after the last.
   BOBBIN_HD int first(int x) const {
     if (adaptive) return static_cast<int>(static_cast<std::int64_t>(x) * out / in);
@@ -43,7 +48,7 @@ struct Pool {
   PoolShape shape(std::string_view op, const Shape& x) const;
 };
 
-/// The largest element of each window, and as aux its place in the plane, i64.
+/// The largest element of each window, and as aux its place in the plane, i32.
 struct MaxPool2d : Pool {
   static constexpr std::string_view name = "max_pool2d";
   static constexpr Saves saves = Saves::none;

@@ -105,7 +105,7 @@ void add_products(Rules& r) {
   add_rule<Matmul>(r, "MatMul");
   add_rule<Linear>(r, linear);
   add_rule<Conv2d>(r, [](Graph& g, const Conv2d& op, const Step& s) {
-    return g.add("Conv", s.in, conv_attributes(op.options, s.x[1]));
+    return activated(g, g.add("Conv", s.in, conv_attributes(op.options, s.x[1])), op.activation, s.dtype);
   });
   add_rule<Conv2dInputGrad>(r, conv_transpose);
   add_rule<MaxPool2d>(r, [](Graph& g, const MaxPool2d& op, const Step& s) {

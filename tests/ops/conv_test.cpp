@@ -61,13 +61,43 @@ TEST(Conv2d, GivesPyTorchsNumbers) {
   EXPECT_EQ(line.to_vector<double>(), (std::vector<double>{-2, -2, -2, -2, 4}));
 }
 
+// Where nothing is recorded, the gradients take the activation and the bias along in their own passes.
+TEST(Conv2d, ItsReluIsReluOfIt) {
+  manual_seed(3);
+  const auto run = [](DType dtype, std::int64_t width, const ConvOptions& o, bool joined) {
+    manual_seed(4);
+    const Tensor x = randn({19, 4, 7, width}, dtype).set_requires_grad(),
+                 w = randn({6, 4 / o.groups, 3, 3}, dtype).set_requires_grad(),
+                 b = randn({6}, dtype).set_requires_grad();
+    const Tensor y = joined ? conv2d(x, w, b, o, Activation::relu)
+                            : relu(conv2d(x, w, Tensor(), o) + reshape(b, {6, 1, 1}));
+    backward(sum(y * reshape(cos(arange(y.numel(), dtype)), y.shape())));
+    return std::vector{y.detach(), x.grad(), w.grad(), b.grad()};
+  };
+  const ConvOptions cases[] = {{},
+                               {.padding = 1},
+                               {.padding = {2, 0}, .dilation = {1, 2}},
+                               {.padding = 1, .groups = 2},
+                               {.stride = 2, .padding = 1}};
+  for (const DType dtype : {DType::f32, DType::f64})
+    for (auto& o : cases)
+      for (const std::int64_t width : {6, 8, 9, 10, 24, 26}) {
+        const auto got = run(dtype, width, o, true), want = run(dtype, width, o, false);
+        for (std::size_t i = 0; i < got.size(); ++i) {
+          const double error = max(abs(got[i] - want[i])).item(), most = max(abs(want[i])).item();
+          EXPECT_LE(error, most * (dtype == DType::f64 ? 1e-13 : 1e-5)) << i << " " << width;
+        }
+      }
+}
+
 TEST(Conv2d, ThreadsDoNotChangeItsGradients) {
   manual_seed(2);
   const Tensor x = randn({37, 3, 9, 9}), w = randn({5, 3, 3, 3});
   const auto gradients = [&] {
-    const Tensor a = x.detach().set_requires_grad(), b = w.detach().set_requires_grad();
-    backward(sum(square(conv2d(a, b, {}, {.padding = 1}))));
-    return std::pair(a.grad().to_vector<float>(), b.grad().to_vector<float>());
+    const Tensor a = x.detach().set_requires_grad(), b = w.detach().set_requires_grad(),
+                 c = ones({5}).set_requires_grad();
+    backward(sum(square(conv2d(a, b, c, {.padding = 1}, Activation::relu))));
+    return std::tuple(a.grad().to_vector<float>(), b.grad().to_vector<float>(), c.grad().to_vector<float>());
   };
   const int before = num_threads();
   set_num_threads(1);
@@ -88,6 +118,29 @@ TEST(Pool, TakesTheLargestAndTheMean) {
   EXPECT_EQ(adaptive_avg_pool2d(x, {1, 3}).to_vector<double>(), (std::vector<double>{6.5, 7.5, 8.5}));
   EXPECT_EQ(upsample_nearest2d(tensor({{{{1, 2}}}}), 2).to_vector<float>(),
             (std::vector<float>{1, 1, 2, 2, 1, 1, 2, 2}));
+}
+
+// Windows that do not overlap are their own case, and again those of two, as many as a vector takes.
+TEST(Pool, ItsGradientLiesAtTheLargest) {
+  manual_seed(5);
+  const std::tuple<Pair, PoolOptions> cases[] = {{2, {}},
+                                                 {{2, 1}, {.stride = {{3, 2}}}},
+                                                 {{1, 2}, {}},
+                                                 {3, {.stride = 3, .padding = 1}},
+                                                 {3, {.stride = 2, .padding = 1}}};
+  for (auto& [window, options] : cases)
+    for (const std::int64_t width : {5, 14, 15, 35, 64}) {
+      const Tensor x = randn({3, 2, 7, width}).set_requires_grad(), y = max_pool2d(x, window, options),
+                   weights = rand(y.shape()) + 1;
+      backward(sum(y * weights));
+      const auto xs = x.to_vector<float>(), got = x.grad().to_vector<float>(), ys = y.to_vector<float>(),
+                 ws = weights.to_vector<float>();
+      std::vector<float> want(xs.size());  // no two elements are alike
+      for (std::size_t i = 0; i < ys.size(); ++i)
+        for (std::size_t k = 0; k < xs.size(); ++k)
+          if (xs[k] == ys[i]) want[k] += ws[i];
+      EXPECT_EQ(got, want) << window.h << " " << window.w << " " << width;
+    }
 }
 
 TEST(Pool, EqualElementsGiveTheGradientToTheFirst) {

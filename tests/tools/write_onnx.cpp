@@ -36,7 +36,7 @@ struct Cnn {
   nn::MaxPool2d pool{3, {.stride = 2, .padding = 1}};
   nn::Linear out{18, 3};
   Tensor operator()(const Tensor& x) const {
-    const Tensor y = second(pool(relu(norm(first(x)))));
+    const Tensor y = second(pool(relu(norm(first(x)))), Activation::tanh);
     const Tensor parts = adaptive_avg_pool2d(avg_pool2d(y, 2, {.stride = 1, .padding = 1}), {3, 1});
     return log_softmax(out(nn::Flatten()(parts)));
   }

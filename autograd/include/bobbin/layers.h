@@ -30,12 +30,15 @@ struct Linear {
 struct Conv2dOptions : ConvOptions {
   bool bias = true;  ///< adds one number a channel
 };
-/// conv2d. W [out, in / groups, kh, kw] and b [out] are drawn uniformly from +-1/sqrt(in / groups kh kw).
+/// activation(conv2d). W [out, in / groups, kh, kw] and b [out] are drawn uniformly from +-1/sqrt(in / groups
+/// kh kw).
 struct Conv2d {
   /// Draws the parameters. Throws ValueError where groups do not divide the channels.
   Conv2d(std::int64_t in, std::int64_t out, Pair kernel, const Conv2dOptions& = {});
   /// x [n, in, h, w] -> [n, out, oh, ow].
-  Tensor operator()(const Tensor& x) const { return conv2d(x, weight, bias, options); }
+  Tensor operator()(const Tensor& x, Activation activation = Activation::none) const {
+    return conv2d(x, weight, bias, options, activation);
+  }
   /// Names its parameters.
   void each(Visit& v) { v("weight", weight), v("bias", bias); }
   Tensor weight;        ///< [out, in / groups, kh, kw]
@@ -48,7 +51,9 @@ struct Conv1d {
   /// Draws the parameters. Throws ValueError where groups do not divide the channels.
   Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Conv2dOptions& = {});
   /// x [n, in, length] -> [n, out, shorter length].
-  Tensor operator()(const Tensor& x) const { return conv1d(x, weight, bias, options); }
+  Tensor operator()(const Tensor& x, Activation activation = Activation::none) const {
+    return conv1d(x, weight, bias, options, activation);
+  }
   /// Names its parameters.
   void each(Visit& v) { v("weight", weight), v("bias", bias); }
   Tensor weight;        ///< [out, in / groups, k]

@@ -2,6 +2,7 @@
 // them: the kernel is not mirrored. Floating dtypes; 16-bit products are summed in f32. On a GPU f32 products
 // are f32 unless allow_tf32(true). Gradients of any order. All throw ShapeError and DTypeError.
 #pragma once
+#include <bobbin/activation.h>
 #include <bobbin/tensor.h>
 
 namespace bobbin {
@@ -27,11 +28,14 @@ struct ConvOptions {
 };
 
 /// x [n, in, h, w], weight [out, in / groups, kh, kw], bias [out] or undefined -> [n, out, oh, ow] with
-/// oh = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1, rounded down.
-Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const ConvOptions& = {});
+/// oh = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1, rounded down. The activation is applied to the
+/// sums in the same operation.
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const ConvOptions& = {},
+              Activation = Activation::none);
 
 /// x [n, in, length], weight [out, in / groups, k]; options by their .w.
-Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const ConvOptions& = {});
+Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const ConvOptions& = {},
+              Activation = Activation::none);
 
 /// The gradient of conv2d for its x, as a layer: x [n, in, h, w], weight [in, out / groups, kh, kw], bias
 /// [out] -> [n, out, (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1, ...].

@@ -1,5 +1,6 @@
 // Matrix products.
 #pragma once
+#include <bobbin/activation.h>
 #include <bobbin/tensor.h>
 
 namespace bobbin {
@@ -16,15 +17,6 @@ void allow_tf32(bool);
 /// What allow_tf32 was last told; false at first.
 bool tf32_allowed();
 
-/// What linear applies to its result: nothing, or the function of that name (elementwise.h).
-enum class Activation {
-  none,     ///< nothing
-  relu,     ///< max(x, 0)
-  gelu,     ///< the exact form
-  tanh,     ///< the hyperbolic tangent
-  sigmoid,  ///< 1 / (1 + e^-x)
-  silu,     ///< x sigmoid(x)
-};
 /// activation(x W^T + b) in one operation: x [..., in], W [out, in], b [out] or undefined -> [..., out].
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, Activation = Activation::none);
 
