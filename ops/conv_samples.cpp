@@ -118,9 +118,10 @@ std::vector<Sample> Conv2d::samples() {
                                                        {"tanh", Activation::tanh},
                                                        {"sigmoid", Activation::sigmoid},
                                                        {"silu", Activation::silu}};
+  // Small sums: far below 0 gelu is the difference of what nearly cancels.
   for (auto& [note, activation] : smooth)
     v.push_back({note,
-                 {sample_input({1, 2, 3, 3}), sample_input({2, 2, 2, 2}), sample_input({2})},
+                 {sample_input({1, 2, 3, 3}), sample_input({2, 2, 2, 2}, -.3, .3), sample_input({2}, -1, 1)},
                  activated(activation, {.padding = 1})});
   v.push_back({"silu, no bias",
                {sample_input({1, 2, 3, 4}), sample_input({2, 1, 2, 2})},
