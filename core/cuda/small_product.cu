@@ -26,7 +26,7 @@ std::int64_t parts(std::int64_t n, std::int64_t each) { return (n + each - 1) / 
 
 // A tile, and what a term of the sums costs a block that has a multiprocessor to itself, in nanoseconds
 // (H200).
-struct Shape {
+struct TileShape {
   int height, width, cost;
   void (*kernel)(Work);
   int (*floats)(bool a_along, bool b_along, bool gated, int share);
@@ -36,10 +36,11 @@ struct Shape {
   }
 };
 template<int height, int width>
-constexpr Shape shape(int cost) {
+constexpr TileShape tile_shape(int cost) {
   return {height, width, cost, small_products<height, width>, floats_of<height, width>};
 }
-const Shape shapes[] = {shape<16, 16>(6), shape<16, 32>(8), shape<32, 32>(11), shape<32, 64>(20)};
+const TileShape shapes[] = {tile_shape<16, 16>(6), tile_shape<16, 32>(8), tile_shape<32, 32>(11),
+                            tile_shape<32, 64>(20)};
 
 // Whether the kernel can compute it, with offsets within a matrix of 32 bits.
 bool can(const Product& p) {
@@ -54,7 +55,7 @@ bool can(const Product& p) {
 }
 
 struct Plan {
-  const Shape* shape = nullptr;
+  const TileShape* shape = nullptr;
   std::array<int, 2> ranks{};
   int cluster = 1;
   std::int64_t blocks = 0;
@@ -69,7 +70,7 @@ std::int64_t joining(int ranks) { return ranks == 1 ? 0 : ranks == 2 ? 900 : ran
 // of the chip's parts over, and wide tiles let no second block in.
 Plan plan(std::span<const Product> products, const Properties& chip) {
   Plan best;
-  for (const Shape& s : shapes)
+  for (const TileShape& s : shapes)
     for (int ranks = 1; ranks <= (chip.major < 9 ? 1 : s.width == 64 ? 2 : 8); ranks *= 2) {
       Plan now{&s, {1, 1}, ranks, 0, 0};
       for (const Product& p : products) now.blocks += s.tiles(p);
@@ -88,7 +89,7 @@ Plan plan(std::span<const Product> products, const Properties& chip) {
   return best;
 }
 
-Piece piece_of(const Product& p, const Shape& s, int ranks) {
+Piece piece_of(const Product& p, const TileShape& s, int ranks) {
   Piece piece{};
   piece.a = side_of(p.a, p.rows, p.inner, !p.a.transposed);
   piece.b = side_of(p.b, p.cols, p.inner, p.b.transposed);
