@@ -9,9 +9,9 @@
 
 namespace bobbin {
 
-/// Calls f with the function of one number.
+/// Calls f with the function of one number. For host code and for kernels.
 template<class F>
-void visit_activation(Activation a, F&& f) {
+constexpr void visit_activation(Activation a, F&& f) {
   switch (a) {
     case Activation::none:
       return f([](auto x) { return x; });

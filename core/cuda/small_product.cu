@@ -66,26 +66,29 @@ struct Plan {
 std::int64_t joining(int ranks) { return ranks == 1 ? 0 : ranks == 2 ? 900 : ranks == 4 ? 1400 : 1900; }
 
 // The fastest of the shapes whose tiles find a multiprocessor each, and of the numbers of blocks that share
-// the sums of each tile: of the second product's none or as many. Clusters of four leave some multiprocessors
-// of the chip's parts over, and wide tiles let no second block in.
+// the sums of each tile: a product has so many, or one. Clusters of four leave some multiprocessors of the
+// chip's parts over, and wide tiles let no second block in.
 Plan plan(std::span<const Product> products, const Properties& chip) {
   Plan best;
-  for (const TileShape& s : shapes)
+  for (const TileShape& s : shapes) {
+    std::array<std::int64_t, 2> tiles{};
+    for (std::size_t i = 0; i < products.size(); ++i) tiles[i] = s.tiles(products[i]);
+    if (tiles[0] + tiles[1] > chip.sms) continue;
     for (int ranks = 1; ranks <= (chip.major < 9 ? 1 : s.width == 64 ? 2 : 8); ranks *= 2) {
-      Plan now{&s, {1, 1}, ranks, 0, 0};
-      for (const Product& p : products) now.blocks += s.tiles(p);
+      Plan now{&s, {1, 1}, ranks, tiles[0] + tiles[1], 0};
       for (std::size_t i = 0; i < products.size(); ++i) {
-        const std::int64_t tiles = s.tiles(products[i]), more = (ranks - 1) * tiles;
+        const std::int64_t more = (ranks - 1) * tiles[i];
         const auto cost = [&](int r) { return products[i].inner / r * s.cost + joining(r); };
-        if (now.blocks + more <= chip.sms && (ranks < 4 || 2 * ranks * tiles <= chip.sms) &&
+        if (now.blocks + more <= chip.sms && (ranks < 4 || 2 * ranks * tiles[i] <= chip.sms) &&
             cost(ranks) < cost(1)) {
           now.ranks[i] = ranks;
           now.blocks += more;
         }
         now.cost = std::max(now.cost, cost(now.ranks[i]));
       }
-      if (now.blocks <= chip.sms && now.cost < best.cost) best = now;
+      if (now.cost < best.cost) best = now;
     }
+  }
   return best;
 }
 

@@ -73,14 +73,14 @@ Cost step_cost(const std::string& network, std::int64_t batch_size, std::int64_t
     if (together > 1) {  // one launch
       turn.copy_(zeros_like(turn));
       all(order.size(0));
-    }
-    for (std::int64_t i = 0; together <= 1 && i < steps; ++i) {
-      if (together == 0) {
-        run(select(order, 0, i));
-      } else {
-        batches.copy_(select(order, 0, i));
-        one();
-      }
+    } else {
+      for (std::int64_t i = 0; i < steps; ++i)
+        if (together == 0) {
+          run(select(order, 0, i));
+        } else {
+          batches.copy_(select(order, 0, i));
+          one();
+        }
     }
     const double host = microseconds_since(start);
     synchronize(gpu);
