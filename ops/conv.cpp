@@ -173,6 +173,9 @@ Tensor Conv2d::before_activation(const Vjp& v) const {
 
 Grads Conv2d::vjp(const Vjp& v) const {
   if (const auto grads = cpu_vjp(v)) return *grads;
+#if BOBBIN_HAS_CUDA
+  if (const auto grads = cuda_vjp(v)) return *grads;
+#endif
   Grads out(static_cast<std::size_t>(v.count()));
   const Tensor g = before_activation(v);
   const auto size = [&](int i) { return Pair(v.spec(i).shape[2], v.spec(i).shape[3]); };

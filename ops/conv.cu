@@ -1,110 +1,19 @@
-// Convolutions on a GPU: windows become the columns of matrices, for as many images at a time as a workspace
-// holds; cuBLASLt multiplies them. Each pixel of a gradient gathers what its windows have, so nothing is
-// added atomically.
+// Convolutions on a GPU: which way they go, and what is left to do for a bias and an activation.
 #include <bobbin/ops.h>
 #include <bobbin/tape.h>
 
-#include <algorithm>
-#include <limits>
-
-#include "../core/cuda/blas.h"
 #include "../core/cuda/elements.h"
 #include "../core/cuda/pack.cuh"
 #include "../core/cuda/runtime.h"
-#include "../core/cuda/walk.cuh"
 #include "check.h"
-#include "conv.h"
+#include "conv_gpu.h"
 #include "layer_activation.cuh"
+#include "matmul.h"
 
 namespace bobbin {
 namespace {
 
 constexpr int threads = 256;
-constexpr std::int64_t workspace = std::int64_t{1} << 25;  // bytes of columns at a time: they stay in L2
-
-// What the kernels know of a convolution: all of its channels, for some images.
-struct Sizes {
-  int in, h, w, kh, kw, oh, ow;
-  int stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
-  cuda::Divider by_places, by_ow, by_pixels, by_w, by_stride_h, by_stride_w;
-
-  Sizes(std::string_view op, const ConvShape& s)
-      : in(static_cast<int>(s.in)),
-        h(static_cast<int>(s.h)),
-        w(static_cast<int>(s.w)),
-        kh(static_cast<int>(s.kh)),
-        kw(static_cast<int>(s.kw)),
-        oh(static_cast<int>(s.oh)),
-        ow(static_cast<int>(s.ow)),
-        stride_h(static_cast<int>(s.options.stride.h)),
-        stride_w(static_cast<int>(s.options.stride.w)),
-        pad_h(static_cast<int>(s.options.padding.h)),
-        pad_w(static_cast<int>(s.options.padding.w)),
-        dilation_h(static_cast<int>(s.options.dilation.h)),
-        dilation_w(static_cast<int>(s.options.dilation.w)),
-        by_places(static_cast<std::uint32_t>(s.places())),
-        by_ow(static_cast<std::uint32_t>(s.ow)),
-        by_pixels(static_cast<std::uint32_t>(s.h * s.w)),
-        by_w(static_cast<std::uint32_t>(s.w)),
-        by_stride_h(static_cast<std::uint32_t>(stride_h)),
-        by_stride_w(static_cast<std::uint32_t>(stride_w)) {
-    constexpr std::int64_t most = std::numeric_limits<int>::max();
-    if (std::max({s.in, s.h * s.w, s.kh * s.kw * s.places(), s.options.stride.h, s.options.stride.w,
-                  s.options.padding.h, s.options.padding.w, s.h + s.kh * s.options.dilation.h,
-                  s.w + s.kw * s.options.dilation.w}) > most)
-      fail<ShapeError>(op, ": windows and images of 2^31 elements or more do not run on a GPU");
-  }
-  /// i / n, which `by` divides by.
-  static __device__ std::int64_t quotient(std::int64_t i, const cuda::Divider& by) {
-    return i >> 32 ? i / by.d : by(static_cast<std::uint32_t>(i));
-  }
-  static __device__ int quotient(int i, const cuda::Divider& by) {
-    return static_cast<int>(by(static_cast<std::uint32_t>(i)));
-  }
-};
-
-// A thread for each channel and place of an image: its window, one element of the kernel a row.
-template<class T>
-__global__ void __launch_bounds__(threads) to_columns(const Sizes s, const T* x, T* columns, std::int64_t n) {
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
-  if (i >= n) return;
-  const int places = s.oh * s.ow;
-  const std::int64_t channel = Sizes::quotient(i, s.by_places);  // of all images
-  const int place = static_cast<int>(i - channel * places), down = Sizes::quotient(place, s.by_ow);
-  const int y0 = down * s.stride_h - s.pad_h, x0 = (place - down * s.ow) * s.stride_w - s.pad_w;
-  const T* const from = x + channel * s.h * s.w;
-  T* to = columns + channel * s.kh * s.kw * places + place;
-  for (int ky = 0; ky < s.kh; ++ky)
-    for (int kx = 0; kx < s.kw; ++kx, to += places) {
-      const int row = y0 + ky * s.dilation_h, column = x0 + kx * s.dilation_w;
-      const bool inside = row >= 0 && row < s.h && column >= 0 && column < s.w;
-      *to = inside ? from[row * s.w + column] : T(0.f);
-    }
-}
-
-// A thread a pixel: the sum of what all windows have of it, and the bias of its channel.
-template<class Sum, class T>
-__global__ void __launch_bounds__(threads)
-    add_columns(const Sizes s, const Sum* columns, const T* bias, T* x, std::int64_t n) {
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
-  if (i >= n) return;
-  const std::int64_t channel = Sizes::quotient(i, s.by_pixels);
-  const int pixel = static_cast<int>(i - channel * s.h * s.w), row = Sizes::quotient(pixel, s.by_w),
-            column = pixel - row * s.w;
-  const int places = s.oh * s.ow;
-  const Sum* const from = columns + channel * s.kh * s.kw * places;
-  Sum sum = 0;
-  for (int ky = 0; ky < s.kh; ++ky) {
-    const int top = row + s.pad_h - ky * s.dilation_h, y = Sizes::quotient(top, s.by_stride_h);
-    if (top < 0 || y >= s.oh || y * s.stride_h != top) continue;
-    for (int kx = 0; kx < s.kw; ++kx) {
-      const int left = column + s.pad_w - kx * s.dilation_w, across = Sizes::quotient(left, s.by_stride_w);
-      if (left < 0 || across >= s.ow || across * s.stride_w != left) continue;
-      sum += from[(ky * s.kw + kx) * places + y * s.ow + across];
-    }
-  }
-  x[i] = T(bias ? sum + static_cast<Sum>(bias[channel % s.in]) : sum);
-}
 
 // y = activation(z + bias of the channel), where there is a bias, for n elements in planes of `plane`; y may
 // be z. Each thread has as many of a plane as go together.
@@ -125,23 +34,6 @@ __global__ void __launch_bounds__(threads) finish(const Sum* z, const T* bias, T
   *reinterpret_cast<cuda::Pack<T, width>*>(y + i) = to;
 }
 
-void* at(const Tensor& t, std::int64_t elements) {
-  return static_cast<char*>(t.raw()) + elements * size_of(t.dtype());
-}
-
-// Columns of the images [first, first + images).
-Tensor columns_of(std::string_view op, const ConvShape& s, const Tensor& x, std::int64_t first,
-                  std::int64_t images) {
-  const Tensor columns = empty({images, s.in * s.kh * s.kw, s.places()}, x.dtype(), x.device());
-  const std::int64_t n = images * s.in * s.places();
-  visit_floating(x.dtype(), [&]<class T>(Type<T>) {
-    cuda::launch(op, {.device = x.device(), .grid = cuda::blocks_for(n, threads), .block = threads},
-                 to_columns<T>, Sizes(op, s), static_cast<const T*>(at(x, first * s.in * s.h * s.w)),
-                 static_cast<T*>(columns.raw()), n);
-  });
-  return columns;
-}
-
 // Adds the bias to z [images, channels, ...], where there is one, and applies the activation, as it is
 // rounded to y.
 void finish(std::string_view op, const Tensor& z, const Tensor& bias, Activation activation,
@@ -160,95 +52,35 @@ void finish(std::string_view op, const Tensor& z, const Tensor& bias, Activation
   });
 }
 
-// f(first, images) for even runs of images whose columns fit the workspace.
-template<class F>
-void each_run(const ConvShape& s, DType dtype, F&& f) {
-  const std::int64_t image = s.in * s.kh * s.kw * s.places() * size_of(dtype);
-  const std::int64_t runs =
-      s.is_product() ? 1 : std::clamp<std::int64_t>(s.n * image / workspace + 1, 1, s.n);
-  const std::int64_t run = (s.n + runs - 1) / runs;
-  for (std::int64_t first = 0; first < s.n; first += run) f(first, std::min(run, s.n - first));
-}
-
 }  // namespace
 
 void Conv2d::cuda(Inputs x, Tensor& y) const {
   if (y.numel() == 0) return;
   const ConvShape s = conv_shape(name, options, x[0].shape(), x[1].shape());
   const Tensor &in = x[0], &weight = x[1], bias = bias_of(x);
+  const bool relu = activation == Activation::relu;
+  if (cuda::implicit_forward(name, s, in, weight, bias, relu, y))
+    return relu || activation == Activation::none ? void() : finish(name, y, {}, activation, y);
   // With more to come, sums are not rounded yet.
   const bool more = bias || activation != Activation::none;
   const Tensor z = more && compute_type(y.dtype()) != y.dtype()
                        ? empty(y.shape(), compute_type(y.dtype()), y.device())
                        : y;
-  const auto finish_sums = [&] {
-    if (more) finish(name, z, bias, activation, y);
-  };
-  if (s.window() == 0) return cuda::fill_elements(z, 0), finish_sums();
-  each_run(s, y.dtype(), [&](std::int64_t first, std::int64_t images) {
-    const Tensor columns = s.is_product() ? Tensor() : columns_of(name, s, in, first, images);
-    for (std::int64_t g = 0; g < options.groups; ++g)
-      cuda::multiply(name, y.device(),
-                     {.rows = s.group_out(),
-                      .cols = s.places(),
-                      .inner = s.window(),
-                      .a = {at(weight, g * s.group_out() * s.window()), s.window()},
-                      .b = {columns ? at(columns, g * s.window() * s.places())
-                                    : at(in, (first * s.in + g * s.group_in()) * s.places()),
-                            s.places(), false, s.in * s.kh * s.kw * s.places()},
-                      .y = at(z, (first * s.out + g * s.group_out()) * s.places()),
-                      .y_stride = s.places(),
-                      .dtype = y.dtype(),
-                      .y_dtype = z.dtype(),
-                      .tf32 = tf32_allowed(),
-                      .batch = images,
-                      .y_next = s.out * s.places()});
-  });
-  finish_sums();
+  s.window() == 0 ? cuda::fill_elements(z, 0) : cuda::columns_forward(name, s, in, weight, z);
+  if (more) finish(name, z, bias, activation, y);
 }
 
 void Conv2dInputGrad::cuda(Inputs x, Tensor& y) const {
   if (y.numel() == 0) return;
   const Tensor &g = x[0], &weight = x[1], bias = bias_of(x);
   const ConvShape s = conv_shape(name, options, y.shape(), weight.shape());
-  const bool no_columns = s.is_product() || s.group_out() == 0;
-  const DType wide = no_columns && !bias ? y.dtype() : compute_type(y.dtype());
+  if (cuda::implicit_input_grad(name, s, g, {}, weight, bias, y)) return;
+  if (s.group_out() > 0 && !s.is_product()) return cuda::columns_input_grad(name, s, g, weight, bias, y);
   // Without columns, with a bias to come: sums that are not rounded yet.
-  const Tensor z = no_columns && wide != y.dtype() ? empty(y.shape(), wide, y.device()) : y;
-  const auto finish_sums = [&] {
-    if (no_columns && bias) finish(name, z, bias, Activation::none, y);
-  };
-  if (s.group_out() == 0) return cuda::fill_elements(z, 0), finish_sums();
-  each_run(s, wide, [&](std::int64_t first, std::int64_t images) {
-    const Tensor columns =
-        s.is_product() ? Tensor() : empty({images, s.in * s.kh * s.kw, s.places()}, wide, y.device());
-    for (std::int64_t group = 0; group < options.groups; ++group)
-      cuda::multiply(name, y.device(),
-                     {.rows = s.window(),
-                      .cols = s.places(),
-                      .inner = s.group_out(),
-                      .a = {at(weight, group * s.group_out() * s.window()), s.window(), true},
-                      .b = {at(g, (first * s.out + group * s.group_out()) * s.places()), s.places(), false,
-                            s.out * s.places()},
-                      .y = columns ? at(columns, group * s.window() * s.places())
-                                   : at(z, (first * s.in + group * s.group_in()) * s.places()),
-                      .y_stride = s.places(),
-                      .dtype = y.dtype(),
-                      .y_dtype = wide,
-                      .tf32 = tf32_allowed(),
-                      .batch = images,
-                      .y_next = s.in * s.kh * s.kw * s.places()});
-    if (!columns) return;
-    const std::int64_t n = images * s.in * s.h * s.w;
-    visit_floating(y.dtype(), [&]<class T>(Type<T>) {
-      using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
-      cuda::launch(name, {.device = y.device(), .grid = cuda::blocks_for(n, threads), .block = threads},
-                   add_columns<Sum, T>, Sizes(name, s), static_cast<const Sum*>(columns.raw()),
-                   static_cast<const T*>(bias ? bias.raw() : nullptr),
-                   static_cast<T*>(at(y, first * s.in * s.h * s.w)), n);
-    });
-  });
-  finish_sums();
+  const DType wide = bias ? compute_type(y.dtype()) : y.dtype();
+  const Tensor z = wide != y.dtype() ? empty(y.shape(), wide, y.device()) : y;
+  s.group_out() == 0 ? cuda::fill_elements(z, 0) : cuda::columns_input_grad(name, s, g, weight, {}, z);
+  if (bias) finish(name, z, bias, Activation::none, y);
 }
 
 // A product an image, and then their sum: in f32 at least.
@@ -257,33 +89,25 @@ void Conv2dWeightGrad::cuda(Inputs x, Tensor& y) const {
   const Tensor &in = x[0], &g = x[1];
   const ConvShape s = conv_shape(name, options, in.shape(), y.shape());
   if (s.n == 0) return cuda::fill_elements(y, 0);
-  const NoGrad quiet;
-  const DType wide = compute_type(y.dtype());
-  Tensor total;
-  each_run(s, y.dtype(), [&](std::int64_t first, std::int64_t images) {
-    const Tensor columns = s.is_product() ? Tensor() : columns_of(name, s, in, first, images);
-    const Tensor products = empty({images, y.numel()}, wide, y.device());
-    for (std::int64_t group = 0; group < options.groups; ++group)
-      cuda::multiply(name, y.device(),
-                     {.rows = s.group_out(),
-                      .cols = s.window(),
-                      .inner = s.places(),
-                      .a = {at(g, (first * s.out + group * s.group_out()) * s.places()), s.places(), false,
-                            s.out * s.places()},
-                      .b = {columns ? at(columns, group * s.window() * s.places())
-                                    : at(in, (first * s.in + group * s.group_in()) * s.places()),
-                            s.places(), true, s.in * s.kh * s.kw * s.places()},
-                      .y = at(products, group * s.group_out() * s.window()),
-                      .y_stride = s.window(),
-                      .dtype = y.dtype(),
-                      .y_dtype = wide,
-                      .tf32 = tf32_allowed(),
-                      .batch = images,
-                      .y_next = y.numel()});
-    const Tensor run = sum(products, {0});
-    total = total ? total + run : run;
-  });
-  cuda::copy_elements(reshape(total, y.shape()), y);
+  if (!cuda::implicit_weight_grad(name, s, in, g, {}, y, {})) cuda::columns_weight_grad(name, s, in, g, y);
+}
+
+std::optional<Grads> Conv2d::cuda_vjp(const Vjp& v) const {
+  const bool relu = activation == Activation::relu;
+  if (grad_enabled() || !v.grad.device().is_cuda() || v.grad.numel() == 0 ||
+      (!relu && activation != Activation::none) || !v.needs(1))
+    return {};
+  const Tensor x = row_major(v.input(0));
+  const ConvShape s = conv_shape(name, options, x.shape(), v.spec(1).shape);
+
+  Grads out(static_cast<std::size_t>(v.count()));
+  for (int i = 0; i < v.count(); ++i)
+    if (v.needs(i)) out[static_cast<std::size_t>(i)] = empty(v.spec(i));
+  const Tensor g = row_major(v.grad), gate = relu ? v.output() : Tensor();
+  if (v.needs(0) && !cuda::implicit_input_grad(name, s, g, gate, row_major(v.input(1)), {}, out[0]))
+    return {};
+  if (!cuda::implicit_weight_grad(name, s, x, g, gate, out[1], v.count() > 2 ? out[2] : Tensor())) return {};
+  return out;
 }
 
 }  // namespace bobbin
