@@ -110,15 +110,16 @@ void add_sorted(const char* op, const cuda::Walk<2>& walk, const Tensor& index, 
                 const Tensor& source, const Tensor& y) {
   const std::int64_t n = index.numel();
   const auto numbers = [&] { return empty({n}, DType::i64, y.device()); };
-  const Tensor keys = numbers(), positions = numbers(), sorted_keys = numbers(), sorted_positions = numbers();
+  const cuda::Pairs pairs{numbers(), numbers()};
   cuda::launch(op, over(y, n), find_targets, walk, static_cast<const std::int64_t*>(index.raw()), stride, n,
                targets, cuda::fault_reporter(y.device(), op, "index", size),
-               static_cast<std::int64_t*>(keys.raw()), static_cast<std::int64_t*>(positions.raw()));
-  cuda::sort_pairs(keys, positions, sorted_keys, sorted_positions,
-                   std::max(1, static_cast<int>(std::bit_width(static_cast<std::uint64_t>(targets)))));
+               static_cast<std::int64_t*>(pairs.keys.raw()), static_cast<std::int64_t*>(pairs.values.raw()));
+  const auto [keys, positions] =
+      cuda::sort_pairs(pairs, {numbers(), numbers()},
+                       std::max(1, static_cast<int>(std::bit_width(static_cast<std::uint64_t>(targets)))));
 
-  const Sorted sorted{static_cast<const std::int64_t*>(sorted_keys.raw()),
-                      static_cast<const std::int64_t*>(sorted_positions.raw()), n, targets};
+  const Sorted sorted{static_cast<const std::int64_t*>(keys.raw()),
+                      static_cast<const std::int64_t*>(positions.raw()), n, targets};
   visit_numbers(y.dtype(), [&]<class T>(T) {
     const auto* from = static_cast<const T*>(source.raw());
     auto* to = static_cast<T*>(y.raw());

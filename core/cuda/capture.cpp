@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "elements.h"
 #include "runtime.h"
 
 namespace bobbin::cuda {
@@ -158,6 +159,7 @@ void StepGraph::replay() {
 bool StepGraph::make_loop(std::int64_t bytes) {
   drop_loop();
   progress_ = empty({bytes}, DType::u8, device_);
+  host_ = empty({bytes}, DType::u8);
   cudaGraphConditionalHandle more;
   cudaGraphNodeParams loop{};
   cudaGraphNode_t node;
@@ -171,19 +173,18 @@ bool StepGraph::make_loop(std::int64_t bytes) {
     loop.conditional.size = 1;
     return cudaGraphAddNode(&node, loop_, nullptr, nullptr, 0, &loop) == cudaSuccess;
   };
+  const auto done = [](cudaError_t status) { return status == cudaSuccess; };
   const auto made = [&] {
     const cudaGraph_t body = loop.conditional.phGraph_out[0];
     cudaGraphNode_t first =
         add_advance_node(body, static_cast<Progress*>(progress_.raw()), padded(used_), memory_.raw(), more);
     cudaGraph_t step;
     check(cudaGraphClone(&step, graph_), "capture");
-    if (store_) {
-      check(cudaGraphNodeFindInClone(&node, store_, step), "capture");
-      check(cudaGraphDestroyNode(node), "capture");
-    }
-    const cudaError_t added = cudaGraphAddChildGraphNode(&node, body, &first, 1, step);
+    const bool added = (!store_ || (done(cudaGraphNodeFindInClone(&node, store_, step)) &&
+                                    done(cudaGraphDestroyNode(node)))) &&
+                       done(cudaGraphAddChildGraphNode(&node, body, &first, 1, step));
     cudaGraphDestroy(step);
-    return added == cudaSuccess && cudaGraphInstantiate(&loop_exec_, loop_, 0) == cudaSuccess;
+    return added && done(cudaGraphInstantiate(&loop_exec_, loop_, 0));
   };
   if (known() && made()) return true;
   cudaGetLastError();
@@ -201,8 +202,7 @@ void StepGraph::replay(std::int64_t times) {
     for (; times > 0; --times) replay();
     return;
   }
-  const Tensor host = empty({bytes}, DType::u8);
-  char* to = static_cast<char*>(host.raw());
+  char* to = static_cast<char*>(host_.raw());
   const Progress start{0, times};
   std::memcpy(to, &start, sizeof start);
   to += sizeof start;
@@ -210,7 +210,7 @@ void StepGraph::replay(std::int64_t times) {
     prepare();
     std::memcpy(to, parameters_.bytes, step);
   }
-  progress_.alias({bytes}, {1}, 0).copy_(host);
+  copy_across(host_, progress_);
   check(cudaGraphLaunch(loop_exec_, stream(device_)), "capture");
 }
 

@@ -79,6 +79,7 @@ class StepGraph {
   cudaGraphExec_t loop_exec_ = nullptr;
   bool loops_ = true;                           // until the driver says no
   Tensor progress_;                             // of the loop, and the parameters of its steps, on the device
+  Tensor host_;                                 // what goes there
   Tensor memory_;                               // of the parameters, on the device
   Generator start_, end_;                       // this thread's generator when the recording began and ended
   Generator now_;                               // what a replay starts from

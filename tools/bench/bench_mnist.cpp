@@ -5,12 +5,28 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
+#include <new>
 #include <nlohmann/json.hpp>
 
 #include "nets.h"
+
+namespace {
+std::atomic<std::int64_t> allocations{0};  // of the host, by all of this program
+}
+
+// The other forms of new and delete call these. Inlined, GCC takes malloc and free for a mismatch.
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
+  ++allocations;
+  if (void* p = std::malloc(bytes > 0 ? bytes : 1)) return p;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 namespace {
 
@@ -26,7 +42,9 @@ double microseconds_since(std::chrono::steady_clock::time_point start) {
 struct Cost {
   double us;    // a step, host and device together: the best of some epochs
   double host;  // us of the host an epoch: until all is enqueued
-  double mb;    // of the GPU's memory at most, besides the images
+  std::int64_t
+      allocations;  // of the host an epoch: by new, or of memory that an allocator asked a system for
+  double mb;        // of the GPU's memory at most, besides the images
 };
 constexpr std::int64_t images = 60000;
 // `together`: how many steps are captured, and their images gathered, at once, at most an epoch's; 0: none
@@ -66,12 +84,16 @@ Cost step_cost(const std::string& network, std::int64_t batch_size, std::int64_t
     turn.copy_(turn + 1);
   });
   Cost best{};
+  const auto allocated = [&] {
+    return allocations + memory.stats().system_calls + allocator().stats().system_calls;
+  };
   for (int epoch = -2; epoch < epochs; ++epoch) {  // the first two run, and record
     order.copy_(reshape(narrow(randperm(images, gpu), 0, 0, steps * batch_size), order.shape()));
     synchronize(gpu);
+    const std::int64_t before = allocated();
     const auto start = std::chrono::steady_clock::now();
     if (together > 1) {  // one launch
-      turn.copy_(zeros_like(turn));
+      turn.fill_(0);
       all(order.size(0));
     } else {
       for (std::int64_t i = 0; i < steps; ++i)
@@ -83,6 +105,7 @@ Cost step_cost(const std::string& network, std::int64_t batch_size, std::int64_t
         }
     }
     const double host = microseconds_since(start);
+    best.allocations = allocated() - before;
     synchronize(gpu);
     const double us = microseconds_since(start) / static_cast<double>(steps);
     if (epoch < 0) continue;
@@ -129,15 +152,22 @@ json run(const std::vector<std::string>& networks, const std::vector<std::int64_
     for (const std::int64_t batch : batches)
       for (const std::int64_t wanted : together_all) {
         const std::int64_t together = std::min(wanted, images / batch);
-        const auto [us, host, mb] = step_cost(network, batch, together, epochs);
+        const auto [us, host, allocated, mb] = step_cost(network, batch, together, epochs);
         const std::string mode = together == 0   ? "eager"
                                  : together == 1 ? "captured"
                                                  : fmt::format("{} at once", together);
-        fmt::print("{}, Adam, batch {}, {}: {:.1f} us a step, {:.0f} us of the host an epoch, {:.1f} MB\n",
-                   network, batch, mode, us, host, mb);
+        fmt::print(
+            "{}, Adam, batch {}, {}: {:.1f} us a step, {:.0f} us and {} allocations of the host an epoch, "
+            "{:.1f} MB\n",
+            network, batch, mode, us, host, allocated, mb);
         std::fflush(stdout);
-        result["steps"].push_back(
-            {{"network", network}, {"batch", batch}, {"mode", mode}, {"us", us}, {"host", host}, {"mb", mb}});
+        result["steps"].push_back({{"network", network},
+                                   {"batch", batch},
+                                   {"mode", mode},
+                                   {"us", us},
+                                   {"host", host},
+                                   {"allocations", allocated},
+                                   {"mb", mb}});
       }
   result["launch"] = launch_costs();
   for (const auto& [how, costs] : result["launch"].items())

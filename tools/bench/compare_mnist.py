@@ -39,12 +39,13 @@ def table(ours, peers):
         row = [own.get(m) for m in own_modes] + [theirs.get(m) for m in modes]
         ratio = f"{min(theirs.values()) / min(own.values()):.2f}" if theirs else "-"
         print("|", network, "|", batch, "|", " | ".join(f"{c:.1f}" if c else "-" for c in row), "|", ratio, "|")
-    print("\nHost time of an epoch, until all is enqueued: microseconds\n")
+    print("\nHost time of an epoch, until all is enqueued: microseconds, and allocations\n")
     print("| network | batch |", " | ".join(f"bobbin {m}" for m in own_modes), "|")
     print("|---" * (2 + len(own_modes)) + "|")
     for network, batch in cells(ours):
         host = modes_of(ours, network, batch, "host")
-        print("|", network, "|", batch, "|", " | ".join(f"{host[m]:.0f}" for m in own_modes), "|")
+        allocations = modes_of(ours, network, batch, "allocations")
+        print("|", network, "|", batch, "|", " | ".join(f"{host[m]:.0f}, {allocations[m]}" for m in own_modes), "|")
     print("\nMemory besides the images, at most: MB\n\n| network | batch | bobbin captured | bobbin eager | PyTorch captured | PyTorch eager |")
     print("|---" * 6 + "|")
     for network, batch in cells(ours):
