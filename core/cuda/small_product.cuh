@@ -262,7 +262,7 @@ __device__ void product(const Piece& p, const Tile& t, float* shared) {
 }
 
 template<int height, int width>
-__global__ void __launch_bounds__(threads, width == 32 ? 2 : 1)
+__global__ void __launch_bounds__(threads, width == 64 ? 1 : 2)
     small_products(const __grid_constant__ Work work) {
   extern __shared__ float4 memory[];
   float* const shared = reinterpret_cast<float*>(memory);
