@@ -6,23 +6,24 @@
 
 namespace bobbin::cuda {
 
-void sort_pairs(const Tensor& keys, const Tensor& values, const Tensor& sorted_keys,
-                const Tensor& sorted_values, int bits) {
-  const std::int64_t n = keys.numel();
-  if (n == 0) return;
-  const Device d = keys.device();
+Pairs sort_pairs(const Pairs& x, const Pairs& spare, int bits) {
+  const std::int64_t n = x.keys.numel();
+  if (n == 0) return x;
+  const Device d = x.keys.device();
   const Use use(d);
+  cub::DoubleBuffer<std::uint64_t> keys(static_cast<std::uint64_t*>(x.keys.raw()),
+                                        static_cast<std::uint64_t*>(spare.keys.raw()));
+  cub::DoubleBuffer<std::int64_t> values(static_cast<std::int64_t*>(x.values.raw()),
+                                         static_cast<std::int64_t*>(spare.values.raw()));
   std::size_t bytes = 0;
   const auto sort = [&](void* scratch) {
-    check(cub::DeviceRadixSort::SortPairs(
-              scratch, bytes, static_cast<const std::uint64_t*>(keys.raw()),
-              static_cast<std::uint64_t*>(sorted_keys.raw()), static_cast<const std::int64_t*>(values.raw()),
-              static_cast<std::int64_t*>(sorted_values.raw()), n, 0, bits, stream(d)),
-          "sort");
+    check(cub::DeviceRadixSort::SortPairs(scratch, bytes, keys, values, n, 0, bits, stream(d)), "sort");
   };
   sort(nullptr);  // only asks how many bytes
   const Tensor scratch = empty({static_cast<std::int64_t>(bytes)}, DType::u8, d);
   sort(scratch.raw());
+  return {keys.Current() == x.keys.raw() ? x.keys : spare.keys,
+          values.Current() == x.values.raw() ? x.values : spare.values};
 }
 
 }  // namespace bobbin::cuda
