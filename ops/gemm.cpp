@@ -66,6 +66,12 @@ void multiply(const Lines<T>& a, const Lines<T>& b, std::int64_t row, const Regi
     for (std::int64_t i = 0; i < place.rows; i += sum_rows) {
       const int rows = static_cast<int>(std::min<std::int64_t>(sum_rows, place.rows - i));
       T* const to = place.data + i * place.down;
+      if (place.across == 1)
+        for (int r = 0; r < std::min<std::int64_t>(sum_rows, place.rows - i - sum_rows); ++r) {
+          const T* const next = to + (sum_rows + r) * place.down;
+          __builtin_prefetch(next, 1);
+          __builtin_prefetch(next + place.cols - 1, 1);
+        }
       if (place.cols == width && place.across == 1) {
         sum(rows, i, to, place.down, k > 0);
         continue;
