@@ -44,7 +44,7 @@ void multiply(const Lines<T>& a, const Lines<T>& b, std::int64_t row, const Regi
   // Terms whole pages apart share a set of L1, and a page of the TLB each.
   const bool crowded = a.line == 1 && a.term * sizeof(T) % 4096 == 0;
   constexpr std::int64_t pitch = tile_rows + 16;
-  std::vector<T> near(crowded ? most_terms * pitch : 0);
+  std::vector<T> near(crowded ? most * pitch : 0);
   for (std::int64_t k = 0; k < a.terms; k += most) {
     const std::int64_t terms = std::min(most, a.terms - k);
     block.fill(b, part, k, terms);
@@ -64,7 +64,7 @@ void multiply(const Lines<T>& a, const Lines<T>& b, std::int64_t row, const Regi
     for (std::int64_t i = 0; i < place.rows; i += sum_rows) {
       const int rows = static_cast<int>(std::min<std::int64_t>(sum_rows, place.rows - i));
       T* const to = place.data + i * place.down;
-      if (place.across == 1)
+      if (place.across == 1)  // what is written next was last in another core's cache, or in none
         for (int r = 0; r < std::min<std::int64_t>(sum_rows, place.rows - i - sum_rows); ++r) {
           const T* const next = to + (sum_rows + r) * place.down;
           __builtin_prefetch(next, 1);
