@@ -1,7 +1,5 @@
 #include "gemm.h"
 
-#include <bobbin/parallel.h>
-
 #include <Eigen/Core>
 #include <algorithm>
 #include <vector>
@@ -46,7 +44,7 @@ void multiply(const Lines<T>& a, const Lines<T>& b, std::int64_t row, const Regi
   // Terms whole pages apart share a set of L1, and a page of the TLB each.
   const bool crowded = a.line == 1 && a.term * sizeof(T) % 4096 == 0;
   constexpr std::int64_t pitch = tile_rows + 16;
-  std::vector<T> near(crowded ? most_terms * pitch : 0);
+  std::vector<T> near(crowded ? most * pitch : 0);
   for (std::int64_t k = 0; k < a.terms; k += most) {
     const std::int64_t terms = std::min(most, a.terms - k);
     block.fill(b, part, k, terms);
@@ -66,6 +64,12 @@ void multiply(const Lines<T>& a, const Lines<T>& b, std::int64_t row, const Regi
     for (std::int64_t i = 0; i < place.rows; i += sum_rows) {
       const int rows = static_cast<int>(std::min<std::int64_t>(sum_rows, place.rows - i));
       T* const to = place.data + i * place.down;
+      if (place.across == 1)  // what is written next was last in another core's cache, or in none
+        for (int r = 0; r < std::min<std::int64_t>(sum_rows, place.rows - i - sum_rows); ++r) {
+          const T* const next = to + (sum_rows + r) * place.down;
+          __builtin_prefetch(next, 1);
+          __builtin_prefetch(next + place.cols - 1, 1);
+        }
       if (place.cols == width && place.across == 1) {
         sum(rows, i, to, place.down, k > 0);
         continue;
@@ -102,48 +106,48 @@ void multiply_vector(const Matrix<T>& a, const Matrix<T>& b, T* y) {
 }  // namespace
 
 template<class T>
-void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, const std::function<void(const Tile<T>&)>& epilogue) {
-  constexpr std::int64_t lanes = register_lanes<T>;
-  const std::int64_t n = a.rows, m = b.cols, terms = a.cols;
-  if (n == 0 || m == 0) return;
-  const auto finish = [&](const Tile<T>& tile) {
-    if (epilogue) epilogue(tile);
-  };
-  if (terms == 0 || n == 1 || m == 1) {
-    terms == 0 ? void(std::fill_n(c, n * m, T(0))) : multiply_vector(a, b, c);
-    return finish({c, 0, 0, n, m, m});
-  }
-  // Small products are not worth a second thread.
-  const auto each = [work = n * m * terms](std::int64_t tasks, auto&& f) {
-    if (work > 1 << 19) return parallel_for(tasks, f);
-    for (std::int64_t i = 0; i < tasks; ++i) f(i);
-  };
-  // A few columns would leave lanes empty: they are the rows of the transposed product.
-  const bool thin = m < lanes && m < n;
-  const Lines<T> rows = thin ? columns_of(b) : rows_of(a), columns = thin ? rows_of(a) : columns_of(b);
-  const std::int64_t registers = (columns.count + lanes - 1) / lanes,
-                     fewest = RegisterPart::fewest(registers),
-                     tiles = (rows.count + tile_rows - 1) / tile_rows;
-  // An even number, where there are few: they are shared out to cores.
-  const std::int64_t across = tiles == 1 && fewest > 2 ? fewest + fewest % 2 : fewest;
-  each(tiles * across, [&](std::int64_t i) {
-    const RegisterPart part(registers, across, i % across);
-    const std::int64_t row = i / across * tile_rows, col = part.first * lanes;
-    const std::int64_t down = std::min(tile_rows, rows.count - row),
-                       along = std::min(part.count * lanes, columns.count - col);
-    if (thin) {
-      multiply(rows, columns, row, part, {c + col * m + row, down, along, 1, m});
-      finish({c + col * m + row, col, row, along, down, m});
-    } else {
-      multiply(rows, columns, row, part, {c + row * m + col, down, along, m, 1});
-      finish({c + row * m + col, row, col, down, along, m});
-    }
-  });
+bool Product<T>::is_vector() const {
+  return a_.cols == 0 || a_.rows == 1 || b_.cols == 1;
 }
 
-template void gemm(const Matrix<float>&, const Matrix<float>&, float*,
-                   const std::function<void(const Tile<float>&)>&);
-template void gemm(const Matrix<double>&, const Matrix<double>&, double*,
-                   const std::function<void(const Tile<double>&)>&);
+template<class T>
+bool Product<T>::is_thin() const {
+  return b_.cols < register_lanes<T> && b_.cols < a_.rows;
+}
+
+template<class T>
+Product<T>::Product(const Matrix<T>& a, const Matrix<T>& b, T* c)
+    : a_(a), b_(b), c_(c), tiles_(a.rows == 0 || b.cols == 0 ? 0 : 1) {
+  if (tiles_ == 0 || is_vector()) return;
+  constexpr std::int64_t lanes = register_lanes<T>;
+  const std::int64_t rows = is_thin() ? b.cols : a.rows, columns = is_thin() ? a.rows : b.cols;
+  tiles_ = (rows + tile_rows - 1) / tile_rows;
+  registers_ = (columns + lanes - 1) / lanes;
+  across_ = RegisterPart::fewest(registers_);
+  // An even number, where there are few: they are shared out to cores.
+  if (tiles_ == 1 && across_ > 2) across_ += across_ % 2;
+  tiles_ *= across_;
+}
+
+template<class T>
+Tile<T> Product<T>::compute(std::int64_t i) const {
+  const std::int64_t m = b_.cols;
+  if (is_vector()) {
+    a_.cols == 0 ? void(std::fill_n(c_, a_.rows * m, T(0))) : multiply_vector(a_, b_, c_);
+    return {c_, 0, 0, a_.rows, m, m};
+  }
+  const bool thin = is_thin();
+  const Lines<T> rows = thin ? columns_of(b_) : rows_of(a_), columns = thin ? rows_of(a_) : columns_of(b_);
+  const RegisterPart part(registers_, across_, i % across_);
+  const std::int64_t row = i / across_ * tile_rows, col = part.first * register_lanes<T>;
+  const std::int64_t down = std::min(tile_rows, rows.count - row),
+                     along = std::min(part.count * register_lanes<T>, columns.count - col);
+  T* const to = thin ? c_ + col * m + row : c_ + row * m + col;
+  multiply(rows, columns, row, part, {to, down, along, thin ? 1 : m, thin ? m : 1});
+  return thin ? Tile<T>{to, col, row, along, down, m} : Tile<T>{to, row, col, down, along, m};
+}
+
+template class Product<float>;
+template class Product<double>;
 
 }  // namespace bobbin

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "gemm.h"
 #include "layer_activation.h"
 #include "matmul.h"
@@ -6,6 +8,8 @@
 
 namespace bobbin {
 namespace {
+
+constexpr std::int64_t strip = 64;  // columns that are added up at a time
 
 template<class T, class F>
 void finish(const Tile<T>& t, const T* bias, F f) {
@@ -25,6 +29,40 @@ void run(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor
   gemm<T>({static_cast<const T*>(x.raw()), rows, in, in},
           {static_cast<const T*>(weight.raw()), in, out, in, true}, static_cast<T*>(y.raw()),
           [&](const Tile<T>& t) { visit_activation(activation, [&](auto f) { finish(t, b, f); }); });
+}
+
+// Adds up each of columns [first, last) of g.
+template<class T>
+void sum_columns(const Matrix<T>& g, std::int64_t first, std::int64_t last, T* sums) {
+  double sum[strip] = {};
+  for (std::int64_t i = 0; i < g.rows; ++i)
+    for (std::int64_t j = first; j < last; ++j) sum[j - first] += g.data[i * g.stride + j];
+  std::copy_n(sum, last - first, sums + first);
+}
+
+// Those gradients that are there, from g, the cotangent of the sums: one list of tiles, so that threads wait
+// for each other once.
+template<class T>
+void gradients(const Tensor& g, const Tensor& x, const Tensor& weight, const Grads& to) {
+  const auto at = [](const Tensor& t) { return static_cast<T*>(t.raw()); };
+  const std::int64_t out = g.size(-1), rows = g.numel() / out;
+  const Matrix<T> down{at(g), rows, out, out}, along{at(g), out, rows, out, true};
+  std::vector<Product<T>> products;
+  if (to[0]) products.push_back({down, {at(weight), out, weight.size(1), weight.size(1)}, at(to[0])});
+  if (to[1]) products.push_back({along, {at(x), rows, x.size(-1), x.size(-1)}, at(to[1])});
+
+  std::int64_t tiles = to[2] ? (out + strip - 1) / strip : 0, multiplications = g.numel();
+  for (const auto& p : products) {
+    tiles += p.tiles();
+    multiplications += p.multiplications();
+  }
+  share_tiles(tiles, multiplications, [&](std::int64_t i) {
+    for (const auto& p : products) {
+      if (i < p.tiles()) return void(p.compute(i));
+      i -= p.tiles();
+    }
+    sum_columns(down, i * strip, std::min(out, (i + 1) * strip), at(to[2]));
+  });
 }
 
 }  // namespace
@@ -67,12 +105,25 @@ Grads Linear::vjp(const Vjp& v) const {
 #if BOBBIN_HAS_CUDA
   if (const auto grads = cuda_vjp(v)) return *grads;
 #endif
-  const Tensor g = before_activation(v),
-               rows = reshape(g, {g.numel() / std::max<std::int64_t>(1, g.size(-1)), g.size(-1)});
+  const Tensor g = before_activation(v);
+  if (const auto grads = cpu_vjp(v, g)) return *grads;
+  const Tensor rows = reshape(g, {g.numel() / std::max<std::int64_t>(1, g.size(-1)), g.size(-1)});
   Grads out(3);
   if (v.needs(0)) out[0] = matmul(g, v.input(1));
   if (v.needs(1)) out[1] = matmul(transpose(rows), reshape(v.input(0), {rows.size(0), v.input(0).size(-1)}));
   if (v.needs(2)) out[2] = sum(rows, {0});
+  return out;
+}
+
+std::optional<Grads> Linear::cpu_vjp(const Vjp& v, const Tensor& g) {
+  const DType type = g.dtype();
+  if (grad_enabled() || !g.device().is_cpu() || g.numel() == 0 || compute_type(type) != type) return {};
+  Grads out(3);
+  for (int i = 0; i < 3; ++i)
+    if (v.needs(i)) out[static_cast<std::size_t>(i)] = empty(v.spec(i));
+  const Tensor rows = row_major(g), x = v.needs(1) ? row_major(v.input(0)) : Tensor(),
+               weight = v.needs(0) ? row_major(v.input(1)) : Tensor();
+  type == DType::f64 ? gradients<double>(rows, x, weight, out) : gradients<float>(rows, x, weight, out);
   return out;
 }
 

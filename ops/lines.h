@@ -19,7 +19,8 @@ struct Lines {
 template<class T>
 class LineBlock {
  public:
-  static constexpr std::int64_t lanes = register_lanes<T>, most_terms = 128;  // stays in L1
+  static constexpr std::int64_t lanes = register_lanes<T>,
+                                most_terms = (24 << 10) / (sum_registers * register_bytes);  // stays in L1
 
   /// `terms` terms from k on, of the lines of `part`. Lanes beyond the last line hold anything.
   void fill(const Lines<T>& from, const RegisterPart& part, std::int64_t k, std::int64_t terms) {

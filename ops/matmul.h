@@ -66,6 +66,9 @@ struct Linear {
   /// The gradients on a GPU, where nothing is recorded, in one kernel or two. None, and nothing is done,
   /// where that cannot be. linear.cu
   std::optional<Grads> cuda_vjp(const Vjp&) const;
+  /// The gradients on the CPU, where nothing is recorded, side by side. g is the cotangent of the sums. None
+  /// where that cannot be.
+  static std::optional<Grads> cpu_vjp(const Vjp&, const Tensor& g);
 };
 
 }  // namespace bobbin

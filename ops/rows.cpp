@@ -11,7 +11,6 @@
 namespace bobbin {
 namespace {
 
-constexpr std::int64_t tile_elements = 16 * block_size;
 constexpr std::int64_t large = std::int64_t{8} << 20;  // bytes
 
 // A group of neighbouring slices, as contiguous rows. With inner > 1, elements of one slice lie `inner` apart
@@ -42,7 +41,7 @@ struct Slices {
 }  // namespace
 
 void detail::for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute,
-                      RowKernel kernel, void* f) {
+                      std::int64_t tile_elements, RowKernel kernel, void* f) {
   const Tensor& like = inputs[0];
   if (like.numel() == 0) return;
   std::int64_t inner = 1;

@@ -64,6 +64,25 @@ TEST(CrossEntropy, GradientIsProbabilityLessTarget) {
   for (std::size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-15);
 }
 
+TEST(CrossEntropy, ThreadsDoNotChangeTheBits) {
+  const int before = num_threads();
+  for (const auto& shape : {Shape{128, 10}, Shape{3, 300}, Shape{2, 5, 70}}) {
+    Shape rows = shape;
+    rows.erase(1);
+    const Tensor x = randn(shape).set_requires_grad(true), t = randint(0, shape[1], rows);
+    std::vector<float> value, slope;
+    for (const int threads : {1, 3}) {
+      set_num_threads(threads);
+      const Tensor y = cross_entropy(x, t);
+      const auto v = y.to_vector<float>(), g = grad(y, {x}, ones_like(y))[0].to_vector<float>();
+      if (threads == 1) value = v, slope = g;
+      EXPECT_EQ(v, value);
+      EXPECT_EQ(g, slope);
+    }
+  }
+  set_num_threads(before);
+}
+
 TEST(CrossEntropy, IgnoredRowsGetExactlyNoGradient) {
   const Tensor x = (randn({2, 3}) * 1e30).set_requires_grad();
   backward(cross_entropy(x, tensor({-100, 1}, DType::i64)));

@@ -36,6 +36,7 @@ TEST(Matmul, AgreesWithATripleLoop) {
                                 {300, 64, 31},
                                 {70, 300, 3},
                                 {9, 40, 17},
+                                {9, 601, 50},
                                 {5, 129, 700}}) {
     expect_product(randn({n, k}), randn({k, m}));
     expect_product(transpose(randn({k, n})), randn({k, m}));
@@ -83,6 +84,69 @@ TEST(Linear, IsTheProductTheBiasAndTheActivation) {
     for (std::size_t i = 0; i < got.size(); ++i)
       ASSERT_NEAR(got[i], want[i], 2e-5) << static_cast<int>(activation);
   }
+}
+
+struct Layer {
+  std::string note;
+  Shape x;
+  std::int64_t out;
+  bool bias = true, needs_x = true, needs_weight = true;
+};
+
+// The gradients of those inputs that need one.
+std::vector<Tensor> gradients(const Layer& l, Activation activation, DType type, CreateGraph create) {
+  manual_seed(5);
+  const std::int64_t in = l.x[l.x.size() - 1];
+  std::vector<Tensor> inputs{to(randn(l.x), type), to(randn({l.out, in}), type)};
+  if (l.bias) inputs.push_back(to(randn({l.out}), type));
+  std::vector<Tensor> wanted;
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (i == 0 ? l.needs_x : i == 2 || l.needs_weight) wanted.push_back(inputs[i].set_requires_grad(true));
+  const Tensor y = linear(inputs[0], inputs[1], l.bias ? inputs[2] : Tensor(), activation);
+  return grad(y, wanted, to(randn(y.shape()), type), create);
+}
+
+// Where nothing is recorded, another way leads to them.
+TEST(Linear, GradientsAreThoseThatAreRecorded) {
+  for (const Layer& l : {Layer{"several tiles", {130, 70}, 150},
+                         {"few outputs", {128, 128}, 10},
+                         {"no bias", {37, 65}, 33, false},
+                         {"x alone", {37, 65}, 33, false, true, false},
+                         {"x and bias", {70, 300}, 65, true, true, false},
+                         {"weight and bias", {70, 300}, 65, true, false},
+                         {"bias alone", {70, 300}, 129, true, false, false},
+                         {"one output", {37, 65}, 1},
+                         {"one row", {65}, 33},
+                         {"batches", {3, 5, 20}, 7},
+                         {"no inputs", {3, 0}, 7},
+                         {"no rows", {0, 20}, 7}})
+    for (const Activation a : {Activation::none, Activation::relu, Activation::tanh, Activation::gelu})
+      for (const DType type : {DType::f32, DType::f64, DType::bf16}) {
+        const auto got = gradients(l, a, type, CreateGraph::no),
+                   want = gradients(l, a, type, CreateGraph::yes);
+        ASSERT_EQ(got.size(), want.size());
+        for (std::size_t i = 0; i < got.size(); ++i) {
+          ASSERT_EQ(got[i].spec(), want[i].spec()) << l.note;
+          const auto x = got[i].to_vector<double>(), y = want[i].to_vector<double>();
+          for (std::size_t k = 0; k < x.size(); ++k)
+            ASSERT_NEAR(x[k], y[k], type == DType::f64 ? 1e-12 : 1e-4) << l.note << ", gradient " << i;
+        }
+      }
+}
+
+TEST(Linear, ThreadsDoNotChangeTheBitsOfGradients) {
+  const int before = num_threads();
+  for (const Layer& l : {Layer{"several tiles", {130, 70}, 150}, {"few outputs", {128, 128}, 10}}) {
+    set_num_threads(1);
+    const auto one = gradients(l, Activation::relu, DType::f32, CreateGraph::no);
+    for (const int threads : {2, 5}) {
+      set_num_threads(threads);
+      const auto some = gradients(l, Activation::relu, DType::f32, CreateGraph::no);
+      for (std::size_t i = 0; i < one.size(); ++i)
+        EXPECT_EQ(some[i].to_vector<float>(), one[i].to_vector<float>()) << l.note << ", gradient " << i;
+    }
+  }
+  set_num_threads(before);
 }
 
 }  // namespace
