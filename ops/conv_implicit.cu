@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(threads, each == 4 ? 6 : 4)
     asm volatile("cp.async.commit_group;" ::: "memory");
   };
 
-  await_previous();
+  await_data();
   __syncthreads();
   fetch(0, weights);
   float sum[rows][each] = {};
@@ -153,8 +153,10 @@ __global__ void __launch_bounds__(threads, each == 4 ? 6 : 4)
 
 // A block's channels, its places and its kernels.
 struct TileShape {
-  int height, others;
-  int places, sums;  // of warps of the same channels, and floats of their sums
+  int height;
+  int others;  // warps that have the same channels
+  int places;  // of a warp
+  int sums;    // floats, of warps of other channels
   void (*kernel)(WindowSums);
   void (*gated)(WindowSums);
 };
@@ -174,8 +176,6 @@ const TileShape shapes[3][2] = {{tile_shape<1, 8>(), tile_shape<1, 4>()},
 
 constexpr std::int64_t stage_floats = 6144;  // that a block takes if it can
 
-std::int64_t parts(std::int64_t n, std::int64_t each) { return (n + each - 1) / each; }
-
 bool run(std::string_view op, const ConvShape& s, WindowSums& p, const Tensor& bias, const Tensor& y) {
   p.bias = bias ? static_cast<const float*>(bias.raw()) : nullptr;
   p.y = static_cast<float*>(y.raw());
@@ -187,8 +187,8 @@ bool run(std::string_view op, const ConvShape& s, WindowSums& p, const Tensor& b
   const auto fills = [&](const TileShape& t, bool share_taps) {
     p.share_taps = share_taps;
     p.windows.hold(t.places * (share_taps ? 1 : t.others));
-    p.by_parts = Divider(static_cast<std::uint32_t>(parts(p.channels, t.height)));
-    tiles = parts(p.windows.places, t.places * (share_taps ? 1 : t.others)) * p.by_parts.d;
+    p.by_parts = Divider(static_cast<std::uint32_t>(ceil_div(p.channels, t.height)));
+    tiles = ceil_div(p.windows.places, t.places * (share_taps ? 1 : t.others)) * p.by_parts.d;
     return tiles * s.options.groups >= 2 * chip.sms;
   };
   const bool few = !fills(fitting[0], false) && !fills(fitting[0], true);
@@ -197,9 +197,9 @@ bool run(std::string_view op, const ConvShape& s, WindowSums& p, const Tensor& b
   const std::int64_t of_channel = p.windows.of_channel(),
                      floats =
                          p.windows.plane() * (p.windows.gate ? 2 : 1) + of_channel * pitch_of(shape.height);
-  const std::int64_t chunks = parts(p.windows.in_group, std::max<std::int64_t>(1, stage_floats / floats));
-  p.chunk = static_cast<int>(parts(p.windows.in_group, chunks));
-  p.stage = static_cast<int>(parts(p.chunk * floats, 4) * 4);
+  const std::int64_t chunks = ceil_div(p.windows.in_group, std::max<std::int64_t>(1, stage_floats / floats));
+  p.chunk = static_cast<int>(ceil_div(p.windows.in_group, chunks));
+  p.stage = static_cast<int>(ceil_div(p.chunk * floats, 4) * 4);
   const std::int64_t shared =
       std::max<std::int64_t>(p.share_taps ? shape.sums : 0, stages * p.stage + 2 * p.chunk * of_channel) *
       static_cast<std::int64_t>(sizeof(float));

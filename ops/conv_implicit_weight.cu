@@ -1,6 +1,6 @@
 // Gradients of weights without a matrix of columns: sums over all places of all images. A block adds up some
-// of the places for some channels and taps: its warps take places in turn, each for all of them. Then the
-// warps' sums are added, and those of all blocks, in one order. The gradient of a bias is one tap more.
+// of the places, of which each lane takes every 32nd, for the channels and taps of its warp. Then the lanes'
+// sums are added, and those of all blocks, in one order. The gradient of a bias is one tap more.
 #include <algorithm>
 #include <bit>
 
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(threads, 2) weight_sums(const __grid_constant_
   };
 
   float sum[rows * cols] = {};
-  await_previous();
+  await_data();
   fetch(begin, shared);
   int next = 1;
 #pragma unroll 1
@@ -187,8 +187,6 @@ __global__ void __launch_bounds__(threads)
   (k < window ? weight[row * window + k] : bias[row]) = sum;
 }
 
-std::int64_t parts(std::int64_t n, std::int64_t each) { return (n + each - 1) / each; }
-
 }  // namespace
 
 bool implicit_weight_grad(std::string_view op, const ConvShape& s, const Tensor& x, const Tensor& g,
@@ -204,21 +202,21 @@ bool implicit_weight_grad(std::string_view op, const ConvShape& s, const Tensor&
   p.columns = static_cast<int>(s.window()) + (bias ? 1 : 0);
 
   const Properties& chip = properties(x.device());
-  const std::int64_t tap_tiles = parts(p.columns, cols), of_channel = p.windows.of_channel();
+  const std::int64_t tap_tiles = ceil_div(p.columns, cols), of_channel = p.windows.of_channel();
   p.across =
       static_cast<int>(std::min<std::int64_t>(warps, std::bit_ceil(static_cast<std::uint64_t>(tap_tiles))));
   // Channels that so many taps are of, at most, and the bias's.
   const std::int64_t channels =
       std::min(s.group_in(), (p.across * cols - 2 + of_channel) / of_channel + 1) + 1;
   p.stage = static_cast<int>(
-      parts(gradient_floats * (gate ? 2 : 1) + threads + channels * p.windows.plane(), 4) * 4);
+      ceil_div(gradient_floats * (gate ? 2 : 1) + threads + channels * p.windows.plane(), 4) * 4);
   const std::int64_t shared = stages * p.stage * static_cast<std::int64_t>(sizeof(float));
   if (shared > chip.shared_per_block) return false;
-  const std::int64_t row_tiles = parts(p.channels, rows), tap_groups = parts(tap_tiles, p.across),
+  const std::int64_t row_tiles = ceil_div(p.channels, rows), tap_groups = ceil_div(tap_tiles, p.across),
                      tiles = row_tiles * tap_groups * s.options.groups, places = p.windows.places,
-                     splits = std::clamp<std::int64_t>(2 * chip.sms / tiles, 1, parts(places, threads)),
+                     splits = std::clamp<std::int64_t>(2 * chip.sms / tiles, 1, ceil_div(places, threads)),
                      all = splits * (warps / p.across);
-  p.share = static_cast<unsigned>(parts(places, 4 * splits) * 4);
+  p.share = static_cast<unsigned>(ceil_div(places, 4 * splits) * 4);
   p.packs = is_aligned(p.g) && is_aligned(p.gate) && s.places() % 4 == 0 ? 4 : 1;
   p.by_row_tiles = Divider(static_cast<std::uint32_t>(row_tiles));
   p.by_tap_tiles = Divider(static_cast<std::uint32_t>(tap_groups));

@@ -92,6 +92,8 @@ struct Windows {
   }
 };
 
+inline std::int64_t ceil_div(std::int64_t n, std::int64_t d) { return (n + d - 1) / d; }
+
 /// Of what lies so many bytes further.
 __device__ __forceinline__ float at_bytes(const float* p, int bytes) {
   return *reinterpret_cast<const float*>(reinterpret_cast<const char*>(p) + bytes);
