@@ -13,18 +13,19 @@
 
 namespace bobbin {
 
-/// Sizes are rounded up to one of eight steps a power of two, so that a cached block fits many requests and
-/// at most an eighth is wasted.
+/// Sizes are rounded up to one of sixteen steps a power of two, so that a cached block fits many requests and
+/// at most a sixteenth is wasted.
 struct SizeClass {
+  static constexpr std::size_t in_power = 16;
   std::size_t index, bytes;
   SizeClass(std::size_t wanted, std::size_t smallest_step) {
     const std::size_t power = std::bit_floor(std::max<std::size_t>(wanted - 1, 256));
-    const std::size_t step = std::max<std::size_t>(power / 8, smallest_step),
+    const std::size_t step = std::max<std::size_t>(power / in_power, smallest_step),
                       steps = (wanted + step - 1) / step;
     bytes = steps * step;
-    index = static_cast<std::size_t>(std::countr_zero(power)) * 8 + steps;
+    index = static_cast<std::size_t>(std::countr_zero(power)) * in_power + steps;
   }
-  static constexpr std::size_t count = 64 * 8 + 17;
+  static constexpr std::size_t count = 64 * in_power + 2 * in_power + 1;
 };
 
 class BlockCache {
