@@ -82,11 +82,14 @@ void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, con
                      all = size_of_frame<T>(f), step = all + rounded_up(channels, grad_rows) * pitch;
   offsets.resize(
       static_cast<std::size_t>(rounded_up(taps, grad_taps)));  // what is too much is left out below
-  // As many as L2 holds, of which each sum goes through all, in alike numbers.
-  constexpr std::int64_t in_cache = 400 << 10;  // bytes
+  // As many as L1 holds of what a row of sums goes through, and L2 of all, in alike numbers.
+  constexpr std::int64_t in_near = 26 << 10, in_cache = 400 << 10;  // bytes
   const std::int64_t run_length = std::max<std::int64_t>(1, (s.n + weight_grad_runs - 1) / weight_grad_runs),
-                     most = std::clamp<std::int64_t>(in_cache / (step * static_cast<std::int64_t>(sizeof(T))),
-                                                     1, run_length),
+                     size = static_cast<std::int64_t>(sizeof(T)),
+                     most = std::clamp<std::int64_t>(
+                         std::min(in_cache / (step * size),
+                                  in_near / ((grad_rows * pitch + f.plane()) * size)),
+                         1, run_length),
                      times = (run_length + most - 1) / most, at_a_time = (run_length + times - 1) / times;
   const auto run = [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
     const Tensor space = empty({at_a_time * step}, dtype_of<T>());
