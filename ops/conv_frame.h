@@ -8,7 +8,7 @@
 
 namespace bobbin {
 
-inline std::int64_t rounded_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
+constexpr std::int64_t rounded_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 /// Elements that are read row by row; where there is a gate, which lies as they do, they count as 0 where
 /// that is not positive.

@@ -49,18 +49,25 @@ template<class T, class F>
 void sum_weight_grads(const ConvShape& s, const Tensor& weight, const Tensor& bias, F&& run) {
   const std::int64_t runs = std::min(s.n, weight_grad_runs), groups = s.options.groups,
                      of_weight = s.group_out() * s.window(), size = of_weight + s.group_out();
-  const Tensor sums = zeros({runs, groups, size}, weight.dtype());
+  const Tensor sums = empty({runs, groups, size}, weight.dtype());
   T* const sum = static_cast<T*>(sums.raw());
   parallel_for(runs * groups, [&](std::int64_t i) {
     const std::int64_t r = i / groups;
+    std::fill_n(sum + i * size, size, T(0));
     run(s.n * r / runs, s.n * (r + 1) / runs, i % groups, sum + i * size);
   });
-  const auto total = [&](std::int64_t first, std::int64_t count, const Tensor& t) {
-    T* out = static_cast<T*>(t.raw());
-    std::fill_n(out, count * groups, T(0));
-    for (std::int64_t g = 0; g < groups; ++g, out += count)
-      for (std::int64_t r = 0; r < runs; ++r)
-        for (std::int64_t k = 0; k < count; ++k) out[k] += sum[(r * groups + g) * size + first + k];
+  const auto total = [&](std::int64_t begin, std::int64_t count, const Tensor& t) {
+    constexpr std::int64_t some = 1024;
+    const std::int64_t parts = (count + some - 1) / some;
+    parallel_for(parts * groups, [&](std::int64_t i) {
+      const std::int64_t g = i / parts, first = i % parts * some, last = std::min(count, first + some);
+      T* const out = static_cast<T*>(t.raw()) + g * count;
+      std::fill(out + first, out + last, T(0));
+      for (std::int64_t r = 0; r < runs; ++r) {
+        const T* const from = sum + (r * groups + g) * size + begin;
+        for (std::int64_t k = first; k < last; ++k) out[k] += from[k];
+      }
+    });
   };
   total(0, of_weight, weight);
   if (bias) total(of_weight, s.group_out(), bias);

@@ -96,17 +96,18 @@ void convolve_back(const Frame& f, std::int64_t rows, const std::vector<std::vec
   std::fill(frame, wide, T(0));
   clear_gaps(f, rows, wide);
   widen(f, rows, g, wide);
-  for (std::int64_t c = 0; c < f.channels; c += sum_rows)
-    for (std::int64_t k = 0; k < f.kh * f.kw; ++k) {
-      const T* const factors = weights[static_cast<std::size_t>(k)].data() + c * rows;
-      T* const to = frame + c * f.plane() + k / f.kw * f.dilation.h * f.pitch() + k % f.kw * f.dilation.w;
-      each_registers<T>(f, [&](std::int64_t at, std::int64_t place, int registers, std::int64_t gap) {
-        const auto row = [from = wide + place, pitch](std::int64_t r) { return from + r * pitch; };
+  // What is read for each sum, these registers of all rows, is to stay in L1.
+  each_registers<T>(f, [&](std::int64_t at, std::int64_t place, int registers, std::int64_t gap) {
+    const auto row = [from = wide + place, pitch](std::int64_t r) { return from + r * pitch; };
+    for (std::int64_t c = 0; c < f.channels; c += sum_rows)
+      for (std::int64_t k = 0; k < f.kh * f.kw; ++k) {
+        const T* const factors = weights[static_cast<std::size_t>(k)].data() + c * rows;
+        T* const to = frame + c * f.plane() + k / f.kw * f.dilation.h * f.pitch() + k % f.kw * f.dilation.w;
         sum_products(static_cast<int>(std::min<std::int64_t>(sum_rows, f.channels - c)), registers,
                      Terms{rows, factors, Constant<sum_rows>(), Constant<1>(), row, register_lanes<T>},
                      to + at, f.plane(), true, gap);
-      });
-    }
+      }
+  });
   finish({frame + f.padding.h * f.pitch() + f.left(), f.plane(), f.pitch()}, f.channels, f.h, f.w, x);
 }
 

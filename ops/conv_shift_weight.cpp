@@ -5,12 +5,16 @@
 #include "conv_frame.h"
 #include "conv_parts.h"
 #include "conv_shift.h"
+#include "vectors.h"
 
 namespace bobbin {
 namespace {
 
 // Sums of a weight's gradient that are held at a time.
 constexpr int grad_rows = many_registers ? 6 : 4, grad_taps = many_registers ? 4 : 3;
+// The same, and what else is in the registers that they are added up in.
+template<class T>
+constexpr std::int64_t grad_sums = rounded_up(grad_rows* grad_taps, register_lanes<T>);
 
 // The sum of all lanes, two by two.
 template<std::size_t width, class V>
@@ -30,14 +34,14 @@ struct Gathered {
   const T *frame, *g;
 };
 
-// Adds to out[i][j] the sum over images and places of channel i of g times tap j's row.
+// out[i * grad_taps + j] = the sum over images and places of channel i of g times tap j's row.
 template<class T>
 void correlate(const Frame& f, const Gathered<T>& images, const std::int64_t* offsets, std::int64_t channel,
-               T out[grad_rows][grad_taps]) {
+               T* out) {
   using V = Register<T>;
   const Strips s = strips<T>(f);
   const std::int64_t pitch = channel_step<T>(f), length = s.registers * register_lanes<T>;
-  V sum[grad_rows][grad_taps] = {};
+  V sum[grad_sums<T>] = {};
   for (std::int64_t n = 0; n < images.images; ++n)
     for (std::int64_t k = 0; k < s.count; ++k) {
       const T *const frame = images.frame + n * images.step + k * s.in_frame, *const g = images.g +
@@ -49,12 +53,17 @@ void correlate(const Frame& f, const Gathered<T>& images, const std::int64_t* of
         for (int j = 0; j < grad_taps; ++j) x[j] = *reinterpret_cast<const V*>(frame + offsets[j] + at);
         for (int i = 0; i < grad_rows; ++i) {
           const V v = *reinterpret_cast<const V*>(g + i * pitch + p);
-          for (int j = 0; j < grad_taps; ++j) sum[i][j] += v * x[j];
+          for (int j = 0; j < grad_taps; ++j) sum[i * grad_taps + j] += v * x[j];
         }
       }
     }
-  for (int i = 0; i < grad_rows; ++i)
-    for (int j = 0; j < grad_taps; ++j) out[i][j] += sum_of_halves<register_lanes<T> / 2>(sum[i][j]);
+#pragma GCC unroll 8
+  for (std::int64_t k = 0; k < grad_sums<T>; k += register_lanes<T>) {
+    V some[register_lanes<T>];
+#pragma GCC unroll 16
+    for (std::int64_t i = 0; i < register_lanes<T>; ++i) some[i] = sum[k + i];
+    *reinterpret_cast<V*>(out + k) = fold_registers(some, [](const V& a, const V& b) { return a + b; });
+  }
 }
 
 // The sum of n elements, and of what fills the last register: that is 0.
@@ -82,11 +91,14 @@ void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, con
                      all = size_of_frame<T>(f), step = all + rounded_up(channels, grad_rows) * pitch;
   offsets.resize(
       static_cast<std::size_t>(rounded_up(taps, grad_taps)));  // what is too much is left out below
-  // As many as L2 holds, of which each sum goes through all, in alike numbers.
-  constexpr std::int64_t in_cache = 400 << 10;  // bytes
+  // As many as L1 holds of what a row of sums goes through, and L2 of all, in alike numbers.
+  constexpr std::int64_t in_near = 26 << 10, in_cache = 400 << 10;  // bytes
   const std::int64_t run_length = std::max<std::int64_t>(1, (s.n + weight_grad_runs - 1) / weight_grad_runs),
-                     most = std::clamp<std::int64_t>(in_cache / (step * static_cast<std::int64_t>(sizeof(T))),
-                                                     1, run_length),
+                     size = static_cast<std::int64_t>(sizeof(T)),
+                     most = std::clamp<std::int64_t>(
+                         std::min(in_cache / (step * size),
+                                  in_near / ((grad_rows * pitch + f.plane()) * size)),
+                         1, run_length),
                      times = (run_length + most - 1) / most, at_a_time = (run_length + times - 1) / times;
   const auto run = [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
     const Tensor space = empty({at_a_time * step}, dtype_of<T>());
@@ -108,11 +120,11 @@ void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, con
       }
       for (std::int64_t c = 0; c < channels; c += grad_rows)
         for (std::int64_t k = 0; k < taps; k += grad_taps) {
-          T sums[grad_rows][grad_taps] = {};
+          T sums[grad_sums<T>];
           correlate(f, images, offsets.data() + k, c, sums);
           for (std::int64_t i = 0; i < std::min<std::int64_t>(grad_rows, channels - c); ++i)
             for (std::int64_t j = 0; j < std::min<std::int64_t>(grad_taps, taps - k); ++j)
-              out[(c + i) * taps + k + j] += sums[i][j];
+              out[(c + i) * taps + k + j] += sums[i * grad_taps + j];
         }
     }
   };

@@ -112,7 +112,7 @@ bool Product<T>::is_vector() const {
 
 template<class T>
 bool Product<T>::is_thin() const {
-  return b_.cols < register_lanes<T> && b_.cols < a_.rows;
+  return b_.cols < 2 * register_lanes<T> && b_.cols < a_.rows;
 }
 
 template<class T>

@@ -223,6 +223,21 @@ V halves(const V& a, const V& b) {
 }
 }  // namespace detail
 
+/// Lane r of the result is f of the lanes of v[r], two by two.
+template<class V, std::size_t lanes, class F>
+[[gnu::always_inline]] inline V fold_registers(V (&v)[lanes], F&& f) {
+  const auto pairs = [&]<std::size_t step>(std::integral_constant<std::size_t, step>) {
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < lanes; r += 2 * step)
+      v[r] = f(detail::halves<step, false>(v[r], v[r + step]), detail::halves<step, true>(v[r], v[r + step]));
+  };
+  [&]<std::size_t... i>(std::index_sequence<i...>) {
+    (pairs(std::integral_constant<std::size_t, std::size_t{1} << i>()), ...);
+  }
+  (std::make_index_sequence<std::bit_width(lanes) - 1>());
+  return v[0];
+}
+
 /// Lane r of the result is f of the lanes of row r, two by two.
 template<class T, class F>
 Vector<T> fold_each(const T (*rows)[lanes_of<T>], F&& f) {
@@ -231,17 +246,7 @@ Vector<T> fold_each(const T (*rows)[lanes_of<T>], F&& f) {
   for (std::size_t k = 0; k < Vector<T>::parts; ++k) {
     typename Vector<T>::Part row[lanes];
     for (std::size_t r = 0; r < lanes; ++r) row[r] = detail::fold_parts<T>(load(rows[k * lanes + r]), f);
-    const auto pairs = [&]<std::size_t step>(std::integral_constant<std::size_t, step>) {
-#pragma GCC unroll 16
-      for (std::size_t r = 0; r < lanes; r += 2 * step)
-        row[r] = f(detail::halves<step, false>(row[r], row[r + step]),
-                   detail::halves<step, true>(row[r], row[r + step]));
-    };
-    [&]<std::size_t... i>(std::index_sequence<i...>) {
-      (pairs(std::integral_constant<std::size_t, std::size_t{1} << i>()), ...);
-    }
-    (std::make_index_sequence<std::bit_width(lanes) - 1>());
-    out.part[k] = row[0];
+    out.part[k] = fold_registers(row, f);
   }
   return out;
 }

@@ -90,6 +90,32 @@ TEST(Conv2d, ItsReluIsReluOfIt) {
       }
 }
 
+// More images than a core's caches hold are summed a few at a time, and more weights than one thread adds up.
+TEST(Conv2d, GradientsOfManyImagesAreTheSumOfEach) {
+  manual_seed(6);
+  const auto gradients = [](const Tensor& x, const Tensor& w) {
+    const Tensor a = w.detach().set_requires_grad(), b = ones({26}, x.dtype()).set_requires_grad();
+    backward(sum(square(conv2d(x, a, b, {.groups = 2}, Activation::relu))));
+    return std::pair(a.grad(), b.grad());
+  };
+  for (const DType dtype : {DType::f32, DType::f64})
+    for (const std::int64_t width : {10, 11}) {
+      const Tensor x = randn({67, 24, 13, width}, dtype), w = randn({26, 12, 3, 3}, dtype);
+      const auto all = gradients(x, w);
+      auto want = gradients(narrow(x, 0, 0, 1), w);
+      for (std::int64_t i = 1; i < x.size(0); ++i) {
+        const auto [of_weight, of_bias] = gradients(narrow(x, 0, i, 1), w);
+        want = {want.first + of_weight, want.second + of_bias};
+      }
+      const auto expect_near = [&](const Tensor& got, const Tensor& sum) {
+        EXPECT_LE(max(abs(got - sum)).item(), max(abs(sum)).item() * (dtype == DType::f64 ? 1e-13 : 1e-5))
+            << width;
+      };
+      expect_near(all.first, want.first);
+      expect_near(all.second, want.second);
+    }
+}
+
 TEST(Conv2d, ThreadsDoNotChangeItsGradients) {
   manual_seed(2);
   const Tensor x = randn({37, 3, 9, 9}), w = randn({5, 3, 3, 3});

@@ -35,6 +35,9 @@ TEST(Matmul, AgreesWithATripleLoop) {
                                 {129, 65, 257},
                                 {300, 64, 31},
                                 {70, 300, 3},
+                                {12, 33, 11},
+                                {141, 130, 15},
+                                {40, 50, 16},
                                 {9, 40, 17},
                                 {9, 601, 50},
                                 {5, 129, 700}}) {
@@ -74,15 +77,17 @@ TEST(Matmul, ThreadsDoNotChangeTheBits) {
 }
 
 TEST(Linear, IsTheProductTheBiasAndTheActivation) {
-  const Tensor x = randn({37, 65}), w = randn({300, 65}), b = randn({300});
-  const Tensor z = matmul(x, transpose(w)) + b;
-  const std::pair<Activation, Tensor> all[] = {
-      {Activation::none, z},       {Activation::relu, relu(z)},       {Activation::gelu, gelu(z)},
-      {Activation::tanh, tanh(z)}, {Activation::sigmoid, sigmoid(z)}, {Activation::silu, silu(z)}};
-  for (auto& [activation, expected] : all) {
-    const auto got = linear(x, w, b, activation).to_vector<float>(), want = expected.to_vector<float>();
-    for (std::size_t i = 0; i < got.size(); ++i)
-      ASSERT_NEAR(got[i], want[i], 2e-5) << static_cast<int>(activation);
+  for (const std::int64_t out : {300, 10}) {
+    const Tensor x = randn({37, 65}), w = randn({out, 65}), b = randn({out});
+    const Tensor z = matmul(x, transpose(w)) + b;
+    const std::pair<Activation, Tensor> all[] = {
+        {Activation::none, z},       {Activation::relu, relu(z)},       {Activation::gelu, gelu(z)},
+        {Activation::tanh, tanh(z)}, {Activation::sigmoid, sigmoid(z)}, {Activation::silu, silu(z)}};
+    for (auto& [activation, expected] : all) {
+      const auto got = linear(x, w, b, activation).to_vector<float>(), want = expected.to_vector<float>();
+      for (std::size_t i = 0; i < got.size(); ++i)
+        ASSERT_NEAR(got[i], want[i], 2e-5) << static_cast<int>(activation) << " of " << out;
+    }
   }
 }
 
