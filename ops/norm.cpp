@@ -182,7 +182,6 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
       key.size(-2) != value.size(-2))
     fail<ShapeError>(op, ": expected query [..., l, d], key [..., s, d] and value [..., s, e]; got ",
                      query.spec(), ", ", key.spec(), " and ", value.spec());
-  const std::int64_t l = query.size(-2), s = key.size(-2);
   const double scale = 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, query.size(-1))));
   Tensor logits = matmul(query * scale, transpose(key));
   const bool fused = o.mask && o.mask.dtype() == DType::boolean;
