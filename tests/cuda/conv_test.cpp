@@ -48,6 +48,7 @@ double error_of(const Tensor& got, const Tensor& exact, const Tensor& size) {
 // y and the gradients of x, weight and bias, with relu or without it.
 std::vector<Tensor> results(const Case& c, const std::vector<Tensor>& in, const Tensor& g, bool relu) {
   std::vector<Tensor> leaves;
+  leaves.reserve(in.size());
   for (const Tensor& t : in) leaves.push_back(t.detach().set_requires_grad(true));
   const Tensor y = conv2d(leaves[0], leaves[1], c.bias ? leaves[2] : Tensor(), c.options,
                           relu ? Activation::relu : Activation::none);
@@ -73,6 +74,7 @@ TEST_P(CudaConv, AgreesWithF64OnTheCpu) {
   const auto wide = [](const Tensor& t) { return to(t, DType::f64); };
   const auto all = [](const std::vector<Tensor>& v, auto&& f) {
     std::vector<Tensor> out;
+    out.reserve(v.size());
     for (const Tensor& t : v) out.push_back(f(t));
     return out;
   };
