@@ -5,6 +5,7 @@
 #include "../core/blocks.h"
 #include "check.h"
 #include "conv_columns.h"
+#include "conv_gpu.h"
 #include "conv_parts.h"
 #include "conv_shift.h"
 #include "gemm.h"
@@ -172,10 +173,7 @@ Tensor Conv2d::before_activation(const Vjp& v) const {
 }
 
 Grads Conv2d::vjp(const Vjp& v) const {
-  if (const auto grads = cpu_vjp(v)) return *grads;
-#if BOBBIN_HAS_CUDA
-  if (const auto grads = cuda_vjp(v)) return *grads;
-#endif
+  if (const auto grads = fused_vjp(v)) return *grads;
   Grads out(static_cast<std::size_t>(v.count()));
   const Tensor g = before_activation(v);
   const auto size = [&](int i) { return Pair(v.spec(i).shape[2], v.spec(i).shape[3]); };
@@ -185,23 +183,33 @@ Grads Conv2d::vjp(const Vjp& v) const {
   return out;
 }
 
-std::optional<Grads> Conv2d::cpu_vjp(const Vjp& v) const {
-  const bool relu = activation == Activation::relu;
+std::optional<Grads> Conv2d::fused_vjp(const Vjp& v) const {
+  const bool relu = activation == Activation::relu, on_gpu = v.grad.device().is_cuda();
   const DType type = v.grad.dtype();
-  if (grad_enabled() || !v.grad.device().is_cpu() || v.grad.numel() == 0 || compute_type(type) != type ||
-      (!relu && activation != Activation::none) || !v.needs(1))
+  if (grad_enabled() || v.grad.numel() == 0 || (!relu && activation != Activation::none) || !v.needs(1))
     return {};
-  const Tensor x = row_major(v.input(0));
-  const ConvShape s = conv_shape(name, options, x.shape(), v.spec(1).shape);
-  if (!s.is_shift()) return {};
+  const ConvShape s = conv_shape(name, options, v.spec(0).shape, v.spec(1).shape);
+  if (!on_gpu && (compute_type(type) != type || !s.is_shift())) return {};
+#if BOBBIN_HAS_CUDA
+  if (on_gpu && !cuda::can_be_implicit(s, type)) return {};
+#endif
 
   Grads out(static_cast<std::size_t>(v.count()));
   for (int i = 0; i < v.count(); ++i)
     if (v.needs(i)) out[static_cast<std::size_t>(i)] = empty(v.spec(i));
-  const Tensor g = row_major(v.grad), gate = relu ? v.output() : Tensor();
+  const Tensor x = row_major(v.input(0)), g = row_major(v.grad), gate = relu ? v.output() : Tensor(),
+               weight = v.needs(0) ? row_major(v.input(1)) : Tensor(),
+               bias = v.count() > 2 ? out[2] : Tensor();
+#if BOBBIN_HAS_CUDA
+  if (on_gpu) {
+    if (v.needs(0) && !cuda::implicit_input_grad(name, s, g, gate, weight, {}, out[0])) return {};
+    if (!cuda::implicit_weight_grad(name, s, x, g, gate, out[1], bias)) return {};
+    return out;
+  }
+#endif
   const auto run = [&]<class T>(Type<T>) {
-    if (v.needs(0)) shift_input_grad<T>(s, g, gate, row_major(v.input(1)), {}, out[0]);
-    shift_weight_grad<T>(s, x, g, gate, out[1], v.count() > 2 ? out[2] : Tensor());
+    if (v.needs(0)) shift_input_grad<T>(s, g, gate, weight, {}, out[0]);
+    shift_weight_grad<T>(s, x, g, gate, out[1], bias);
   };
   type == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
   return out;

@@ -8,7 +8,6 @@
 #include "check.h"
 #include "conv_gpu.h"
 #include "layer_activation.cuh"
-#include "matmul.h"
 
 namespace bobbin {
 namespace {
@@ -90,24 +89,6 @@ void Conv2dWeightGrad::cuda(Inputs x, Tensor& y) const {
   const ConvShape s = conv_shape(name, options, in.shape(), y.shape());
   if (s.n == 0) return cuda::fill_elements(y, 0);
   if (!cuda::implicit_weight_grad(name, s, in, g, {}, y, {})) cuda::columns_weight_grad(name, s, in, g, y);
-}
-
-std::optional<Grads> Conv2d::cuda_vjp(const Vjp& v) const {
-  const bool relu = activation == Activation::relu;
-  if (grad_enabled() || !v.grad.device().is_cuda() || v.grad.numel() == 0 ||
-      (!relu && activation != Activation::none) || !v.needs(1))
-    return {};
-  const Tensor x = row_major(v.input(0));
-  const ConvShape s = conv_shape(name, options, x.shape(), v.spec(1).shape);
-
-  Grads out(static_cast<std::size_t>(v.count()));
-  for (int i = 0; i < v.count(); ++i)
-    if (v.needs(i)) out[static_cast<std::size_t>(i)] = empty(v.spec(i));
-  const Tensor g = row_major(v.grad), gate = relu ? v.output() : Tensor();
-  if (v.needs(0) && !cuda::implicit_input_grad(name, s, g, gate, row_major(v.input(1)), {}, out[0]))
-    return {};
-  if (!cuda::implicit_weight_grad(name, s, x, g, gate, out[1], v.count() > 2 ? out[2] : Tensor())) return {};
-  return out;
 }
 
 }  // namespace bobbin

@@ -45,8 +45,7 @@ struct Conv2d {
   Tensor before_activation(const Vjp&) const;
   /// The gradients, where nothing is recorded, without passes over memory of their own for the activation
   /// and the bias. None, and nothing is done, where that cannot be.
-  std::optional<Grads> cpu_vjp(const Vjp&) const;
-  std::optional<Grads> cuda_vjp(const Vjp&) const;
+  std::optional<Grads> fused_vjp(const Vjp&) const;
 };
 
 /// The cotangent g of y, weight and, where given, a bias of the result -> the gradient of x, of h x w.

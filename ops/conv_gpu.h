@@ -14,8 +14,10 @@ void columns_input_grad(std::string_view op, const ConvShape&, const Tensor& g, 
 void columns_weight_grad(std::string_view op, const ConvShape&, const Tensor& x, const Tensor& g,
                          const Tensor& weight);
 
-/// Without a matrix of columns: exact products of f32, sizes that fit, and for the gradient of x a stride of
-/// 1. Where that is not so, they are false and nothing is done.
+/// Without a matrix of columns, for exact products of f32: whether the sizes fit, and cuBLAS is not faster.
+bool can_be_implicit(const ConvShape&, DType);
+/// That way. False, and nothing is done, where it cannot be, where a block's shared memory is too small, and
+/// for the gradient of x with another stride than 1.
 /// y = x * weight + bias, where there is one, and then relu, where wanted.
 bool implicit_forward(std::string_view op, const ConvShape&, const Tensor& x, const Tensor& weight,
                       const Tensor& bias, bool relu, const Tensor& y);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "conv_gpu.h"
 #include "conv_windows.cuh"
 
 namespace bobbin::cuda {

@@ -99,9 +99,6 @@ __device__ __forceinline__ float at_bytes(const float* p, int bytes) {
   return *reinterpret_cast<const float*>(reinterpret_cast<const char*>(p) + bytes);
 }
 
-/// Whether the sizes fit, for exact products of f32.
-bool can_be_implicit(const ConvShape&, DType);
-
 /// What y reads of x, and what the gradient of x, of stride 1, reads of that of y.
 Windows windows_of_x(const ConvShape&, const Tensor& x);
 Windows windows_of_gradient(const ConvShape&, const Tensor& g, const Tensor& gate);
