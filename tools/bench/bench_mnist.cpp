@@ -40,11 +40,10 @@ double microseconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 struct Cost {
-  double us;    // a step, host and device together: the best of some epochs
-  double host;  // us of the host an epoch: until all is enqueued
-  std::int64_t
-      allocations;  // of the host an epoch: by new, or of memory that an allocator asked a system for
-  double mb;        // of the GPU's memory at most, besides the images
+  double us;                 // a step, host and device together: the best of some epochs
+  double host;               // us of the host an epoch: until all is enqueued
+  std::int64_t allocations;  // of the host an epoch: calls of new, and of a system by an allocator
+  double mb;                 // of the GPU's memory at most, besides the images
 };
 constexpr std::int64_t images = 60000;
 // `together`: how many steps are captured, and their images gathered, at once, at most an epoch's; 0: none
