@@ -104,44 +104,12 @@ struct CrossEntropyRow {
   template<int n>
   __device__ __forceinline__ void add(C (&v)[1][n], C m, C (&s)[sums], const Row& row,
                                       std::int64_t column) const {
-    if constexpr (dense || even)
-      if (static_cast<unsigned>(column) < static_cast<unsigned>(call.classes)) {
-        C far = 0;
-#pragma unroll
-        for (int j = 0; j < n; ++j) {
-          if constexpr (dense) {
-            const C t = call.coefficient(row.r, column + j);
-            far += v[0][j] == m ? C(0) : times(t, m - v[0][j]);
-            s[share] += t;
-          } else {
-            far += origin(row) - v[0][j];
-          }
-        }
-        s[distance] += far;
-      }
-
-    const C shift = m == -infinity<C>() ? C(0) : m;
-    constexpr int part = n < 4 ? n : 4;
-#pragma unroll
-    for (int i = 0; i < n; i += part) {
-      C e[part], all[part];
-#pragma unroll
-      for (int j = 0; j < part; ++j) {
-        all[j] = e[j] = exp_minus<T>(v[0][i + j], shift);
-        if constexpr (keeps) v[0][i + j] = e[j];
-      }
-      if (const C sum = sum_of(all); sum < 1) {
-        s[rest] += sum;
-      } else {
-#pragma unroll
-        for (int j = 0; j < part; ++j) {
-          const bool top = e[j] >= 1;
-          s[rest] += top ? C(0) : e[j];
-          s[equals] += top ? C(1) : C(0);
-          if (keeps && e[j] != e[j]) v[0][i + j] = 0;  // the sum knows of it
-        }
-      }
-    }
+    add_any<false>(v, m, s, row, column);
+  }
+  template<int n>
+  __device__ __forceinline__ void add_apart(C (&v)[1][n], C m, C (&s)[sums], const Row& row,
+                                            std::int64_t column) const {
+    add_any<true>(v, m, s, row, column);
   }
 
   __device__ __forceinline__ void rescale(C (&s)[sums], C from, C to) const {
@@ -211,6 +179,48 @@ struct CrossEntropyRow {
   }
 
  private:
+  template<bool apart, int n>
+  __device__ __forceinline__ void add_any(C (&v)[1][n], C m, C (&s)[sums], const Row& row,
+                                          std::int64_t column) const {
+    if constexpr (dense || even)
+      if (static_cast<unsigned>(column) < static_cast<unsigned>(call.classes)) {
+        C far = 0;
+#pragma unroll
+        for (int j = 0; j < n; ++j) {
+          if constexpr (dense) {
+            const C t = call.coefficient(row.r, column + j);
+            far += v[0][j] == m ? C(0) : times(t, m - v[0][j]);
+            s[share] += t;
+          } else {
+            far += origin(row) - v[0][j];
+          }
+        }
+        s[distance] += far;
+      }
+
+    const C shift = m == -infinity<C>() ? C(0) : m;
+    constexpr int part = n < 4 ? n : 4;
+#pragma unroll
+    for (int i = 0; i < n; i += part) {
+      C e[part], all[part];
+#pragma unroll
+      for (int j = 0; j < part; ++j) {
+        all[j] = e[j] = exp_minus<T>(v[0][i + j], shift);
+        if constexpr (keeps) v[0][i + j] = e[j];
+      }
+      // Most parts have no maximum. But of several rows, each has its own elsewhere: all would go both ways.
+      if (const C sum = apart ? C(1) : sum_of(all); sum < 1) {
+        s[rest] += sum;
+      } else {
+#pragma unroll
+        for (int j = 0; j < part; ++j) {
+          e[j] >= 1 ? s[equals] += 1 : s[rest] += e[j];
+          if constexpr (keeps) v[0][i + j] = larger(e[j], C(0));  // not NaN: the sum knows of it
+        }
+      }
+    }
+  }
+
   // In a tree, which leaves the elements changed.
   template<int n>
   static __device__ __forceinline__ C sum_of(C (&v)[n]) {

@@ -17,6 +17,8 @@
 //       (A template over int n.) Adds n neighbouring elements to the sums. m is the maximum of some part of
 //       the row that holds them, -infinity if that part is all -infinity (0 without `peak`). Past the row's
 //       end, column >= columns, it sees v[0] = -infinity (0 without `peak`) and v[1] = 0.
+//   void add_apart(C (&v)[inputs][n], C m, C (&s)[sums], const Row&, int64 column) const;
+//       If there is one: the same, for warps whose lanes hold several rows.
 //   void rescale(C (&s)[sums], C from, C to) const;
 //       Sums relative to `from` become relative to `to` >= from. Where they are equal (both may be infinite)
 //       nothing happens, exactly. Empty without `peak`.
@@ -153,14 +155,18 @@ __device__ __forceinline__ Compute<typename F::Storage> peak(const uint4 (&x)[P]
   return largest<T>(m);
 }
 
-template<class F, class S, class R>
+/// `apart`: the lanes of this warp hold several rows.
+template<bool apart = false, class F, class S, class R>
 __device__ __forceinline__ void add_pack(const F& f, uint4 (&x)[F::inputs], S m, S (&s)[F::sums],
                                          const R& row, std::int64_t column) {
   using T = typename F::Storage;
   S v[F::inputs][per_pack<T>];
 #pragma unroll
   for (int k = 0; k < F::inputs; ++k) unpack<T>(x[k], v[k]);
-  f.add(v, m, s, row, column);
+  if constexpr (apart && requires { f.add_apart(v, m, s, row, column); })
+    f.add_apart(v, m, s, row, column);
+  else
+    f.add(v, m, s, row, column);
   if constexpr (F::keeps) x[0] = pack<T>(v[0]);
 }
 

@@ -1,136 +1,137 @@
-// Short rows: a team of 1 to 32 lanes of a warp holds a row in registers, and a warp several rows. Teams take
-// U rows at a time so that four packs of each input or more are in flight a thread.
+// Short rows: a team of 1 to 32 lanes of a warp holds a row in registers, and a warp several rows.
 #pragma once
+#include "../core/cuda/walk.cuh"
 #include "row_functor.cuh"
 
 namespace bobbin::cuda {
 
-/// Teams of `lanes` lanes (a power of two), P packs a lane. Rows that are no multiple of 16 bytes want U == 1
-/// and at least 16 lanes: each lane then holds one element beside the packs. `staged`: loads go to shared
-/// memory first, which keeps more of them under way; where there are few rows the way round only takes time.
-template<class F, int P, int U>
+/// Teams of `lanes` lanes (a power of two), P packs a lane. Rows that are no multiple of 16 bytes want at
+/// least 16 lanes: each lane then holds one element beside the packs. `staged`: loads go to shared memory
+/// first, which keeps more of them under way; where there are few rows the way round only takes time.
+/// `together`, for teams too small to read 128 bytes of a row at a time: a warp fetches and writes the packs
+/// of all its rows side by side, and lanes find theirs in shared memory.
+template<class F, int P, bool together>
 __global__ void __launch_bounds__(lanes_threads)
-    lane_rows(const RowArgs<F> a, const int lanes, const bool staged) {
+    lane_rows(const RowArgs<F> a, const int lanes, const bool staged, const Divider by_packs) {
   using T = typename F::Storage;
   using C = Compute<T>;
   constexpr int n = F::inputs;
   extern __shared__ uint4 shared[];
-  uint4* const place = shared + threadIdx.x;  // of this thread's next pack: lanes_threads further
-  const int lane = static_cast<int>(threadIdx.x) & (lanes - 1);
-  const int lane_bits = __ffs(lanes) - 1, in_warp = 32 >> lane_bits;
+  const int of_warp = static_cast<int>(threadIdx.x) % 32, lane = of_warp & (lanes - 1);
+  const int lane_bits = __ffs(lanes) - 1, in_warp = 32 >> lane_bits, team = of_warp >> lane_bits;
   const std::int64_t warp = (blockIdx.x * static_cast<std::int64_t>(blockDim.x) + threadIdx.x) / 32;
-  const std::int64_t first = warp * in_warp * U + (static_cast<int>(threadIdx.x % 32) >> lane_bits);
-  const bool odd = U == 1 && a.columns % per_pack<T> != 0;  // elsewhere there are no edges
+  const std::int64_t first = warp * in_warp, r = first + team;  // of the warp, and this team's
+  const bool there = r < a.rows;
+  const bool odd = !together && a.columns % per_pack<T> != 0;  // elsewhere there are no edges
+  const Span<T> span(r, a.columns);
+  const auto column = [&](int i) { return span.head + (lane + i * lanes) * per_pack<T>; };
+  const auto has = [&](int i) { return there && lane + i * lanes < span.packs; };
+
+  // Where this thread's packs are in shared memory: among those of the warp's rows, or side by side.
+  const int packs = static_cast<int>(by_packs.d), pitch = shared_pitch(packs, lanes);
+  const int of_input = together ? in_warp * pitch : P * lanes_threads;
+  uint4* const room = shared + (together ? threadIdx.x / 32 * n * of_input : threadIdx.x);
+  uint4* const own_room = room + (together ? team * pitch + lane : 0);
+  const auto place = [&](int i, int k) {
+    return own_room + i * (together ? lanes : lanes_threads) + k * of_input;
+  };
+  // Calls f(j, row, place) for those packs of the warp's rows that this lane moves.
+  const auto each_of_warp = [&](auto&& f) {
+    const int all = static_cast<int>(smaller(a.rows - first, std::int64_t{in_warp})) * packs;
+#pragma unroll
+    for (int m = 0; m < P; ++m)
+      if (const int j = m * 32 + of_warp; j < all) {
+        const int row = static_cast<int>(by_packs(static_cast<unsigned>(j)));
+        f(j, row, room + j + row * (pitch - packs));
+      }
+  };
 
   if (!a.early) await_previous();
-  uint4 x[U][P][n];
+  uint4 x[P][n];
   T edge[n];
-  typename F::Row row[U]{};
+  if constexpr (together) {
+    const T* from[n];
+    std::int64_t gap[n];
 #pragma unroll
-  for (int u = 0; u < U; ++u) {
-    const std::int64_t r = first + u * in_warp;
-    const Span<T> span(r, a.columns);
-    const bool there = r < a.rows;
+    for (int k = 0; k < n; ++k) {
+      from[k] = a.in[k] + first * a.pitch[k];
+      gap[k] = a.pitch[k] - a.columns;
+    }
+    each_of_warp([&](int j, int row, uint4* to) {
+#pragma unroll
+      for (int k = 0; k < n; ++k) copy_pack(to + k * of_input, from[k] + j * per_pack<T> + row * gap[k]);
+    });
+  } else {
 #pragma unroll
     for (int k = 0; k < n; ++k) {
       const T* const from = a.in[k] + r * a.pitch[k];
 #pragma unroll
-      for (int i = 0; i < P; ++i) {
-        const int p = lane + i * lanes;
-        const T* const pack = from + span.head + static_cast<std::int64_t>(p) * per_pack<T>;
-        const bool mine = there && p < span.packs;
+      for (int i = 0; i < P; ++i)
         if (!staged)
-          x[u][i][k] = load_pack(pack, mine, blank<F>(k));
-        else if (mine)
-          copy_pack(place + ((u * P + i) * n + k) * lanes_threads, pack);
-      }
+          x[i][k] = load_pack(from + column(i), has(i), blank<F>(k));
+        else if (has(i))
+          copy_pack(place(i, k), from + column(i));
       if (odd && there && lane < span.edges) edge[k] = from[span.edge(lane)];
     }
   }
-#pragma unroll
-  for (int u = 0; u < U; ++u)
-    if (first + u * in_warp < a.rows) row[u] = a.f.row(first + u * in_warp);
+  const typename F::Row row = there ? a.f.row(r) : typename F::Row{};
 
-  if (staged) {
+  if (together || staged) {
     await_copies();
+    if (together) __syncwarp();
 #pragma unroll
-    for (int u = 0; u < U; ++u) {
-      const bool there = first + u * in_warp < a.rows;
-      const Span<T> span(first + u * in_warp, a.columns);
+    for (int i = 0; i < P; ++i)
 #pragma unroll
-      for (int i = 0; i < P; ++i)
-#pragma unroll
-        for (int k = 0; k < n; ++k)
-          x[u][i][k] = there && lane + i * lanes < span.packs ? place[((u * P + i) * n + k) * lanes_threads]
-                                                              : blank<F>(k);
-    }
+      for (int k = 0; k < n; ++k) x[i][k] = has(i) ? *place(i, k) : blank<F>(k);
   }
   if constexpr (is_masked<F>)
 #pragma unroll
-    for (int u = 0; u < U; ++u) {
-      const Span<T> span(first + u * in_warp, a.columns);
-#pragma unroll
-      for (int i = 0; i < P; ++i) {
-        const int p = lane + i * lanes;
-        if (first + u * in_warp < a.rows && p < span.packs)
-          mask_pack(a.f, x[u][i][0], row[u], span.head + static_cast<std::int64_t>(p) * per_pack<T>);
-      }
-    }
-  Stats<F> own[U];
-#pragma unroll
-  for (int u = 0; u < U; ++u) own[u].max = peak<F>(x[u]);
+    for (int i = 0; i < P; ++i)
+      if (has(i)) mask_pack(a.f, x[i][0], row, column(i));
+
+  Stats<F> own = Stats<F>::none();
+  own.max = peak<F>(x);
   C edge_value[n][1];
-  const Span<T> edge_span(first, a.columns);
-  const bool edge_there = odd && first < a.rows && lane < edge_span.edges;
-  if constexpr (U == 1) {
+  const bool edge_there = odd && there && lane < span.edges;
+  if constexpr (!together) {
 #pragma unroll
     for (int k = 0; k < n; ++k) edge_value[k][0] = edge_there ? widen<T>(edge[k]) : blank_element<F>(k);
-    if (edge_there) mask_element(a.f, edge_value[0], row[0], edge_span.edge(lane));
-    if constexpr (F::peak) own[0].max = larger(own[0].max, edge_value[0][0]);
+    if (edge_there) mask_element(a.f, edge_value[0], row, span.edge(lane));
+    if constexpr (F::peak) own.max = larger(own.max, edge_value[0][0]);
   }
-  if constexpr (F::peak)
-#pragma unroll
-    for (int u = 0; u < U; ++u) own[u].max = lanes_max(own[u].max, lanes);
+  if constexpr (F::peak) own.max = lanes_max(own.max, lanes);
 
 #pragma unroll
-  for (int u = 0; u < U; ++u) {
-    const Span<T> span(first + u * in_warp, a.columns);
-#pragma unroll
-    for (int s = 0; s < F::sums; ++s) own[u].sum[s] = 0;
-#pragma unroll
-    for (int i = 0; i < P; ++i) {
-      const int p = lane + i * lanes;
-      const auto column = p < span.packs ? span.head + static_cast<std::int64_t>(p) * per_pack<T> : a.columns;
-      add_pack(a.f, x[u][i], own[u].max, own[u].sum, row[u], column);
-    }
-    if (odd) a.f.add(edge_value, own[u].max, own[u].sum, row[u], edge_there ? span.edge(lane) : a.columns);
-  }
-#pragma unroll
-  for (int u = 0; u < U; ++u) lanes_sums(own[u].sum, lanes);
+  for (int i = 0; i < P; ++i)
+    add_pack<together>(a.f, x[i], own.max, own.sum, row,
+                       lane + i * lanes < span.packs ? column(i) : a.columns);
+  if (odd) a.f.add(edge_value, own.max, own.sum, row, edge_there ? span.edge(lane) : a.columns);
+  lanes_sums(own.sum, lanes);
 
-#pragma unroll
-  for (int u = 0; u < U; ++u) {
-    const std::int64_t r = first + u * in_warp;
-    if (r >= a.rows) continue;
-    const Span<T> span(r, a.columns);
-    const auto finish = a.f.finish(own[u].max, own[u].max, own[u].sum, row[u]);
+  if (there) {
+    const auto finish = a.f.finish(own.max, own.max, own.sum, row);
     if (a.out) {
       T* const to = a.out + r * a.columns;
 #pragma unroll
       for (int i = 0; i < P; ++i) {
-        const int p = lane + i * lanes;
-        const auto column = span.head + static_cast<std::int64_t>(p) * per_pack<T>;
-        keep_packed(x[u][i]);
-        const uint4 y = put_pack<F::keeps>(a.f, x[u][i], finish, row[u], column);
-        store_pack(to + column, y, p < span.packs);
+        keep_packed(x[i]);
+        const uint4 y = put_pack<F::keeps>(a.f, x[i], finish, row, column(i));
+        if (!together)
+          store_pack(to + column(i), y, has(i));
+        else if (has(i))
+          *place(i, 0) = y;
       }
       if (odd && edge_there) {
-        a.f.template put<F::keeps>(edge_value, finish, row[u], span.edge(lane));
+        a.f.template put<F::keeps>(edge_value, finish, row, span.edge(lane));
         to[span.edge(lane)] = narrow<T>(edge_value[0][0]);
       }
     }
-    if (lane == 0) a.f.result(r, row[u], own[u].max, own[u].sum);
+    if (lane == 0) a.f.result(r, row, own.max, own.sum);
   }
+  if (!together || !a.out) return;
+  __syncwarp();
+  T* const to = a.out + first * a.columns;
+  each_of_warp([&](int j, int, const uint4* y) { store_pack(to + j * per_pack<T>, *y); });
 }
 
 }  // namespace bobbin::cuda

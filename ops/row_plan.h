@@ -27,6 +27,9 @@ constexpr int chunk_packs(int inputs) { return 4 / inputs; }
 constexpr int column_width(bool packs) { return packs ? 8 : 16; }
 /// What such a thread holds at once, of each input.
 constexpr int column_steps(bool packs, int inputs) { return (packs ? 4 : 8) / inputs; }
+/// Packs from row to row in shared memory, where teams of lanes want theirs of rows that lie side by side:
+/// eight lanes find them in different banks.
+constexpr int shared_pitch(int packs, int lanes) { return packs + ((lanes - packs) & (2 * lanes - 1)); }
 constexpr int most_threads(int bytes) { return bytes == 8 ? 512 : 1024; }
 
 inline constexpr int aligned_packs = 8;  ///< of 128 bytes: what one access of a warp should not straddle
@@ -57,11 +60,11 @@ struct Chip {
 
 struct RowPlan {
   Way way = Way::lanes;
-  int packs = 0;    ///< of each input, that a thread holds
-  int at_once = 1;  ///< rows that a team of lanes takes at a time
-  int lanes = 32;   ///< of a team within a warp
-  int threads = 0;  ///< of a block
-  int blocks = 1;   ///< of a team
+  int packs = 0;          ///< of each input, that a thread holds
+  int lanes = 32;         ///< of a team within a warp
+  bool together = false;  ///< whether a warp moves the packs of all its teams' rows side by side
+  int threads = 0;        ///< of a block
+  int blocks = 1;         ///< of a team
   Link link = Link::block;
   std::int64_t share = 0;  ///< packs of a row that each block of a team takes
   std::int64_t teams = 0;  ///< of blocks, in the grid
@@ -106,17 +109,19 @@ inline bool few_rows(const RowShape& s, const Chip& chip) { return s.rows() <= 8
 inline RowPlan plan_lanes(const RowShape& s, const Chip& chip, const RowTuning& t) {
   RowPlan p{.way = Way::lanes};
   const std::int64_t packs = s.packs();
-  // Eight lanes read 128 bytes at a time, and need few steps to agree; odd rows want lanes for their edges.
-  // Where agreeing takes long, lanes hold more of a row each.
-  const bool deep = packs > (s.sums > 1 ? t.deep_lanes : 128);
-  p.packs = s.bytes == 8 ? 4 : deep ? 8 : packs > 16 || s.odd() ? 4 : packs > 8 ? 2 : 1;
-  p.at_once = p.packs == 1 ? 4 : p.packs == 2 ? 2 : 1;
+  // Few lanes need few steps to agree, and do less often what each does for a row; odd rows want lanes for
+  // their edges. Where agreeing takes long, lanes hold more of a row each.
+  const bool deep = packs > (s.sums > 1 ? t.deep_lanes : 128), many = !few_rows(s, chip);
+  // Of two inputs, even one pack of each a lane keeps enough under way.
+  const bool thin = s.inputs > 1 && !s.odd() && packs <= 4;
+  p.packs = thin ? 1 : deep && s.bytes < 8 ? 8 : many && !s.odd() && packs <= 2 ? 2 : 4;
   p.lanes = std::max(power_of_two(ceil_div(packs, p.packs)), s.odd() ? 16 : 1);
-  const std::int64_t warps = ceil_div(s.rows(), std::int64_t{32} / p.lanes * p.at_once);
+  p.together = many && !thin && p.lanes < aligned_packs;
+  const std::int64_t warps = ceil_div(s.rows(), std::int64_t{32} / p.lanes);
   p.threads = static_cast<int>(32 * std::clamp<std::int64_t>(warps / chip.sms, 1, lanes_threads / 32));
   p.grid = ceil_div(warps, p.threads / 32);
-  if (!few_rows(s, chip))
-    p.shared = static_cast<std::size_t>(p.packs * p.at_once * s.inputs * lanes_threads * 16);
+  const int held = p.together ? shared_pitch(static_cast<int>(packs), p.lanes) / p.lanes : p.packs;
+  if (many && !thin) p.shared = static_cast<std::size_t>(held * s.inputs * lanes_threads * 16);
   return p;
 }
 

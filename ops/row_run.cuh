@@ -27,16 +27,19 @@ BlockKernel<F> block_kernel(const RowPlan& p) {
 }
 
 template<class F>
-using LaneKernel = void (*)(RowArgs<F>, int, bool);
+using LaneKernel = void (*)(RowArgs<F>, int, bool, Divider);
 
 template<class F>
 LaneKernel<F> lane_kernel(const RowPlan& p) {
-  if constexpr (sizeof(typename F::Storage) < 8) {
-    if (p.packs == 1) return lane_rows<F, 1, 4>;
-    if (p.packs == 2) return lane_rows<F, 2, 2>;
-    if (p.packs == 8) return lane_rows<F, 8, 1>;
+  if constexpr (F::inputs > 1) {
+    if (p.packs == 1) return lane_rows<F, 1, false>;
+  } else if (p.packs == 2) {
+    return lane_rows<F, 2, true>;
   }
-  return lane_rows<F, 4, 1>;
+  if (p.together) return lane_rows<F, 4, true>;
+  if constexpr (sizeof(typename F::Storage) < 8)
+    if (p.packs == 8) return lane_rows<F, 8, false>;
+  return lane_rows<F, 4, false>;
 }
 
 template<class F>
@@ -96,7 +99,8 @@ void run_rows(std::string_view op, const RowOperands& x, const F& f, bool early 
   a.early = early && p.link != Link::grid;  // the board must be as the kernel before leaves it
   switch (p.way) {
     case Way::lanes:
-      return launch(op, launch_, detail::lane_kernel<F>(p), a, p.lanes, p.shared > 0);
+      return launch(op, launch_, detail::lane_kernel<F>(p), a, p.lanes, p.shared > 0,
+                    Divider(static_cast<std::uint32_t>(shape.packs())));
     case Way::tile:
       return launch(op, launch_, tile_rows<F>, a, x.outer, static_cast<int>(x.inner), p.slabs, p.lanes);
     case Way::columns:
