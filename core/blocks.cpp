@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "ceil_div.h"
 #include "cuda/elements.h"
 
 namespace bobbin {
@@ -67,7 +68,7 @@ void convert(DType from, const void* source, std::int64_t step, DType to, void* 
 }
 
 BlockView::BlockView(const Tensor& x, const Shape& shape)
-    : base_(static_cast<char*>(x.raw())), dtype_(x.dtype()), numel_(bobbin::numel(shape)) {
+    : base_(x.raw<char>()), dtype_(x.dtype()), numel_(bobbin::numel(shape)) {
   const int lead = shape.size() - x.rank();
   Strides strides = Strides::filled(shape.size(), 0);
   for (int i = lead; i < shape.size(); ++i)
@@ -76,7 +77,7 @@ BlockView::BlockView(const Tensor& x, const Shape& shape)
 }
 
 BlockView::BlockView(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset)
-    : base_(static_cast<char*>(x.raw())), dtype_(x.dtype()), numel_(bobbin::numel(shape)) {
+    : base_(x.raw<char>()), dtype_(x.dtype()), numel_(bobbin::numel(shape)) {
   if (base_) base_ += (offset - x.offset()) * size_of(dtype_);
   merge(shape, strides);
 }
@@ -156,7 +157,7 @@ void copy_elements(const Tensor& x, const Tensor& y) {
 #endif
   const BlockView from(x, y.shape()), to(y);
   constexpr std::int64_t tile = 16 * block_size;
-  parallel_for((to.numel() + tile - 1) / tile, [&](std::int64_t t) {
+  parallel_for(ceil_div(to.numel(), tile), [&](std::int64_t t) {
     alignas(64) char scratch[block_size * 8];
     const std::int64_t end = std::min(to.numel(), (t + 1) * tile);
     for (std::int64_t i = t * tile; i < end; i += block_size) {

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "blocks.h"
+#include "ceil_div.h"
 #include "cuda/elements.h"
 #include "philox.h"
 
@@ -23,7 +24,7 @@ Philox next_draw() {
 template<class T, class F>
 Tensor generate(Tensor t, F&& f) {
   const BlockView view(t);
-  parallel_for((t.numel() + block_size - 1) / block_size, [&](std::int64_t b) {
+  parallel_for(ceil_div(t.numel(), block_size), [&](std::int64_t b) {
     T values[block_size];
     const std::int64_t first = b * block_size, n = std::min(block_size, t.numel() - first);
     for (std::int64_t i = 0; i < n; ++i) values[i] = f(static_cast<std::uint64_t>(first + i));

@@ -176,7 +176,7 @@ TensorFile load_safetensors(const std::filesystem::path& path) {
   TensorFile out{{}, file.metadata};
   for (auto& entry : file.entries) {
     Tensor t = empty(entry.spec);
-    auto* bytes = static_cast<char*>(t.raw());
+    auto* bytes = t.raw<char>();
     const auto size = static_cast<std::streamsize>(entry.end - entry.begin);
     if (size > 0 && !file.in.read(bytes, size)) file.bad("truncated");
     file.check(entry, bytes);

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "blocks.h"
+#include "ceil_div.h"
 #include "cuda/elements.h"
 
 namespace bobbin {
@@ -21,7 +22,7 @@ void fill_elements(const Tensor& t, double value) {
   alignas(64) char scratch[block_size * 8];
   convert(DType::f64, &value, 0, t.dtype(), scratch, block_size);
   const BlockView view(t);
-  parallel_for((t.numel() + block_size - 1) / block_size, [&](std::int64_t b) {
+  parallel_for(ceil_div(t.numel(), block_size), [&](std::int64_t b) {
     view.write(b * block_size, std::min(block_size, t.numel() - b * block_size), t.dtype(), scratch);
   });
 }

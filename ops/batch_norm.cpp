@@ -9,17 +9,13 @@
 #include <vector>
 
 #include "../core/blocks.h"
+#include "../core/ceil_div.h"
 #include "check.h"
 #include "matmul.h"
 #include "vectors.h"
 
 namespace bobbin {
 namespace {
-
-template<class T>
-T* data(const Tensor& t) {
-  return t ? static_cast<T*>(t.raw()) : nullptr;
-}
 
 // The sums over channel c of what terms(at, n) makes of the n elements from `at` on, a vector of them at
 // most: in vectors for some thousand elements, then in f64.
@@ -48,7 +44,7 @@ std::array<double, count> sum_channel(const Channels& s, std::int64_t c, F&& ter
 template<class T>
 void moments(const Tensor& x, const Tensor& out) {
   const Channels s(x.shape());
-  const T* const from = data<T>(x);
+  const T* const from = x.raw<T>();
   const auto count = static_cast<double>(s.count());
   const std::int64_t next_image = s.channels * s.size;
   parallel_for(s.channels, [&](std::int64_t c) {
@@ -62,8 +58,8 @@ void moments(const Tensor& x, const Tensor& out) {
       const auto centred = read(from + at, n, mean) - Vector<T>::all(mean);
       sum[0] += centred * centred;
     });
-    data<T>(out)[c] = mean;
-    data<T>(out)[s.channels + c] = static_cast<T>(squares / count);
+    out.raw<T>()[c] = mean;
+    out.raw<T>()[s.channels + c] = static_cast<T>(squares / count);
   });
 }
 
@@ -72,7 +68,7 @@ template<class F>
 void each_plane(const Channels& s, F&& f) {
   const std::int64_t planes = s.images * s.channels,
                      tile = std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, s.size));
-  parallel_for((planes + tile - 1) / tile, [&](std::int64_t t) {
+  parallel_for(ceil_div(planes, tile), [&](std::int64_t t) {
     for (std::int64_t p = t * tile; p < std::min(planes, (t + 1) * tile); ++p)
       f(p % s.channels, p * s.size, (p + 1) * s.size);
   });
@@ -84,7 +80,7 @@ std::vector<T> scales(const Tensor& moments, double eps) {
   std::vector<T> out;
   const std::int64_t channels = moments.size(1);
   for (std::int64_t c = 0; c < channels; ++c)
-    out.push_back(static_cast<T>(1 / std::sqrt(static_cast<double>(data<T>(moments)[channels + c]) + eps)));
+    out.push_back(static_cast<T>(1 / std::sqrt(static_cast<double>(moments.raw<T>()[channels + c]) + eps)));
   return out;
 }
 
@@ -93,11 +89,11 @@ void forward(const Tensor& x, const Tensor& moments, const Tensor& weight, const
              const Tensor& y, double eps) {
   const auto scale = scales<T>(moments, eps);
   each_plane(Channels(x.shape()), [&](std::int64_t c, std::int64_t first, std::int64_t last) {
-    const T mean = data<T>(moments)[c],
-            by = scale[static_cast<std::size_t>(c)] * (weight ? data<T>(weight)[c] : T(1)),
-            more = bias ? data<T>(bias)[c] : T(0);
-    const T* const from = data<T>(x);
-    T* const to = data<T>(y);
+    const T mean = moments.raw<T>()[c],
+            by = scale[static_cast<std::size_t>(c)] * (weight ? weight.raw<T>()[c] : T(1)),
+            more = bias ? bias.raw<T>()[c] : T(0);
+    const T* const from = x.raw<T>();
+    T* const to = y.raw<T>();
     for (std::int64_t i = first; i < last; ++i) to[i] = (from[i] - mean) * by + more;
   });
 }
@@ -106,8 +102,8 @@ template<class T>
 void backward(const BatchNorm::Cotangent& v, double eps, const Tensor& x_grad, const Tensor& sums) {
   const Channels s(v.x.shape());
   const auto scale = scales<T>(v.moments, eps);
-  const T *const g = data<T>(v.g), *const x = data<T>(v.x), *const mean = data<T>(v.moments);
-  T* const sum = data<T>(sums);
+  const T *const g = v.g.raw<T>(), *const x = v.x.raw<T>(), *const mean = v.moments.raw<T>();
+  T* const sum = sums.raw<T>();
   const std::int64_t next_image = s.channels * s.size;
   parallel_for(s.channels, [&](std::int64_t c) {
     const auto both = sum_channel<2, T>(s, c, [&](auto at, auto n, auto& out) {
@@ -121,10 +117,10 @@ void backward(const BatchNorm::Cotangent& v, double eps, const Tensor& x_grad, c
     sum[s.channels + c] = static_cast<T>(both[1] * static_cast<double>(scale[static_cast<std::size_t>(c)]));
   });
   const T count = static_cast<T>(s.count());
-  T* const to = data<T>(x_grad);
+  T* const to = x_grad.raw<T>();
   each_plane(s, [&](std::int64_t c, std::int64_t first, std::int64_t last) {
     const T by = scale[static_cast<std::size_t>(c)], m = mean[c], all = sum[c] / count,
-            along = sum[s.channels + c] / count * by, out = by * (v.weight ? data<T>(v.weight)[c] : T(1));
+            along = sum[s.channels + c] / count * by, out = by * (v.weight ? v.weight.raw<T>()[c] : T(1));
     for (std::int64_t i = first; i < last; ++i) to[i] = (g[i] - all - (x[i] - m) * along) * out;
   });
 }

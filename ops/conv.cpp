@@ -15,11 +15,6 @@ namespace bobbin {
 namespace {
 
 template<class T>
-T* data(const Tensor& t) {
-  return static_cast<T*>(t.raw());
-}
-
-template<class T>
 void activate(const ConvPart<T>& p, Activation activation, const Tensor& y) {
   if (activation == Activation::none) return;
   T* const part = p.y(y);
@@ -41,8 +36,8 @@ void forward(const ConvShape& s, Activation activation, const Tensor& x, const T
     Tensor scratch;
     if (!s.is_product()) {
       scratch = empty({s.window(), s.places()}, x.dtype());
-      to_columns(s, p.x(x), data<T>(scratch));
-      columns = data<T>(scratch);
+      to_columns(s, p.x(x), scratch.raw<T>());
+      columns = scratch.raw<T>();
     }
     gemm<T>({p.weight(weight), s.group_out(), s.window(), s.window()},
             {columns, s.window(), s.places(), s.places()}, p.y(y));
@@ -62,8 +57,8 @@ void input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const
       gemm<T>(w, gradient, p.x(x));
     } else {
       const Tensor columns = empty({s.window(), s.places()}, g.dtype());
-      gemm<T>(w, gradient, data<T>(columns));
-      add_columns(s, data<T>(columns), p.x(x));
+      gemm<T>(w, gradient, columns.raw<T>());
+      add_columns(s, columns.raw<T>(), p.x(x));
     }
     p.add_bias_to_x(bias, x);
   });
@@ -79,12 +74,12 @@ void weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Ten
       const ConvPart<T> p{s, n, group};
       const T* matrix = p.x(x);
       if (!s.is_product()) {
-        to_columns(s, p.x(x), data<T>(columns));
-        matrix = data<T>(columns);
+        to_columns(s, p.x(x), columns.raw<T>());
+        matrix = columns.raw<T>();
       }
       gemm<T>({p.y(g), s.group_out(), s.places(), s.places()},
-              {matrix, s.places(), s.window(), s.places(), true}, data<T>(product));
-      for (std::int64_t k = 0; k < size; ++k) sum[k] += data<T>(product)[k];
+              {matrix, s.places(), s.window(), s.places(), true}, product.raw<T>());
+      for (std::int64_t k = 0; k < size; ++k) sum[k] += product.raw<T>()[k];
     }
   });
 }

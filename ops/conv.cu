@@ -42,8 +42,7 @@ void finish(std::string_view op, const Tensor& z, const Tensor& bias, Activation
     using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
     const auto run = [&]<int width>(std::integral_constant<int, width>) {
       cuda::launch(op, {.device = y.device(), .grid = cuda::blocks_for(n, threads * width), .block = threads},
-                   finish<Sum, T, width>, static_cast<const Sum*>(z.raw()),
-                   bias ? static_cast<const T*>(bias.raw()) : nullptr, static_cast<T*>(y.raw()),
+                   finish<Sum, T, width>, z.raw<Sum>(), bias.raw<T>(), y.raw<T>(),
                    static_cast<unsigned>(plane), static_cast<unsigned>(channels), n, activation);
     };
     constexpr int pack = 16 / sizeof(Sum);

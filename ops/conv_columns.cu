@@ -104,9 +104,7 @@ __global__ void __launch_bounds__(threads)
   x[i] = T(bias ? sum + static_cast<Sum>(bias[channel % s.in]) : sum);
 }
 
-void* at(const Tensor& t, std::int64_t elements) {
-  return static_cast<char*>(t.raw()) + elements * size_of(t.dtype());
-}
+void* at(const Tensor& t, std::int64_t elements) { return t.raw<char>() + elements * size_of(t.dtype()); }
 
 // Columns of the images [first, first + images).
 Tensor columns_of(std::string_view op, const ConvShape& s, const Tensor& x, std::int64_t first,
@@ -115,8 +113,7 @@ Tensor columns_of(std::string_view op, const ConvShape& s, const Tensor& x, std:
   const std::int64_t n = images * s.in * s.places();
   visit_floating(x.dtype(), [&]<class T>(Type<T>) {
     launch(op, {.device = x.device(), .grid = blocks_for(n, threads), .block = threads}, to_columns<T>,
-           Sizes(op, s), static_cast<const T*>(at(x, first * s.in * s.h * s.w)),
-           static_cast<T*>(columns.raw()), n);
+           Sizes(op, s), static_cast<const T*>(at(x, first * s.in * s.h * s.w)), columns.raw<T>(), n);
   });
   return columns;
 }
@@ -183,8 +180,7 @@ void columns_input_grad(std::string_view op, const ConvShape& s, const Tensor& g
     visit_floating(g.dtype(), [&]<class T>(Type<T>) {
       using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
       launch(op, {.device = y.device(), .grid = blocks_for(n, threads), .block = threads},
-             add_columns<Sum, T>, Sizes(op, s), static_cast<const Sum*>(columns.raw()),
-             static_cast<const T*>(bias ? bias.raw() : nullptr),
+             add_columns<Sum, T>, Sizes(op, s), columns.raw<Sum>(), bias.raw<T>(),
              static_cast<T*>(at(y, first * s.in * s.h * s.w)), n);
     });
   });

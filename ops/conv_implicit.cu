@@ -177,8 +177,8 @@ const TileShape shapes[3][2] = {{tile_shape<1, 8>(), tile_shape<1, 4>()},
 constexpr std::int64_t stage_floats = 6144;  // that a block takes if it can
 
 bool run(std::string_view op, const ConvShape& s, WindowSums& p, const Tensor& bias, const Tensor& y) {
-  p.bias = bias ? static_cast<const float*>(bias.raw()) : nullptr;
-  p.y = static_cast<float*>(y.raw());
+  p.bias = bias.raw<float>();
+  p.y = y.raw<float>();
   p.of_image = static_cast<int>(y.size(1));
   const Properties& chip = properties(y.device());
   // The first way that has work for all multiprocessors, or the last.
@@ -221,7 +221,7 @@ bool implicit_forward(std::string_view op, const ConvShape& s, const Tensor& x, 
   if (!can_be_implicit(s, y.dtype())) return false;
   WindowSums p{};
   p.windows = windows_of_x(s, x);
-  p.weight = static_cast<const float*>(weight.raw());
+  p.weight = weight.raw<float>();
   p.channels = static_cast<int>(s.group_out());
   p.weight_channel = static_cast<int>(s.window());
   p.tap_channel = static_cast<int>(s.kh * s.kw);
@@ -235,7 +235,7 @@ bool implicit_input_grad(std::string_view op, const ConvShape& s, const Tensor& 
   if (s.options.stride != Pair(1) || !can_be_implicit(s, x.dtype())) return false;
   WindowSums p{};
   p.windows = windows_of_gradient(s, g, gate);
-  p.weight = static_cast<const float*>(weight.raw());
+  p.weight = weight.raw<float>();
   p.channels = static_cast<int>(s.group_in());
   p.weight_channel = static_cast<int>(s.kh * s.kw);
   p.tap_channel = static_cast<int>(s.window());

@@ -195,8 +195,8 @@ bool implicit_weight_grad(std::string_view op, const ConvShape& s, const Tensor&
   WeightSums p{};
   p.windows = windows_of_x(s, x);
   p.windows.hold(threads);
-  p.g = static_cast<const float*>(g.raw());
-  p.gate = gate ? static_cast<const float*>(gate.raw()) : nullptr;
+  p.g = g.raw<float>();
+  p.gate = gate.raw<float>();
   p.out = static_cast<int>(s.out);
   p.channels = static_cast<int>(s.group_out());
   p.columns = static_cast<int>(s.window()) + (bias ? 1 : 0);
@@ -221,7 +221,7 @@ bool implicit_weight_grad(std::string_view op, const ConvShape& s, const Tensor&
   p.by_row_tiles = Divider(static_cast<std::uint32_t>(row_tiles));
   p.by_tap_tiles = Divider(static_cast<std::uint32_t>(tap_groups));
   const Tensor sums = empty({all, s.out, p.columns}, DType::f32, x.device());
-  p.parts = static_cast<float*>(sums.raw());
+  p.parts = sums.raw<float>();
   launch(op,
          {.device = x.device(),
           .grid = dim3(static_cast<unsigned>(splits * row_tiles * tap_groups),
@@ -233,8 +233,8 @@ bool implicit_weight_grad(std::string_view op, const ConvShape& s, const Tensor&
   const int elements = static_cast<int>(s.out) * p.columns;
   launch(op, {.device = x.device(), .grid = blocks_for(elements, joined), .block = threads, .early = true},
          join_parts, static_cast<const float*>(p.parts), static_cast<int>(all), elements,
-         Divider(static_cast<std::uint32_t>(p.columns)), static_cast<int>(s.window()),
-         static_cast<float*>(weight.raw()), bias ? static_cast<float*>(bias.raw()) : nullptr);
+         Divider(static_cast<std::uint32_t>(p.columns)), static_cast<int>(s.window()), weight.raw<float>(),
+         bias.raw<float>());
   return true;
 }
 

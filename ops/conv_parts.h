@@ -11,12 +11,12 @@ template<class T>
 struct ConvPart {
   const ConvShape& s;
   std::int64_t n, g;
-  T* x(const Tensor& t) const { return start(t) + (n * s.in + g * s.group_in()) * s.h * s.w; }
-  T* y(const Tensor& t) const { return start(t) + (n * s.out + g * s.group_out()) * s.places(); }
-  T* weight(const Tensor& t) const { return start(t) + g * s.group_out() * s.window(); }
+  T* x(const Tensor& t) const { return t.raw<T>() + (n * s.in + g * s.group_in()) * s.h * s.w; }
+  T* y(const Tensor& t) const { return t.raw<T>() + (n * s.out + g * s.group_out()) * s.places(); }
+  T* weight(const Tensor& t) const { return t.raw<T>() + g * s.group_out() * s.window(); }
   /// Its channels' biases, of y or of x; null where there are none.
-  const T* out_bias(const Tensor& t) const { return t ? start(t) + g * s.group_out() : nullptr; }
-  const T* in_bias(const Tensor& t) const { return t ? start(t) + g * s.group_in() : nullptr; }
+  const T* out_bias(const Tensor& t) const { return t ? t.raw<T>() + g * s.group_out() : nullptr; }
+  const T* in_bias(const Tensor& t) const { return t ? t.raw<T>() + g * s.group_in() : nullptr; }
   /// Adds to each channel of this part of y, or of x, its bias, where there is one.
   void add_bias_to_y(const Tensor& bias, const Tensor& t) const {
     if (bias) add(out_bias(bias), s.group_out(), s.places(), y(t));
@@ -30,7 +30,6 @@ struct ConvPart {
     for (std::int64_t c = 0; c < channels; ++c)
       for (std::int64_t i = 0; i < size; ++i) *to++ += bias[c];
   }
-  static T* start(const Tensor& t) { return static_cast<T*>(t.raw()); }
 };
 
 /// Calls f(part) for each, on several threads.
@@ -50,7 +49,7 @@ void sum_weight_grads(const ConvShape& s, const Tensor& weight, const Tensor& bi
   const std::int64_t runs = std::min(s.n, weight_grad_runs), groups = s.options.groups,
                      of_weight = s.group_out() * s.window(), size = of_weight + s.group_out();
   const Tensor sums = empty({runs, groups, size}, weight.dtype());
-  T* const sum = static_cast<T*>(sums.raw());
+  T* const sum = sums.raw<T>();
   parallel_for(runs * groups, [&](std::int64_t i) {
     const std::int64_t r = i / groups;
     std::fill_n(sum + i * size, size, T(0));
@@ -61,7 +60,7 @@ void sum_weight_grads(const ConvShape& s, const Tensor& weight, const Tensor& bi
     const std::int64_t parts = (count + some - 1) / some;
     parallel_for(parts * groups, [&](std::int64_t i) {
       const std::int64_t g = i / parts, first = i % parts * some, last = std::min(count, first + some);
-      T* const out = static_cast<T*>(t.raw()) + g * count;
+      T* const out = t.raw<T>() + g * count;
       std::fill(out + first, out + last, T(0));
       for (std::int64_t r = 0; r < runs; ++r) {
         const T* const from = sum + (r * groups + g) * size + begin;

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/ceil_div.h"
 #include "conv_frame.h"
 #include "conv_parts.h"
 
@@ -56,11 +57,10 @@ struct Finish {
 template<class T, class F>
 void each_frame(const ConvShape& s, const Frame& f, std::int64_t channels, F&& call) {
   constexpr std::int64_t images = 4;
-  const std::int64_t runs = (s.n + images - 1) / images, groups = s.options.groups,
-                     size = size_of_frame<T>(f);
+  const std::int64_t runs = ceil_div(s.n, images), groups = s.options.groups, size = size_of_frame<T>(f);
   parallel_for(runs * groups, [&](std::int64_t i) {
     const Tensor space = empty({size + channels * channel_step<T>(f)}, dtype_of<T>());
-    T* const frame = static_cast<T*>(space.raw());
+    T* const frame = space.raw<T>();
     std::fill_n(frame, size, T(0));
     for (std::int64_t n = i / groups * images; n < std::min(s.n, (i / groups + 1) * images); ++n)
       call(ConvPart<T>{s, n, i % groups}, frame);

@@ -102,7 +102,7 @@ void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, con
                      times = (run_length + most - 1) / most, at_a_time = (run_length + times - 1) / times;
   const auto run = [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
     const Tensor space = empty({at_a_time * step}, dtype_of<T>());
-    T* const frames = static_cast<T*>(space.raw());
+    T* const frames = space.raw<T>();
     for (std::int64_t i = 0; i < at_a_time; ++i) {
       std::fill_n(frames + i * step, all, T(0));
       clear_gaps(f, channels, frames + i * step + all);

@@ -15,8 +15,8 @@ Windows windows(const ConvShape& s, const Tensor& x, const Tensor& gate, int row
     return static_cast<int>(std::min<std::int64_t>(0, step * (k - 1)));
   };
   Windows w{};
-  w.x = static_cast<const float*>(x.raw());
-  w.gate = gate ? static_cast<const float*>(gate.raw()) : nullptr;
+  w.x = x.raw<float>();
+  w.gate = gate.raw<float>();
   w.channels = static_cast<int>(x.size(1));
   w.in_group = static_cast<int>(x.size(1) / s.options.groups);
   w.h = static_cast<int>(x.size(2));

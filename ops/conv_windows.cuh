@@ -3,6 +3,7 @@
 // below the other; a block puts the lines that its places read into shared memory, channel by channel, and
 // takes windows from there.
 #pragma once
+#include "../core/ceil_div.h"
 #include "../core/cuda/small_operand.cuh"
 #include "conv.h"
 
@@ -91,8 +92,6 @@ struct Windows {
     }
   }
 };
-
-inline std::int64_t ceil_div(std::int64_t n, std::int64_t d) { return (n + d - 1) / d; }
 
 /// Of what lies so many bytes further.
 __device__ __forceinline__ float at_bytes(const float* p, int bytes) {

@@ -18,7 +18,7 @@ class Targets {
       weight_.assign(static_cast<std::size_t>(classes_), 1.0);
     for (double w : weight_) total_weight_ += w;
     rows_ = classes_ > 0 ? x[0].numel() / classes_ : 0;
-    if (x[1].dtype() == DType::i64) index_ = static_cast<const std::int64_t*>(x[1].raw());
+    if (x[1].dtype() == DType::i64) index_ = x[1].raw<std::int64_t>();
   }
 
   bool indexed() const { return index_ != nullptr; }

@@ -76,7 +76,7 @@ struct Parts {
 template<class F>
 void sum_up(std::string_view op, Device device, std::int64_t n, const F& f, const Parts& p) {
   cuda::launch(op, {.device = device, .grid = p.blocks, .block = threads, .early = true}, sum_blocks<F>, f, n,
-               p.parts ? static_cast<double*>(p.parts.raw()) : nullptr, p.done);
+               p.parts.raw<double>(), p.done);
 }
 
 // Reports rows whose class is out of range, and sums up what `mean` divides by: the weights of the classes of
@@ -141,19 +141,18 @@ template<class T>
 void run(const char* op, const CrossEntropyTerms& terms, const Operands& o) {
   using C = cuda::Compute<T>;
   const Device device = o.x.device();
-  const auto address = [](const Tensor& t) { return t ? static_cast<T*>(t.raw()) : nullptr; };
   const bool indexed = o.target.dtype() == DType::i64, none = terms.reduction == Reduction::none,
              mean = terms.reduction == Reduction::mean;
   const std::int64_t classes = o.x.shape()[terms.axis], rows = o.x.numel() / classes;
   if (classes >= (std::int64_t{1} << 32) - 64) fail<ShapeError>(op, ": too many classes; got ", o.x.spec());
 
-  CrossEntropyCall<T> call{.x = address(o.x),
-                           .index = indexed ? static_cast<const std::int64_t*>(o.target.raw()) : nullptr,
-                           .probabilities = indexed ? nullptr : address(o.target),
-                           .weight = address(o.weight),
-                           .cotangent = address(o.cotangent),
+  CrossEntropyCall<T> call{.x = o.x.raw<T>(),
+                           .index = indexed ? o.target.raw<std::int64_t>() : nullptr,
+                           .probabilities = indexed ? nullptr : o.target.raw<T>(),
+                           .weight = o.weight.raw<T>(),
+                           .cotangent = o.cotangent.raw<T>(),
                            .row_cotangents = none,
-                           .row_losses = none ? address(o.loss) : nullptr,
+                           .row_losses = none ? o.loss.raw<T>() : nullptr,
                            .costs = nullptr,
                            .rows = rows,
                            .classes = classes,
@@ -173,17 +172,17 @@ void run(const char* op, const CrossEntropyTerms& terms, const Operands& o) {
         .device = device, .grid = 1, .block = static_cast<unsigned>(small.threads), .early = true};
     return cuda::launch(
         op, block, differ || smooth ? cuda::small_rows<T, Spread::dense> : cuda::small_rows<T, Spread::none>,
-        call, report, small.lane_bits, mean && indexed, address(o.dx), none ? nullptr : address(o.loss));
+        call, report, small.lane_bits, mean && indexed, o.dx.raw<T>(), none ? nullptr : o.loss.raw<T>());
   }
 
   // All there is to prepare comes first: the rows begin right after what counts the classes.
   const bool losses = o.loss && !none;
   const Parts parts(device, rows);
   Tensor costs, counted;
-  if (losses) costs = empty({rows}, dtype_of<C>(), device), call.costs = static_cast<C*>(costs.raw());
+  if (losses) costs = empty({rows}, dtype_of<C>(), device), call.costs = costs.raw<C>();
   if (mean && indexed) {
     counted = empty({2}, DType::f64, device);
-    call.divisor.counted = static_cast<double*>(counted.raw());
+    call.divisor.counted = counted.raw<double>();
   }
   std::optional<cuda::RowOperands> operands;
   if (!differ) operands.emplace(std::span(&o.x, 1), o.dx, terms.axis);
@@ -198,13 +197,13 @@ void run(const char* op, const CrossEntropyTerms& terms, const Operands& o) {
                               .grid = cuda::blocks_for(tiles.count, 1),
                               .block = cuda::DenseTiles::threads,
                               .early = indexed};
-    cuda::launch(op, blocks, cuda::dense_rows<T>, call, tiles, address(o.dx));
+    cuda::launch(op, blocks, cuda::dense_rows<T>, call, tiles, o.dx.raw<T>());
   } else if (smooth) {
     cuda::run_cross_entropy<T, Spread::even>(op, *operands, call, indexed);
   } else {
     cuda::run_cross_entropy<T, Spread::none>(op, *operands, call, indexed);
   }
-  if (losses) sum_up(op, device, rows, Loss<T>{call.costs, call.divisor, address(o.loss)}, parts);
+  if (losses) sum_up(op, device, rows, Loss<T>{call.costs, call.divisor, o.loss.raw<T>()}, parts);
 }
 
 void run(const char* op, const CrossEntropyTerms& terms, const Operands& o) {

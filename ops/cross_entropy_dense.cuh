@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "../core/ceil_div.h"
 #include "cross_entropy_row.cuh"
 
 namespace bobbin::cuda {
@@ -26,7 +27,7 @@ struct DenseTiles {
     if (n > rows || classes > few * (threads / rows))
       rows = std::min(rows, threads / static_cast<int>(power((classes + 3) / 4, lanes_first ? threads : 8)));
     lanes = threads / rows;
-    count = (n + rows - 1) / rows;
+    count = ceil_div(n, rows);
   }
 
  private:

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "../core/blocks.h"
+#include "../core/ceil_div.h"
 #include "../core/philox.h"
 #include "check.h"
 #include "samples.h"
@@ -42,7 +43,7 @@ void Dropout::cpu(Inputs x, Tensor& y) const {
   const Philox philox{state.seed, state.draws};
   const DType type = compute_type(y.dtype());
   const std::int64_t count = y.numel();
-  parallel_for((count + tile - 1) / tile, [&](std::int64_t t) {
+  parallel_for(ceil_div(count, tile), [&](std::int64_t t) {
     alignas(64) std::uint32_t words[block_size];
     alignas(64) char in[block_size * 8], out[block_size * 8];
     const std::int64_t end = std::min(count, (t + 1) * tile);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "../core/ceil_div.h"
 #include "lines.h"
 
 namespace bobbin {
@@ -36,8 +37,8 @@ void multiply(const Lines<T>& a, const Lines<T>& b, std::int64_t row, const Regi
   const std::int64_t width = part.count * lanes;
   // As many terms at a time as a block holds, or as make all of them alike.
   constexpr std::int64_t most_terms = LineBlock<T>::most_terms;
-  const std::int64_t times = (a.terms + most_terms - 1) / most_terms,
-                     most = ((a.terms + times - 1) / times + lanes - 1) / lanes * lanes;
+  const std::int64_t times = ceil_div(a.terms, most_terms),
+                     most = ceil_div(ceil_div(a.terms, times), lanes) * lanes;
   LineBlock<T> block;
   const auto columns = [&block](std::int64_t k) { return block.at(k); };
   T whole[sum_rows * sum_registers * lanes];
@@ -121,8 +122,8 @@ Product<T>::Product(const Matrix<T>& a, const Matrix<T>& b, T* c)
   if (tiles_ == 0 || is_vector()) return;
   constexpr std::int64_t lanes = register_lanes<T>;
   const std::int64_t rows = is_thin() ? b.cols : a.rows, columns = is_thin() ? a.rows : b.cols;
-  tiles_ = (rows + tile_rows - 1) / tile_rows;
-  registers_ = (columns + lanes - 1) / lanes;
+  tiles_ = ceil_div(rows, tile_rows);
+  registers_ = ceil_div(columns, lanes);
   across_ = RegisterPart::fewest(registers_);
   // An even number, where there are few: they are shared out to cores.
   if (tiles_ == 1 && across_ > 2) across_ += across_ % 2;

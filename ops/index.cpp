@@ -58,8 +58,8 @@ void IndexSelect::cpu(Inputs in, Tensor& y) const {
   const auto outer = offsets(x.shape(), x.strides(), 0, axis);
   const std::int64_t item = size_of(x.dtype()), size = numel(run) * item, length = index.numel();
   const std::int64_t rows = std::ssize(outer) * length, stride = x.strides()[axis];
-  const auto* from = static_cast<const char*>(x.raw());
-  auto* to = static_cast<char*>(y.raw());
+  const auto* from = x.raw<char>();
+  auto* to = y.raw<char>();
   visit_bytes(size, [&](auto known) {
     const std::int64_t bytes = known != 0 ? known() : size;
     for_tiles(rows, std::max<std::int64_t>(1, tile_bytes / size), [&](std::int64_t r, std::int64_t end) {
@@ -102,7 +102,7 @@ void IndexAdd::cpu(Inputs in, Tensor& y) const {
   for (int i = 0; i < y.rank(); ++i)
     if (i != axis) (i < axis ? outer : inner) *= y.shape()[i];
   add_to_copy(in[0], y, [&]<class T, class Sum>(Type<T>, Sum* sums) {
-    const auto* from = static_cast<const T*>(source.raw());
+    const auto* from = source.raw<T>();
     for_columns(outer, length, inner, [&](std::int64_t o, std::int64_t first, std::int64_t n) {
       for (std::int64_t l = 0; l < length; ++l) {
         Sum* __restrict to = sums + (o * size + pick[l]) * inner + first;
@@ -126,8 +126,8 @@ void Gather::cpu(Inputs in, Tensor& y) const {
   const Tensor &x = in[0], index = row_major(in[1]);
   const auto* pick = checked(name, index, x.shape()[axis]);
   const Grid grid(index.shape(), x.strides(), axis);
-  const auto* from = static_cast<const char*>(x.raw());
-  auto* to = static_cast<char*>(y.raw());
+  const auto* from = x.raw<char>();
+  auto* to = y.raw<char>();
   visit_bytes(size_of(x.dtype()), [&](auto bytes) {
     for_tiles(y.numel(), tile_elements, [&](std::int64_t k, std::int64_t end) {
       std::int64_t line = k / grid.width, i = k % grid.width, o = line / grid.length, l = line % grid.length;
@@ -160,7 +160,7 @@ void ScatterAdd::cpu(Inputs in, Tensor& y) const {
   const auto* pick = checked(name, index, y.shape()[axis]);
   const Grid grid(index.shape(), y.strides(), axis);
   add_to_copy(in[0], y, [&]<class T, class Sum>(Type<T>, Sum* sums) {
-    const auto* from = static_cast<const T*>(source.raw());
+    const auto* from = source.raw<T>();
     for_columns(std::ssize(grid.outer), grid.length, grid.width,
                 [&](std::int64_t o, std::int64_t first, std::int64_t n) {
                   const std::int64_t base = grid.outer[static_cast<std::size_t>(o)];
@@ -190,7 +190,7 @@ TensorSpec OneHot::infer(Inputs x) const {
 
 void OneHot::cpu(Inputs in, Tensor& y) const {
   const auto* pick = checked(name, in[0], classes);
-  auto* to = static_cast<char*>(y.raw());
+  auto* to = y.raw<char>();
   const double one = 1;
   char element[8];
   convert(DType::f64, &one, 1, dtype, element, 1);

@@ -159,8 +159,8 @@ void pick(const char* op, const Tensor& x, int axis, const Tensor& index, const 
                   .grid = cuda::blocks_for(walk.numel, block * items),
                   .block = block,
                   .early = true},
-                 pick<E>, walk, static_cast<const E*>(x.raw()), stride, size,
-                 static_cast<const std::int64_t*>(index.raw()), static_cast<E*>(y.raw()), width, outside);
+                 pick<E>, walk, x.raw<E>(), stride, size, index.raw<std::int64_t>(), y.raw<E>(), width,
+                 outside);
   });
 }
 
@@ -169,7 +169,7 @@ void pick(const char* op, const Tensor& x, int axis, const Tensor& index, const 
 void index_grid::check_indices(const char* op, const Tensor& index, std::int64_t size) {
   const std::int64_t n = index.numel();
   cuda::launch(op, {.device = index.device(), .grid = cuda::blocks_for(n, threads), .block = threads}, check,
-               static_cast<const std::int64_t*>(index.raw()), index.strides()[0], n,
+               index.raw<std::int64_t>(), index.strides()[0], n,
                cuda::fault_reporter(index.device(), op, "index", size));
 }
 
@@ -200,8 +200,8 @@ void OneHot::cuda(Inputs in, Tensor& y) const {
       cuda::launch(
           name,
           {.device = y.device(), .grid = cuda::blocks_for(n, threads * (16 / sizeof(E))), .block = threads},
-          one_hot<E>, static_cast<const std::int64_t*>(in[0].raw()), Quotient(classes, n),
-          static_cast<E>(one), static_cast<E*>(y.raw()), n, report);
+          one_hot<E>, in[0].raw<std::int64_t>(), Quotient(classes, n), static_cast<E>(one), y.raw<E>(), n,
+          report);
   });
 }
 

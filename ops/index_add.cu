@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "../core/blocks.h"
+#include "../core/ceil_div.h"
 #include "../core/cuda/elements.h"
 #include "../core/cuda/fault.h"
 #include "../core/cuda/pack.cuh"
@@ -97,8 +98,7 @@ void add_short(const char* op, int axis, const Tensor& index, Strides index_stri
   visit_numbers(y.dtype(), [&]<class T>(T) {
     cuda::launch(op, over(y, n), add_short<T>, walk(source.shape(), y, y_strides, index, index_strides),
                  Quotient(behind(source.shape(), axis), n), Quotient(source.shape()[axis], n),
-                 static_cast<const std::int64_t*>(index.raw()), index_stride, size,
-                 static_cast<const T*>(source.raw()), static_cast<T*>(y.raw()), y_stride, n,
+                 index.raw<std::int64_t>(), index_stride, size, source.raw<T>(), y.raw<T>(), y_stride, n,
                  Outside{cuda::fault_reporter(y.device(), op, "index", size), inner, index.numel()});
   });
 }
@@ -111,18 +111,17 @@ void add_sorted(const char* op, const cuda::Walk<2>& walk, const Tensor& index, 
   const std::int64_t n = index.numel();
   const auto numbers = [&] { return empty({n}, DType::i64, y.device()); };
   const cuda::Pairs pairs{numbers(), numbers()};
-  cuda::launch(op, over(y, n), find_targets, walk, static_cast<const std::int64_t*>(index.raw()), stride, n,
-               targets, cuda::fault_reporter(y.device(), op, "index", size),
-               static_cast<std::int64_t*>(pairs.keys.raw()), static_cast<std::int64_t*>(pairs.values.raw()));
+  cuda::launch(op, over(y, n), find_targets, walk, index.raw<std::int64_t>(), stride, n, targets,
+               cuda::fault_reporter(y.device(), op, "index", size), pairs.keys.raw<std::int64_t>(),
+               pairs.values.raw<std::int64_t>());
   const auto [keys, positions] =
       cuda::sort_pairs(pairs, {numbers(), numbers()},
                        std::max(1, static_cast<int>(std::bit_width(static_cast<std::uint64_t>(targets)))));
 
-  const Sorted sorted{static_cast<const std::int64_t*>(keys.raw()),
-                      static_cast<const std::int64_t*>(positions.raw()), n, targets};
+  const Sorted sorted{keys.raw<std::int64_t>(), positions.raw<std::int64_t>(), n, targets};
   visit_numbers(y.dtype(), [&]<class T>(T) {
-    const auto* from = static_cast<const T*>(source.raw());
-    auto* to = static_cast<T*>(y.raw());
+    const auto* from = source.raw<T>();
+    auto* to = y.raw<T>();
     const auto runs = [&]<int width>(std::integral_constant<int, width>) {
       const std::int64_t packs = source.numel() / width;
       cuda::launch(op, over(y, packs), add_runs<T, width>, sorted, Quotient(inner / width, packs),
@@ -136,7 +135,7 @@ void add_sorted(const char* op, const cuda::Walk<2>& walk, const Tensor& index, 
     if (n <= limit) return;
     const std::int64_t columns = outer * inner;
     const int lanes = columns < 32 ? static_cast<int>(std::bit_ceil(static_cast<unsigned>(columns))) : 32;
-    const std::int64_t blocks = (n + limit - 1) / limit * ((columns + lanes - 1) / lanes);
+    const std::int64_t blocks = ceil_div(n, limit) * ceil_div(columns, lanes);
     cuda::launch(op, {.device = y.device(), .grid = cuda::blocks_for(blocks, 1), .block = threads},
                  add_long_runs<T>, sorted, inner, columns, lanes, from, to);
   });

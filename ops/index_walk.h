@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "../core/blocks.h"
+#include "../core/ceil_div.h"
 #include "check.h"
 
 namespace bobbin::index_walk {
@@ -15,8 +16,7 @@ inline constexpr std::int64_t tile_elements = 16 * block_size;
 
 template<class F>
 void for_tiles(std::int64_t count, std::int64_t tile, F&& f) {
-  parallel_for((count + tile - 1) / tile,
-               [&](std::int64_t t) { f(t * tile, std::min(count, (t + 1) * tile)); });
+  parallel_for(ceil_div(count, tile), [&](std::int64_t t) { f(t * tile, std::min(count, (t + 1) * tile)); });
 }
 
 // The indices, all of them in [0, size).
@@ -95,7 +95,7 @@ void add_to_copy(const Tensor& x, const Tensor& y, F&& add) {
   const Tensor sums = type == x.dtype() ? y : empty(x.shape(), type);
   const auto run = [&]<class T>(Type<T>) {
     using Sum = std::conditional_t<is_16bit_float<T>, float, T>;
-    if constexpr (!std::is_same_v<T, bool>) add(Type<T>(), static_cast<Sum*>(sums.raw()));
+    if constexpr (!std::is_same_v<T, bool>) add(Type<T>(), sums.raw<Sum>());
   };
   copy_elements(x, sums);
   visit(x.dtype(), run);

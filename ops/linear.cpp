@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "../core/ceil_div.h"
 #include "gemm.h"
 #include "layer_activation.h"
 #include "matmul.h"
@@ -25,9 +26,8 @@ void finish(const Tile<T>& t, const T* bias, F f) {
 template<class T>
 void run(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y, Activation activation) {
   const std::int64_t in = weight.size(1), out = weight.size(0), rows = out == 0 ? 0 : y.numel() / out;
-  const T* b = bias ? static_cast<const T*>(bias.raw()) : nullptr;
-  gemm<T>({static_cast<const T*>(x.raw()), rows, in, in},
-          {static_cast<const T*>(weight.raw()), in, out, in, true}, static_cast<T*>(y.raw()),
+  const T* b = bias.raw<T>();
+  gemm<T>({x.raw<T>(), rows, in, in}, {weight.raw<T>(), in, out, in, true}, y.raw<T>(),
           [&](const Tile<T>& t) { visit_activation(activation, [&](auto f) { finish(t, b, f); }); });
 }
 
@@ -44,14 +44,14 @@ void sum_columns(const Matrix<T>& g, std::int64_t first, std::int64_t last, T* s
 // for each other once.
 template<class T>
 void gradients(const Tensor& g, const Tensor& x, const Tensor& weight, const Grads& to) {
-  const auto at = [](const Tensor& t) { return static_cast<T*>(t.raw()); };
   const std::int64_t out = g.size(-1), rows = g.numel() / out;
-  const Matrix<T> down{at(g), rows, out, out}, along{at(g), out, rows, out, true};
+  const Matrix<T> down{g.raw<T>(), rows, out, out}, along{g.raw<T>(), out, rows, out, true};
   std::vector<Product<T>> products;
-  if (to[0]) products.push_back({down, {at(weight), out, weight.size(1), weight.size(1)}, at(to[0])});
-  if (to[1]) products.push_back({along, {at(x), rows, x.size(-1), x.size(-1)}, at(to[1])});
+  if (to[0])
+    products.push_back({down, {weight.raw<T>(), out, weight.size(1), weight.size(1)}, to[0].raw<T>()});
+  if (to[1]) products.push_back({along, {x.raw<T>(), rows, x.size(-1), x.size(-1)}, to[1].raw<T>()});
 
-  std::int64_t tiles = to[2] ? (out + strip - 1) / strip : 0, multiplications = g.numel();
+  std::int64_t tiles = to[2] ? ceil_div(out, strip) : 0, multiplications = g.numel();
   for (const auto& p : products) {
     tiles += p.tiles();
     multiplications += p.multiplications();
@@ -61,7 +61,7 @@ void gradients(const Tensor& g, const Tensor& x, const Tensor& weight, const Gra
       if (i < p.tiles()) return void(p.compute(i));
       i -= p.tiles();
     }
-    sum_columns(down, i * strip, std::min(out, (i + 1) * strip), at(to[2]));
+    sum_columns(down, i * strip, std::min(out, (i + 1) * strip), to[2].raw<T>());
   });
 }
 

@@ -59,9 +59,7 @@ void launch_finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activat
                 .grid = cuda::blocks_for(n, threads * (16 / sizeof(T))),
                 .block = threads,
                 .early = true},
-               finish<Z, T>, static_cast<const Z*>(z.raw()),
-               bias ? static_cast<const T*>(bias.raw()) : nullptr, static_cast<T*>(y.raw()), n, y.size(-1),
-               activation);
+               finish<Z, T>, z.raw<Z>(), bias.raw<T>(), y.raw<T>(), n, y.size(-1), activation);
 }
 
 void finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activation activation) {
@@ -79,8 +77,6 @@ void finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activation act
       return launch_finish<float, float>(z, bias, y, activation);
   }
 }
-
-void* address(const Tensor& t) { return t ? t.raw() : nullptr; }
 
 }  // namespace
 
@@ -101,7 +97,7 @@ void Linear::cuda(Inputs x, Tensor& y) const {
   // relu and rounding to 16 bits may change places.
   const bool relu = activation == Activation::relu;
   if (in > 0 && (relu || activation == Activation::none)) {
-    p.bias = address(bias);
+    p.bias = bias.raw();
     p.relu = relu;
     if (cuda::multiply(name, y.device(), p)) return;
     p.relu = false;
@@ -136,14 +132,14 @@ std::optional<Grads> Linear::cuda_vjp(const Vjp& v) const {
     return cuda::Product{.rows = to_x ? rows : out,
                          .cols = in,
                          .inner = to_x ? out : rows,
-                         .a = {g.raw(), out, !to_x, 0, address(gate)},
+                         .a = {g.raw(), out, !to_x, 0, gate.raw()},
                          .b = {(to_x ? weight : x).raw(), in},
                          .y = grads[i].raw(),
                          .y_stride = in,
                          .dtype = g.dtype(),
                          .y_dtype = g.dtype(),
                          .tf32 = tf32_allowed(),
-                         .row_sums = to_x ? nullptr : address(grads[2])};
+                         .row_sums = to_x ? nullptr : grads[2].raw()};
   };
   std::vector<cuda::Product> products;
   for (const std::size_t i : {1, 0})

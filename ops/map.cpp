@@ -31,7 +31,7 @@ void map_blocks(Inputs x, const DType* types, const Tensor& y, DType out_type, B
       const void* in[max_operands];
       for (std::size_t k = 0; k < x.size(); ++k) in[k] = views[k].read(first, n, types[k], scratch[k]);
       if (out_type == y.dtype()) {
-        kernel(functor, in, static_cast<char*>(y.raw()) + first * size_of(out_type), n);
+        kernel(functor, in, y.raw<char>() + first * size_of(out_type), n);
       } else {
         kernel(functor, in, scratch[max_operands], n);
         target.write(first, n, out_type, scratch[max_operands]);

@@ -44,7 +44,7 @@ void MaskedSoftmax::cpu(Inputs x, Tensor& y) const {
     std::int64_t at = 0;
     for (int i = masks.first.rank() - 1; i >= 0; row /= masks.first.shape()[i--])
       at += row % masks.first.shape()[i] * masks.first.strides()[i];
-    return static_cast<const bool*>(masks.first.raw()) + at;
+    return masks.first.raw<bool>() + at;
   };
   const std::int64_t n = y.size(-1), length = causal ? y.size(-2) : 1;
   const auto run = [&]<class T>(Type<T>) {

@@ -46,7 +46,7 @@ void MaskedSoftmax::cuda(Inputs x, Tensor& y) const {
     Shape rows = y.shape();
     rows[rows.size() - 1] = 1;
     const MaskedSoftmaxRow<T> f{{},
-                                masks.first ? static_cast<const bool*>(masks.first.raw()) : nullptr,
+                                masks.first.raw<bool>(),
                                 cuda::Walk<1>(rows, {masks.first ? &masks.first : &y}),
                                 masks.along,
                                 y.size(-1),

@@ -17,7 +17,7 @@ std::atomic<bool> tf32 = false;
 template<class T>
 Matrix<T> matrix_at(const Tensor& x, std::int64_t offset) {
   const MatrixLayout l = *layout_of(x);
-  return {static_cast<const T*>(x.raw()) + offset, x.size(-2), x.size(-1), l.stride, l.transposed};
+  return {x.raw<T>() + offset, x.size(-2), x.size(-1), l.stride, l.transposed};
 }
 
 template<class T>
@@ -27,7 +27,7 @@ void multiply(const Tensor& a, const Tensor& b, const Tensor& y) {
   if (size == 0) return;
   parallel_for(numel(batch), [&](std::int64_t i) {
     gemm(matrix_at<T>(a, batch_offset(a, batch, i)), matrix_at<T>(b, batch_offset(b, batch, i)),
-         static_cast<T*>(y.raw()) + i * size);
+         y.raw<T>() + i * size);
   });
 }
 

@@ -52,9 +52,7 @@ void Matmul::cuda(Inputs x, Tensor& y) const {
                   .batch = even.count,
                   .y_next = even.count == 1 ? 0 : rows * cols};
   const std::int64_t size = size_of(y.dtype()), matrices = numel(batch);
-  const auto at = [size](const Tensor& t, std::int64_t elements) {
-    return static_cast<char*>(t.raw()) + elements * size;
-  };
+  const auto at = [size](const Tensor& t, std::int64_t elements) { return t.raw<char>() + elements * size; };
   for (std::int64_t i = 0; i < matrices; i += even.count) {
     p.a.data = at(a, batch_offset(a, batch, i));
     p.b.data = at(b, batch_offset(b, batch, i));

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "../core/ceil_div.h"
 #include "pool_planes.h"
 #include "registers.h"
 
@@ -192,7 +193,7 @@ template<class F>
 void each_run(const PoolShape& s, F&& f) {
   const std::int64_t pixels = std::int64_t{s.down.in} * s.along.in,
                      planes = std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, pixels));
-  parallel_for((s.planes + planes - 1) / planes,
+  parallel_for(ceil_div(s.planes, planes),
                [&](std::int64_t i) { f(i * planes, std::min(s.planes, (i + 1) * planes)); });
 }
 
@@ -211,8 +212,8 @@ void MaxPool2d::cpu(Inputs x, Tensor& y, std::span<Tensor> aux) const {
     each_run(s, [&](std::int64_t first, std::int64_t last) {
       MaxOfPlane<T> pool(s);
       for (std::int64_t i = first; i < last; ++i)
-        pool(data<T>(x[0]) + i * in, data<T>(x[0]) + s.planes * in, data<T>(y) + i * out,
-             data<T>(y) + last * out, aux.empty() ? nullptr : data<std::int32_t>(aux[0]) + i * out);
+        pool(x[0].raw<T>() + i * in, x[0].raw<T>() + s.planes * in, y.raw<T>() + i * out,
+             y.raw<T>() + last * out, aux.empty() ? nullptr : aux[0].raw<std::int32_t>() + i * out);
     });
   });
 }
@@ -230,14 +231,14 @@ void MaxPool2dBackward::cpu(Inputs x, Tensor& y) const {
   const std::int64_t windows = x[0].size(2) * x[0].size(3), pixels = size.h * size.w;
   const bool apart = !adaptive && window.h <= stride.h && window.w <= stride.w;
   visit_floating(y.dtype(), [&]<class T>(Type<T>) {
-    const T* const g = data<T>(x[0]);
-    const std::int32_t* const places = data<std::int32_t>(x[1]);
+    const T* const g = x[0].raw<T>();
+    const std::int32_t* const places = x[1].raw<std::int32_t>();
     if (apart)
       each_run(s, [&](std::int64_t first, std::int64_t last) {
         const GradOfPlane<T> grad(s);
         for (std::int64_t i = first; i < last; ++i)
-          grad(g + i * windows, g + s.planes * windows, places + i * windows, data<T>(y) + i * pixels,
-               data<T>(y) + last * pixels);
+          grad(g + i * windows, g + s.planes * windows, places + i * windows, y.raw<T>() + i * pixels,
+               y.raw<T>() + last * pixels);
       });
     else
       sum_planes<T>(y, [&](std::int64_t plane, Wide<T>* sums) {

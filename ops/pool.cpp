@@ -58,7 +58,7 @@ void AvgPool2d::cpu(Inputs x, Tensor& y) const {
   visit_floating(y.dtype(), [&]<class T>(Type<T>) {
     const auto over = sizes<Wide<T>>(s);
     sum_planes<T>(y, [&](std::int64_t plane, Wide<T>* sums) {
-      const T* const from = data<T>(x[0]) + plane * s.down.in * s.along.in;
+      const T* const from = x[0].raw<T>() + plane * s.down.in * s.along.in;
       each_element(s, [&](int window, int at) { sums[window] += static_cast<Wide<T>>(from[at]); });
       for (std::size_t i = 0; i < over.size(); ++i) sums[i] /= over[i];
     });
@@ -74,7 +74,7 @@ void AvgPool2dBackward::cpu(Inputs x, Tensor& y) const {
   visit_floating(y.dtype(), [&]<class T>(Type<T>) {
     const auto over = sizes<Wide<T>>(s);
     sum_planes<T>(y, [&](std::int64_t plane, Wide<T>* sums) {
-      const T* const g = data<T>(x[0]) + plane * static_cast<std::int64_t>(over.size());
+      const T* const g = x[0].raw<T>() + plane * static_cast<std::int64_t>(over.size());
       each_element(s, [&](int window, int at) {
         sums[at] += static_cast<Wide<T>>(g[window]) / over[static_cast<std::size_t>(window)];
       });

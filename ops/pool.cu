@@ -154,32 +154,26 @@ Max<T> functor(const MaxPool2d& op, Inputs x, const Tensor& y, std::span<Tensor>
   const PoolShape s = op.shape(op.name, x[0].shape());
   return {Axis(s.down),
           Axis(s.along),
-          static_cast<const T*>(x[0].raw()),
-          static_cast<T*>(y.raw()),
-          aux.empty() ? nullptr : static_cast<std::int32_t*>(aux[0].raw()),
+          x[0].raw<T>(),
+          y.raw<T>(),
+          aux.empty() ? nullptr : aux[0].raw<std::int32_t>(),
           s.down.out * s.along.out};
 }
 template<class T>
 MaxBackward<T> functor(const MaxPool2dBackward& op, Inputs x, const Tensor& y, std::span<Tensor>) {
   const PoolShape s = op.shape(op.name, y.shape());
-  return {Axis(s.down),
-          Axis(s.along),
-          static_cast<const T*>(x[0].raw()),
-          static_cast<const std::int32_t*>(x[1].raw()),
-          static_cast<T*>(y.raw()),
-          s.down.in * s.along.in};
+  return {Axis(s.down), Axis(s.along),         x[0].raw<T>(), x[1].raw<std::int32_t>(),
+          y.raw<T>(),   s.down.in * s.along.in};
 }
 template<class T>
 Mean<T> functor(const AvgPool2d& op, Inputs x, const Tensor& y, std::span<Tensor>) {
   const PoolShape s = op.shape(op.name, x[0].shape());
-  return {Axis(s.down), Axis(s.along), static_cast<const T*>(x[0].raw()), static_cast<T*>(y.raw()),
-          s.down.out * s.along.out};
+  return {Axis(s.down), Axis(s.along), x[0].raw<T>(), y.raw<T>(), s.down.out * s.along.out};
 }
 template<class T>
 MeanBackward<T> functor(const AvgPool2dBackward& op, Inputs x, const Tensor& y, std::span<Tensor>) {
   const PoolShape s = op.shape(op.name, y.shape());
-  return {Axis(s.down), Axis(s.along), static_cast<const T*>(x[0].raw()), static_cast<T*>(y.raw()),
-          s.down.in * s.along.in};
+  return {Axis(s.down), Axis(s.along), x[0].raw<T>(), y.raw<T>(), s.down.in * s.along.in};
 }
 
 /// Calls f(functor) for the dtype of y.

@@ -13,17 +13,12 @@ namespace bobbin {
 template<class T>
 using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-template<class T>
-T* data(const Tensor& t) {
-  return static_cast<T*>(t.raw());
-}
-
 /// y's planes, each as sums that f(plane, sums) adds to in the type computed in.
 template<class T, class F>
 void sum_planes(const Tensor& y, F&& f) {
   const std::int64_t count = y.size(2) * y.size(3);
   parallel_for(y.size(0) * y.size(1), [&](std::int64_t plane) {
-    T* const out = data<T>(y) + plane * count;
+    T* const out = y.raw<T>() + plane * count;
     if constexpr (std::is_same_v<T, Wide<T>>) {
       std::fill_n(out, count, T(0));
       f(plane, out);

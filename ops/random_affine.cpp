@@ -48,8 +48,8 @@ void RandomAffine::cpu(Inputs x, Tensor& y) const {
   const int h = static_cast<int>(y.size(2)), w = static_cast<int>(y.size(3));
   const std::int64_t channels = y.size(1), plane = y.size(2) * y.size(3);
   visit_floating(y.dtype(), [&]<class T>(Type<T>) {
-    const auto* const from = static_cast<const T*>(x[0].raw());
-    auto* const to = static_cast<T*>(y.raw());
+    const auto* const from = x[0].raw<T>();
+    auto* const to = y.raw<T>();
     const T fill = T(options.fill);
     parallel_for(y.size(0), [&](std::int64_t image) {
       const Motion motion(options, philox(static_cast<std::uint64_t>(image)));

@@ -43,8 +43,8 @@ void RandomAffine::cuda(Inputs x, Tensor& y) const {
                       cuda::Divider(static_cast<std::uint32_t>(y.size(3)))};
   visit_floating(y.dtype(), [&]<class T>(Type<T>) {
     cuda::launch(name, {.device = y.device(), .grid = cuda::blocks_for(n, threads), .block = threads},
-                 change<T>, cuda::replayable({state.seed, state.draws}), options, images,
-                 static_cast<const T*>(x[0].raw()), static_cast<T*>(y.raw()), n);
+                 change<T>, cuda::replayable({state.seed, state.draws}), options, images, x[0].raw<T>(),
+                 y.raw<T>(), n);
   });
 }
 

@@ -6,6 +6,8 @@
 #include <limits>
 #include <optional>
 
+#include "../core/ceil_div.h"
+
 namespace bobbin {
 namespace {
 
@@ -14,8 +16,6 @@ constexpr std::int64_t max_width = 256;  // neighbouring results; their lanes st
 constexpr std::int64_t tile_elements = 16 * block_size;  // enough work to wake a thread for
 constexpr std::int64_t short_row = 32;
 constexpr std::int64_t enough_tiles = 32;  // fewer, and long reductions are cut for more threads
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Adds an axis to a shape, merged with the one before where strides allow.
 void append(Shape& shape, Strides& strides, std::int64_t size, std::int64_t stride) {
@@ -208,7 +208,7 @@ class Walk {
     const BlockView tile(x_, shape, strides, plan_.offset(x_, result));
     const bool direct = x_.dtype() == acc_.reads() && strides.back() == 1 && plan_.rows.size() <= 1;
     const std::int64_t pitch = plan_.rows.empty() ? n : strides[0];
-    const char* base = static_cast<char*>(x_.raw()) + (plan_.offset(x_, result) - x_.offset()) * item_;
+    const char* base = x_.raw<char>() + (plan_.offset(x_, result) - x_.offset()) * item_;
 
     for (std::int64_t block = begin; block < end; ++block) {
       const std::int64_t rows = rows_in(block), first = block * block_size, step = first / lanes;

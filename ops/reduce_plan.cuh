@@ -4,6 +4,7 @@
 #include <bit>
 #include <limits>
 
+#include "../core/ceil_div.h"
 #include "../core/cuda/walk.cuh"
 
 namespace bobbin::reduction {
@@ -69,7 +70,6 @@ class Plan {
   bool packed = false;                   // elements are read `lanes` at a time
 
  private:
-  static std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
   // Powers of two, for numbers that may be large where a small one is wanted.
   static int power(std::int64_t at_least) {
     return static_cast<int>(

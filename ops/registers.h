@@ -6,6 +6,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "../core/ceil_div.h"
+
 namespace bobbin {
 
 #if defined(__AVX512F__)
@@ -121,7 +123,7 @@ void sum_products(int rows, int registers, const Terms<T, Steps...>& terms, T* y
 struct RegisterPart {
   std::int64_t first;
   int count;
-  static std::int64_t fewest(std::int64_t all) { return (all + sum_registers - 1) / sum_registers; }
+  static std::int64_t fewest(std::int64_t all) { return ceil_div(all, sum_registers); }
   RegisterPart(std::int64_t all, std::int64_t parts, std::int64_t i)
       : first(all * i / parts), count(static_cast<int>(all * (i + 1) / parts - first)) {}
 };

@@ -37,7 +37,7 @@ class RowOperands {
   Device device() const { return in_[0].device(); }
   std::int64_t numel() const { return outer * columns * inner; }
   const void* in(std::size_t k) const { return in_[k].raw(); }
-  void* out() const { return out_ ? out_.raw() : nullptr; }
+  void* out() const { return out_.raw(); }
 
   std::int64_t outer = 1, columns = 1, inner = 1;
   std::array<std::int64_t, 2> pitch{};  ///< between rows of an input, in elements, where inner == 1

@@ -9,6 +9,8 @@
 #include <numeric>
 #include <optional>
 
+#include "../core/ceil_div.h"
+
 namespace bobbin::cuda {
 
 enum class Way { lanes, tile, block, chunks, columns };  ///< the kernels: row_lanes.cuh and so on
@@ -98,7 +100,6 @@ using ResidentTeams = std::function<std::int64_t(const RowPlan&)>;
 
 namespace detail {
 
-constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr int power_of_two(std::int64_t least) {
   return static_cast<int>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(least, 1))));
 }

@@ -36,7 +36,7 @@ inline Board board(Device d) {
     fill_elements(e.words, 0);
     e.capture = capture;
   }
-  return {static_cast<unsigned long long*>(e.words.raw())};
+  return {e.words.raw<unsigned long long>()};
 }
 
 /// How many teams of p.blocks blocks of a kernel run at the same time; 0 where none can.

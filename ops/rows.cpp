@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "../core/blocks.h"
+#include "../core/ceil_div.h"
 
 namespace bobbin {
 namespace {
@@ -21,7 +22,7 @@ struct Slices {
 
   char* at(const Tensor& t, std::int64_t slice, std::int64_t i) const {
     const std::int64_t place = slice / inner * length * inner + i * inner + slice % inner;
-    return static_cast<char*>(t.raw()) + place * size_of(t.dtype());
+    return t.raw<char>() + place * size_of(t.dtype());
   }
   void gather(const Tensor& t, std::int64_t slice, std::int64_t width, char* rows) const {
     for (std::int64_t w = 0; w < width; ++w)
@@ -58,7 +59,7 @@ void detail::for_rows(std::span<const Tensor> inputs, const Tensor& out, int axi
     width = std::max<std::int64_t>(width, count / (16 * num_threads()));
   if (inner > 1) width = std::min(std::max<std::int64_t>(width, 16), inner);
   const std::int64_t across = inner > 1 ? inner : count;
-  const std::int64_t tiles_across = (across + width - 1) / width;
+  const std::int64_t tiles_across = ceil_div(across, width);
 
   parallel_for(count / across * tiles_across, [&](std::int64_t tile) {
     const std::int64_t begin = tile % tiles_across * width, n = std::min(width, across - begin);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "../core/blocks.h"
+#include "../core/ceil_div.h"
 #include "reduce.h"
 
 namespace bobbin {
@@ -23,10 +24,9 @@ class Scan {
 
   void run() const {
     if (y_.numel() == 0) return;
-    const std::int64_t parts = (inner_ + max_width - 1) / max_width,
-                       tiles = y_.numel() / (n_ * inner_) * parts;
+    const std::int64_t parts = ceil_div(inner_, max_width), tiles = y_.numel() / (n_ * inner_) * parts;
     const std::int64_t each = std::max<std::int64_t>(1, tile_elements / (n_ * std::min(inner_, max_width)));
-    parallel_for((tiles + each - 1) / each, [&](std::int64_t task) {
+    parallel_for(ceil_div(tiles, each), [&](std::int64_t task) {
       for (std::int64_t tile = task * each; tile < std::min(tiles, (task + 1) * each); ++tile) {
         const std::int64_t first = tile / parts * n_ * inner_, column = tile % parts * max_width;
         if (inner_ == 1)
@@ -39,11 +39,10 @@ class Scan {
 
  private:
   void read(std::int64_t at, Total* to, std::int64_t n) const {
-    convert(x_.dtype(), static_cast<char*>(x_.raw()) + at * size_of(x_.dtype()), 1, dtype_of<Total>(), to, n);
+    convert(x_.dtype(), x_.raw<char>() + at * size_of(x_.dtype()), 1, dtype_of<Total>(), to, n);
   }
   void write(const Total* from, std::int64_t at, std::int64_t n) const {
-    convert(dtype_of<Total>(), from, 1, y_.dtype(), static_cast<char*>(y_.raw()) + at * size_of(y_.dtype()),
-            n);
+    convert(dtype_of<Total>(), from, 1, y_.dtype(), y_.raw<char>() + at * size_of(y_.dtype()), n);
   }
 
   // One slice, whose elements are neighbours.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "../core/ceil_div.h"
 #include "../core/cuda/runtime.h"
 #include "reduce.h"
 #include "stored.cuh"
@@ -173,11 +174,11 @@ void scan(std::string_view op, const Tensor& x, const Tensor& y, int axis, bool 
   const std::int64_t wanted = chunks(s.slices, s.n, s.inner == 1, cuda::properties(device).sms);
   if (wanted == 1) return pass(op, device, s);
 
-  s.chunk = (s.n + wanted - 1) / wanted;
+  s.chunk = ceil_div(s.n, wanted);
   s.chunks = (s.n + s.chunk - 1) / s.chunk;
   const DType kept = dtype_of<Total>();
   const Tensor totals = empty({s.slices * s.chunks}, kept, device);
-  s.totals = static_cast<Total*>(totals.raw());
+  s.totals = totals.raw<Total>();
   s.first_pass = true;
   pass(op, device, s);
   pass<Total>(op, device,

@@ -109,9 +109,9 @@ Tensor patterns(const Format& f, std::uint64_t first, std::int64_t count, std::u
   for (std::int64_t i = 0; i < count; ++i) {
     const std::uint64_t bits = first + static_cast<std::uint64_t>(i) * step;
     if (f.dtype == DType::f32)
-      static_cast<std::uint32_t*>(x.raw())[i] = static_cast<std::uint32_t>(bits);
+      x.raw<std::uint32_t>()[i] = static_cast<std::uint32_t>(bits);
     else
-      static_cast<std::uint16_t*>(x.raw())[i] = static_cast<std::uint16_t>(bits);
+      x.raw<std::uint16_t>()[i] = static_cast<std::uint16_t>(bits);
   }
   return x;
 }
@@ -127,7 +127,7 @@ Worst measure(const Function& function, const Format& f, std::uint64_t step, Dev
     const Tensor y = to(function.op(to(x, device)), Device::cpu());
     const Tensor xs = to(x, DType::f64), ys = to(y, DType::f64), exact = empty({n}, DType::f64);
     const double *in = xs.data<double>().data(), *got = ys.data<double>().data();
-    double* want = static_cast<double*>(exact.raw());
+    double* want = exact.raw<double>();
     parallel_for((n + tile - 1) / tile, [&](std::int64_t t) {
       for (std::int64_t i = t * tile; i < std::min(n, (t + 1) * tile); ++i) want[i] = function.exact(in[i]);
     });

@@ -94,7 +94,7 @@ std::string raw_bytes(const Tensor& t) {
   const NoGrad quiet;
   const Tensor here = contiguous(to(t.detach(), Device::cpu()));
   const auto size = static_cast<std::size_t>(here.numel() * size_of(here.dtype()));
-  return size == 0 ? std::string() : std::string(static_cast<const char*>(here.raw()), size);
+  return size == 0 ? std::string() : std::string(here.raw<char>(), size);
 }
 
 std::string encode(const Graph& g) {

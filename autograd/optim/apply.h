@@ -54,7 +54,7 @@ void apply(std::span<const Optimizer::Part> parts, std::initializer_list<const s
       for (; first != last; ++first) {
         const auto& [i, own, p, g] = *first;
         Elements<T>& e = all.emplace_back();
-        e = {static_cast<T*>(p.raw()), static_cast<const T*>(g.raw()), {}, p.numel()};
+        e = {p.raw<T>(), g.raw<T>(), {}, p.numel()};
         for (T** s = e.s; const auto* state : states) *s++ = static_cast<T*>((*state)[i].raw());
         ++p.storage()->version;
       }

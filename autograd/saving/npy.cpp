@@ -41,8 +41,7 @@ std::string npy_bytes(std::string_view op, const Tensor& t) {
   bytes.append(reinterpret_cast<const char*>(&length), 2).append(text);
   const NoGrad quiet;
   const Tensor here = contiguous(to(t.detach(), Device::cpu()));
-  return bytes.append(static_cast<const char*>(here.raw()),
-                      static_cast<std::size_t>(here.numel() * size_of(here.dtype())));
+  return bytes.append(here.raw<char>(), static_cast<std::size_t>(here.numel() * size_of(here.dtype())));
 }
 
 std::string read_file(std::string_view op, const std::filesystem::path& path) {
@@ -86,7 +85,7 @@ Tensor npy_tensor(const std::string& name, std::string_view bytes) {
   if (n > (std::int64_t{1} << 56) || body.size() != static_cast<std::size_t>(n * size_of(known->first)))
     bad(body.size(), " bytes do not hold ", TensorSpec{shape, known->first, {}});
   Tensor t = empty(fortran ? stored : shape, known->first);
-  std::copy(body.begin(), body.end(), static_cast<char*>(t.raw()));
+  std::copy(body.begin(), body.end(), t.raw<char>());
   if (known->first == DType::boolean &&
       std::any_of(body.begin(), body.end(), [](char b) { return (b & ~1) != 0; }))
     bad("it holds a bool that is neither 0 nor 1");

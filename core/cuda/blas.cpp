@@ -210,8 +210,7 @@ bool multiply_once(std::string_view op, Device d, const Product& p, bool accumul
   const void *alpha = wide ? static_cast<const void*>(f64) : f32,
              *beta = wide ? static_cast<const void*>(f64 + 1) : f32 + 1;
   check(cublasLtMatmul(handle(d, op), &now.product, alpha, p.b.data, &now.a, p.a.data, &now.b, beta, p.y,
-                       &now.y, p.y, &now.y, &now.algorithm, workspace ? workspace.raw() : nullptr,
-                       now.workspace, stream(d)),
+                       &now.y, p.y, &now.y, &now.algorithm, workspace.raw(), now.workspace, stream(d)),
         op);
   return true;
 }

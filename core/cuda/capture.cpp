@@ -41,14 +41,14 @@ const void* detail::replayed(std::size_t bytes, std::function<void(void*)> write
   char* const host = g.parameters_.bytes + at;
   write(host);
   g.actions_.push_back([host, write = std::move(write)] { write(host); });
-  return static_cast<const char*>(g.memory_.raw()) + at;
+  return g.memory_.raw<char>() + at;
 }
 
 Tensor replayed_one(const TensorSpec& spec) {
   StepGraph* g = recording;
   if (!g || spec.dtype != DType::f32) return {};
   const void* at = detail::replayed(sizeof(float), [](void* host) { *static_cast<float*>(host) = 1; });
-  const auto* first = static_cast<const float*>(g->memory_.raw());
+  const auto* first = g->memory_.raw<float>();
   return g->memory_.alias(spec.shape, contiguous_strides(spec.shape), static_cast<const float*>(at) - first);
 }
 
@@ -177,7 +177,7 @@ bool StepGraph::make_loop(std::int64_t bytes) {
   const auto made = [&] {
     const cudaGraph_t body = loop.conditional.phGraph_out[0];
     cudaGraphNode_t first =
-        add_advance_node(body, static_cast<Progress*>(progress_.raw()), padded(used_), memory_.raw(), more);
+        add_advance_node(body, progress_.raw<Progress>(), padded(used_), memory_.raw(), more);
     cudaGraph_t step;
     check(cudaGraphClone(&step, graph_), "capture");
     const bool added = (!store_ || (done(cudaGraphNodeFindInClone(&node, store_, step)) &&
@@ -202,7 +202,7 @@ void StepGraph::replay(std::int64_t times) {
     for (; times > 0; --times) replay();
     return;
   }
-  char* to = static_cast<char*>(host_.raw());
+  char* to = host_.raw<char>();
   const Progress start{0, times};
   std::memcpy(to, &start, sizeof start);
   to += sizeof start;

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "../blocks.h"
+#include "../ceil_div.h"
 #include "elements.h"
 #include "pack.cuh"
 #include "runtime.h"
@@ -147,11 +148,11 @@ __global__ void __launch_bounds__(tile* tile_rows)
 
 template<class Word>
 void move(const Tensor& x, const Tensor& y, const Walk<2>& walk) {
-  const auto* from = static_cast<const Word*>(x.raw());
-  auto* to = static_cast<Word*>(y.raw());
+  const auto* from = x.raw<Word>();
+  auto* to = y.raw<Word>();
   for (int d = 1; d < walk.rank; ++d) {
     if (walk.stride[0][d] != 1 || walk.stride[1][0] != 1 || walk.size[0] < 8 || walk.size[d] < 8) continue;
-    const std::int64_t along = (walk.size[0] + tile - 1) / tile, across = (walk.size[d] + tile - 1) / tile;
+    const std::int64_t along = ceil_div(walk.size[0], tile), across = ceil_div(walk.size[d], tile);
     const std::int64_t blocks = walk.numel / (walk.size[0] * walk.size[d]) * along * across;
     if (blocks > 0x7fffffff) break;
     return launch("copy",
@@ -203,7 +204,7 @@ template<class Word>
 void fill(const Tensor& y, const void* value) {
   Word v;
   std::memcpy(&v, value, sizeof v);
-  auto* to = static_cast<Word*>(y.raw());
+  auto* to = y.raw<Word>();
   const Walk<1> walk(y.shape(), {&y});
   if (walk.contiguous(0) && is_aligned(to))
     launch("fill",
@@ -231,7 +232,7 @@ void copy_elements(const Tensor& x, const Tensor& y) {
                  "copy");
   }
   visit(x.dtype(), [&]<class From>(Type<From>) {
-    const auto* from = static_cast<const From*>(x.raw());
+    const auto* from = x.raw<From>();
     if (packed && is_aligned(from) && is_aligned(y.raw()))
       launch(
           "copy",

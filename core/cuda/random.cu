@@ -196,7 +196,7 @@ void randperm(const Tensor& y, const Philox& philox) {
   const auto numbers = [&] { return empty({n}, DType::i64, y.device()); };
   const Tensor keys = numbers();
   launch("randperm", {.device = y.device(), .grid = blocks_for(n, threads * 2), .block = threads}, draw_keys,
-         replayable(philox), static_cast<std::uint64_t*>(keys.raw()), static_cast<std::int64_t*>(y.raw()), n);
+         replayable(philox), keys.raw<std::uint64_t>(), y.raw<std::int64_t>(), n);
   // An even number of passes, as 64 bits take, ends where it began.
   const Tensor sorted = sort_pairs({keys, y}, {numbers(), numbers()}, 64).values;
   if (sorted.raw() != y.raw()) copy_elements(sorted, y);

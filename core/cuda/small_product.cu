@@ -1,6 +1,7 @@
 // Chooses how products too small to fill the chip with cuBLAS's tiles are spread over it.
 #include <algorithm>
 
+#include "../ceil_div.h"
 #include "blas.h"
 #include "runtime.h"
 #include "small_product.cuh"
@@ -22,8 +23,6 @@ Side side_of(const Operand& x, std::int64_t outer, std::int64_t inner, bool alon
           packs};
 }
 
-std::int64_t parts(std::int64_t n, std::int64_t each) { return (n + each - 1) / each; }
-
 // A tile, and what a term of the sums costs a block that has a multiprocessor to itself, in nanoseconds
 // (H200).
 struct TileShape {
@@ -32,7 +31,7 @@ struct TileShape {
   int (*floats)(bool a_along, bool b_along, bool gated, int share);
 
   std::int64_t tiles(const Product& p) const {
-    return p.batch * parts(p.rows, height) * parts(p.cols, width);
+    return p.batch * ceil_div(p.rows, height) * ceil_div(p.cols, width);
   }
 };
 template<int height, int width>
@@ -101,12 +100,13 @@ Piece piece_of(const Product& p, const TileShape& s, int ranks) {
   piece.row_sums = static_cast<float*>(p.row_sums);
   piece.y_stride = p.y_stride;
   piece.y_next = p.y_next;
-  piece.share = static_cast<int>(parts(p.inner, 4 * ranks) * 4);  // whole packs
+  piece.share = static_cast<int>(ceil_div(p.inner, 4 * ranks) * 4);  // whole packs
   piece.inner = static_cast<int>(p.inner);
   piece.ranks = ranks;
   piece.tiles = static_cast<unsigned>(s.tiles(p));
-  piece.by_tiles = Divider(static_cast<std::uint32_t>(parts(p.rows, s.height) * parts(p.cols, s.width)));
-  piece.by_across = Divider(static_cast<std::uint32_t>(parts(p.cols, s.width)));
+  piece.by_tiles =
+      Divider(static_cast<std::uint32_t>(ceil_div(p.rows, s.height) * ceil_div(p.cols, s.width)));
+  piece.by_across = Divider(static_cast<std::uint32_t>(ceil_div(p.cols, s.width)));
   piece.relu = p.relu;
   piece.packs = is_aligned(p.y) && p.y_stride % 4 == 0 && p.y_next % 4 == 0 && p.cols % 4 == 0;
   return piece;
@@ -126,7 +126,7 @@ bool multiply_small(std::string_view op, Device d, std::span<const Product> prod
   for (std::size_t i = 0; i < products.size(); ++i) {
     const Piece& p = work.pieces[i] = piece_of(products[i], *best.shape, best.ranks[i]);
     floats = std::max(floats, best.shape->floats(p.a.along, p.b.along, p.a.gate, p.share));
-    blocks += parts(std::int64_t{p.tiles} * p.ranks, best.cluster) * best.cluster;
+    blocks += ceil_div(std::int64_t{p.tiles} * p.ranks, best.cluster) * best.cluster;
     if (i == 0) work.first_blocks = static_cast<unsigned>(blocks);
   }
   std::int64_t shared = floats * std::int64_t{sizeof(float)};

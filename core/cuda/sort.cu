@@ -11,10 +11,8 @@ Pairs sort_pairs(const Pairs& x, const Pairs& spare, int bits) {
   if (n == 0) return x;
   const Device d = x.keys.device();
   const Use use(d);
-  cub::DoubleBuffer<std::uint64_t> keys(static_cast<std::uint64_t*>(x.keys.raw()),
-                                        static_cast<std::uint64_t*>(spare.keys.raw()));
-  cub::DoubleBuffer<std::int64_t> values(static_cast<std::int64_t*>(x.values.raw()),
-                                         static_cast<std::int64_t*>(spare.values.raw()));
+  cub::DoubleBuffer<std::uint64_t> keys(x.keys.raw<std::uint64_t>(), spare.keys.raw<std::uint64_t>());
+  cub::DoubleBuffer<std::int64_t> values(x.values.raw<std::int64_t>(), spare.values.raw<std::int64_t>());
   std::size_t bytes = 0;
   const auto sort = [&](void* scratch) {
     check(cub::DeviceRadixSort::SortPairs(scratch, bytes, keys, values, n, 0, bits, stream(d)), "sort");

@@ -71,7 +71,7 @@ void to_device(const void* host, const Tensor& y) {
   std::lock_guard lock(s.mutex);
   Ring& ring = s.for_bytes(bytes_of(y));
   const auto* from = static_cast<const char*>(host);
-  auto* to = static_cast<char*>(y.raw());
+  auto* to = y.raw<char>();
   for (std::size_t at = 0, n = bytes_of(y); at < n; at += ring.slot_bytes()) {
     const std::size_t part = std::min(ring.slot_bytes(), n - at);
     const auto slot = ring.next();

@@ -84,7 +84,7 @@ std::int64_t distance(const Tensor& a, const Tensor& b, std::int64_t i) {
       std::conditional_t<sizeof(T) == 8, std::int64_t,
                          std::conditional_t<sizeof(T) == 4, std::int32_t, std::int16_t>>
           bits = 0;
-      std::memcpy(&bits, static_cast<const T*>(t.raw()) + i, sizeof(T));
+      std::memcpy(&bits, t.raw<T>() + i, sizeof(T));
       const std::int64_t wide = bits, lowest = std::numeric_limits<decltype(bits)>::min();
       return wide < 0 ? lowest - wide : wide;
     };

@@ -74,10 +74,13 @@ class Tensor {
     guard_edit("mutable_data");
     return {elements, static_cast<std::size_t>(numel())};
   }
-  /// Address of the first element, on whichever device. No check, no edit counted: for kernels.
-  void* raw() const {
-    char* data = static_cast<char*>(impl_->storage->data);  // null where there are no elements
-    return data ? data + impl_->offset * size_of(impl_->spec.dtype) : nullptr;
+  /// Address of the first element, on whichever device; null where there is none. No check, no edit counted:
+  /// for kernels.
+  template<class T = void>
+  T* raw() const {
+    char* const data = impl_ ? static_cast<char*>(impl_->storage->data) : nullptr;
+    return static_cast<T*>(data ? static_cast<void*>(data + impl_->offset * size_of(impl_->spec.dtype))
+                                : nullptr);
   }
 
   /// All elements in row-major order, converted to T. Copies from the device and waits for it.
