@@ -123,11 +123,9 @@ __global__ void __launch_bounds__(map_threads) map_kernel(const F f, const MapAr
   }
 }
 
-/// y = f(x...), broadcast; y is fresh and row-major. In are the types that f takes.
-template<class... In, class F>
-void map(std::string_view op, const F& f, Inputs x, const Tensor& y) {
-  constexpr int inputs = sizeof...(In);
-  if (y.numel() == 0) return;
+/// Where the operands are, and y, which is fresh and row-major: the same for all functors and types.
+template<int inputs>
+MapArgs<inputs> map_args(Inputs x, const Tensor& y) {
   std::array<const Tensor*, inputs> operands;
   for (int k = 0; k < inputs; ++k) operands[static_cast<std::size_t>(k)] = &x[static_cast<std::size_t>(k)];
   MapArgs<inputs> a{{}, y.raw(), y.dtype(), is_aligned(y.raw()), Walk<inputs>(y.shape(), operands)};
@@ -139,13 +137,21 @@ void map(std::string_view op, const F& f, Inputs x, const Tensor& y) {
     a.in[k] = {t.raw(), t.dtype(), layout};
     a.vectors = a.vectors && layout != Layout::strided && (layout == Layout::constant || is_aligned(t.raw()));
   }
+  return a;
+}
+
+/// y = f(x...), broadcast; y is fresh and row-major. In are the types that f takes.
+template<class... In, class F>
+void map(std::string_view op, const F& f, Inputs x, const Tensor& y) {
+  constexpr int inputs = sizeof...(In);
+  if (y.numel() == 0) return;
   constexpr int n = map_width<std::tuple_element_t<inputs - 1, std::tuple<In...>>>;
   launch(op,
          {.device = y.device(),
           .grid = blocks_for(y.numel(), map_threads * n),
           .block = map_threads,
           .early = true},
-         map_kernel<F, In...>, f, a);
+         map_kernel<F, In...>, f, map_args<inputs>(x, y));
 }
 
 }  // namespace cuda

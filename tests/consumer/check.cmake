@@ -81,8 +81,8 @@ if(WAY STREQUAL installed)
 
 elseif(WAY STREQUAL subdirectory)
   # The kernels are built once, by the project itself.
-  check_cmake(-DBOBBIN_SOURCE=${SOURCE} -DCMAKE_CXX_FLAGS=-O0 -DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER}
-    -DBOBBIN_CUDA=OFF)
+  set(ENV{CMAKE_CXX_COMPILER_LAUNCHER} "${LAUNCHER}")  # may be a list
+  check_cmake(-DBOBBIN_SOURCE=${SOURCE} -DCMAKE_CXX_FLAGS=-O0 -DBOBBIN_CUDA=OFF)
 
 elseif(WAY STREQUAL pkgconfig)
   run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)
