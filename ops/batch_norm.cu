@@ -153,14 +153,14 @@ void cuda::channel_moments(const Tensor& x, const Tensor& moments) {
   const Channels s(x.shape());
   visit_floating(x.dtype(), [&]<class T>(Type<T>) {
     launch(BatchNorm::name, {.device = x.device(), .grid = static_cast<unsigned>(s.channels), .block = wide},
-           add_moments<T>, Sizes(s), x.raw<T>(), data<Sum<T>>(moments));
+           add_moments<T>, Sizes(s), x.raw<T>(), moments.raw<Sum<T>>());
   });
 }
 
 void BatchNorm::cuda(Inputs x, Tensor& y) const {
   visit_floating(y.dtype(), [&]<class T>(Type<T>) {
     for_each(y,
-             Normalize<T>{x[0].raw<T>(), x[2].raw<T>(), x[3].raw<T>(), data<Sum<T>>(x[1]), y.raw<T>(), eps});
+             Normalize<T>{x[0].raw<T>(), x[2].raw<T>(), x[3].raw<T>(), x[1].raw<Sum<T>>(), y.raw<T>(), eps});
   });
 }
 
@@ -168,10 +168,10 @@ void BatchNorm::backward_cuda(const Cotangent& v, const Tensor& x_grad, const Te
   const Channels s(v.x.shape());
   visit_floating(v.x.dtype(), [&]<class T>(Type<T>) {
     cuda::launch(name, {.device = v.x.device(), .grid = static_cast<unsigned>(s.channels), .block = wide},
-                 add_gradients<T>, Sizes(s), v.g.raw<T>(), v.x.raw<T>(), data<Sum<T>>(v.moments),
-                 data<Sum<T>>(sums), eps);
-    for_each(x_grad, Gradient<T>{v.g.raw<T>(), v.x.raw<T>(), v.weight.raw<T>(), data<Sum<T>>(v.moments),
-                                 data<Sum<T>>(sums), x_grad.raw<T>(), eps});
+                 add_gradients<T>, Sizes(s), v.g.raw<T>(), v.x.raw<T>(), v.moments.raw<Sum<T>>(),
+                 sums.raw<Sum<T>>(), eps);
+    for_each(x_grad, Gradient<T>{v.g.raw<T>(), v.x.raw<T>(), v.weight.raw<T>(), v.moments.raw<Sum<T>>(),
+                                 sums.raw<Sum<T>>(), x_grad.raw<T>(), eps});
   });
 }
 

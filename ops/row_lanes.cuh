@@ -35,14 +35,16 @@ __global__ void __launch_bounds__(lanes_threads)
   const auto place = [&](int i, int k) {
     return own_room + i * (together ? lanes : lanes_threads) + k * of_input;
   };
-  // Calls f(j, row, place) for those packs of the warp's rows that this lane moves.
+  // Calls f(elements, row, place) for those packs of the warp's rows that this lane moves: so many further
+  // than its first.
   const auto each_of_warp = [&](auto&& f) {
-    const int all = static_cast<int>(smaller(a.rows - first, std::int64_t{in_warp})) * packs;
+    const int left = static_cast<int>(smaller(a.rows - first, std::int64_t{in_warp})) * packs - of_warp;
+    uint4* const places = room + of_warp;
 #pragma unroll
-    for (int m = 0; m < P; ++m)
-      if (const int j = m * 32 + of_warp; j < all) {
-        const int row = static_cast<int>(by_packs(static_cast<unsigned>(j)));
-        f(j, row, room + j + row * (pitch - packs));
+    for (int m = 0; m < P * 32; m += 32)
+      if (m < left) {
+        const int row = static_cast<int>(by_packs(static_cast<unsigned>(m + of_warp)));
+        f(m * per_pack<T>, row, places + m + row * (pitch - packs));
       }
   };
 
@@ -54,12 +56,13 @@ __global__ void __launch_bounds__(lanes_threads)
     std::int64_t gap[n];
 #pragma unroll
     for (int k = 0; k < n; ++k) {
-      from[k] = a.in[k] + first * a.pitch[k];
+      from[k] = a.in[k] + first * a.pitch[k] + of_warp * per_pack<T>;
+      asm("" : "+l"(from[k]));  // or all of it is computed for each pack
       gap[k] = a.pitch[k] - a.columns;
     }
-    each_of_warp([&](int j, int row, uint4* to) {
+    each_of_warp([&](int elements, int row, uint4* to) {
 #pragma unroll
-      for (int k = 0; k < n; ++k) copy_pack(to + k * of_input, from[k] + j * per_pack<T> + row * gap[k]);
+      for (int k = 0; k < n; ++k) copy_pack(to + k * of_input, from[k] + elements + row * gap[k]);
     });
   } else {
 #pragma unroll
@@ -130,8 +133,9 @@ __global__ void __launch_bounds__(lanes_threads)
   }
   if (!together || !a.out) return;
   __syncwarp();
-  T* const to = a.out + first * a.columns;
-  each_of_warp([&](int j, int, const uint4* y) { store_pack(to + j * per_pack<T>, *y); });
+  T* to = a.out + first * a.columns + of_warp * per_pack<T>;
+  asm("" : "+l"(to));
+  each_of_warp([&](int elements, int, const uint4* y) { store_pack(to + elements, *y); });
 }
 
 }  // namespace bobbin::cuda
