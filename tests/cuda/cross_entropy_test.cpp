@@ -184,6 +184,16 @@ TEST_F(CudaCrossEntropy, ManyRows) {
   check({{100'003, 10}, DType::bf16, {.reduction = Reduction::sum}});
 }
 
+// So many that warps move several rows at a time through shared memory; the last warp has fewer.
+TEST_F(CudaCrossEntropy, ManyShortRows) {
+  for (const DType t : {DType::f64, DType::f32, DType::bf16, DType::f16})
+    for (const std::int64_t classes : {2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256})
+      for (const double smoothing : {0.0, 0.1}) {
+        check({{3001, classes}, t, {.label_smoothing = smoothing}, false, false, 0.3});
+        check({{3001, classes}, t, {.label_smoothing = smoothing, .reduction = Reduction::none}});
+      }
+}
+
 TEST_F(CudaCrossEntropy, OtherAxes) {
   for (const Shape& s : {Shape{5}, Shape{50'257}, Shape{2, 3, 4}, Shape{2, 21, 37, 5}, Shape{1, 1000, 2},
                          Shape{3, 5000, 1}, Shape{300, 2, 33}, Shape{2, 1, 7}, Shape{1, 50'257, 3}})
@@ -262,6 +272,21 @@ TEST_F(CudaCrossEntropy, IgnoredRowsGetExactlyNoGradient) {
   const Tensor x = on_gpu(tensor({{inf, 1, 2}, {0, 1, 2}})).set_requires_grad();
   backward(cross_entropy(x, to(tensor({-100, 1}, DType::i64), gpu)));
   for (int c = 0; c < 3; ++c) EXPECT_EQ(to(x.grad(), Device::cpu()).at({0, c}), 0);
+
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const std::int64_t classes : {4, 8, 16, 64, 256}) {  // many rows, every other of them ignored
+    Tensor rows = randn({2, 1500, classes}), target = randint(0, classes, {2, 1500});
+    narrow(narrow(rows, 0, 0, 1), 2, classes / 2, 1).fill_(nan);
+    narrow(narrow(rows, 0, 0, 1), 2, 1, 1).fill_(inf);
+    narrow(target, 0, 0, 1).fill_(-100);
+    const Tensor many = on_gpu(reshape(transpose(rows, 0, 1), {3000, classes})).set_requires_grad();
+    backward(cross_entropy(many, on_gpu(reshape(transpose(target, 0, 1), {3000}))));
+    const auto g = many.grad().to_vector<float>();
+    for (std::size_t i = 0; i < g.size(); ++i) {
+      const bool ignored = i / static_cast<std::size_t>(classes) % 2 == 0;
+      ASSERT_TRUE(ignored ? g[i] == 0 : std::isfinite(g[i])) << "element " << i << " is " << g[i];
+    }
+  }
 }
 
 TEST_F(CudaCrossEntropy, InfiniteLogitsAndNaN) {
@@ -275,18 +300,24 @@ TEST_F(CudaCrossEntropy, InfiniteLogitsAndNaN) {
                                 {17.5, 0, -inf},
                                 {1e4, 0, 1e4}});
   const Tensor target = tensor({1, 1, 1, 0, 1, 0, 0, 1}, DType::i64);
-  for (const std::int64_t masked : {0, 5000})
+  const auto check = [&](std::int64_t masked, std::int64_t times) {
     for (const double smoothing : {0.0, 0.2}) {
       const CrossEntropyOptions o{.label_smoothing = smoothing, .reduction = Reduction::none};
-      const Tensor rows = concat({values, full({8, masked}, -inf)}, 1);
+      const Tensor once = concat({values, full({8, masked}, -inf)}, 1);
+      const Tensor rows = reshape(expand(once, {times, 8, once.size(1)}), {8 * times, once.size(1)});
+      const Tensor classes = reshape(expand(target, {times, 8}), {8 * times});
       const Tensor x = on_gpu(rows).set_requires_grad(), reference = exact(rows).set_requires_grad();
-      const Tensor loss = cross_entropy(x, on_gpu(target), o), want = cross_entropy(reference, target, o);
-      expect_close(loss, want, DType::f32, std::vector<double>(8, 0), "loss");
+      const Tensor loss = cross_entropy(x, on_gpu(classes), o), want = cross_entropy(reference, classes, o);
+      const auto count = static_cast<std::size_t>(8 * times),
+                 elements = static_cast<std::size_t>(rows.numel());
+      expect_close(loss, want, DType::f32, std::vector<double>(count, 0), "loss");
       backward(loss, ones_like(loss));
       backward(want, ones_like(want));
-      const auto elements = static_cast<std::size_t>(rows.numel());
       expect_close(x.grad(), reference.grad(), DType::f32, std::vector<double>(elements, 0.1), "gradient");
     }
+  };
+  for (const std::int64_t masked : {0, 5000}) check(masked, 1);
+  for (const std::int64_t masked : {1, 5, 13, 29, 61}) check(masked, 400);
 }
 
 TEST_F(CudaCrossEntropy, OneClassHasNoGradient) {

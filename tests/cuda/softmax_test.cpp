@@ -226,31 +226,47 @@ TEST_F(CudaSoftmax, FewLongRowsInACapturedStep) {
   }
 }
 
+// Rows of d elements with masked parts, infinities and NaN, some of them without an answer.
+Tensor masked_rows(DType t, std::int64_t d) {
+  std::vector<Tensor> rows;
+  const auto add = [&](const Tensor& x, std::int64_t from, std::int64_t n, double value) {
+    Tensor row = to(x, t);
+    if (n > 0) narrow(row, 0, from, n).fill_(value);
+    rows.push_back(row);
+  };
+  for (const std::int64_t masked : {std::int64_t{1}, std::int64_t{15}, std::int64_t{511}, d / 2, d - 1, d}) {
+    const std::int64_t k = std::min(masked, d);
+    add(randn({d}), 0, k, -inf);
+    add(randn({d}), d - k, k, -inf);
+  }
+  add(randn({d}), d / 2, 1, inf);
+  add(randn({d}), d - 1, 1, nan);
+  add(full({d}, -inf), d / 3, 1, nan);
+  add(full({d}, -inf), d / 3, 1, inf);
+  add(full({d}, -inf), d / 3, 1, -3);
+  add(full({d}, nan), 0, 0, 0);
+  add(zeros({d}), 0, 0, 0);
+  return stack(rows, 0);
+}
+
 TEST_F(CudaSoftmax, MasksAndSlicesWithoutAnAnswer) {
   for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
     for (const std::int64_t d : {2, 5, 33, 64, 513, 1000, 3000, 40000, 270000}) {
-      std::vector<Tensor> rows;
-      const auto add = [&](const Tensor& x, std::int64_t from, std::int64_t n, double value) {
-        Tensor row = to(x, t);
-        if (n > 0) narrow(row, 0, from, n).fill_(value);
-        rows.push_back(row);
-      };
-      for (const std::int64_t masked :
-           {std::int64_t{1}, std::int64_t{15}, std::int64_t{511}, d / 2, d - 1, d}) {
-        const std::int64_t k = std::min(masked, d);
-        add(randn({d}), 0, k, -inf);
-        add(randn({d}), d - k, k, -inf);
-      }
-      add(randn({d}), d / 2, 1, inf);
-      add(randn({d}), d - 1, 1, nan);
-      add(full({d}, -inf), d / 3, 1, nan);
-      add(full({d}, -inf), d / 3, 1, inf);
-      add(full({d}, -inf), d / 3, 1, -3);
-      add(full({d}, nan), 0, 0, 0);
-      add(zeros({d}), 0, 0, 0);
-      const Tensor x = stack(rows, 0);
+      const Tensor x = masked_rows(t, d);
       check(x, as_is, 1, "masks", false);
       if (d <= 3000) check(contiguous(movedim(x, 0, 1)), as_is, 0, "masks", false);
+    }
+}
+
+// So many that warps move several rows at a time through shared memory; the last warp has fewer.
+TEST_F(CudaSoftmax, ManyShortRows) {
+  for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
+    for (const std::int64_t d : {2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 72, 96, 112, 128, 256, 1000}) {
+      check(draw({3001, d}, t, 3), as_is, 1, "");
+      check(
+          draw({3001, d + 24}, t, 3), [=](const Tensor& x) { return narrow(x, 1, 8, d); }, 1, "at a pitch");
+      const Tensor rows = masked_rows(t, d);
+      check(reshape(expand(rows, {170, rows.size(0), d}), {-1, d}), as_is, 1, "masks", false);
     }
 }
 
