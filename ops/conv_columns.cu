@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "../core/ceil_div.h"
 #include "../core/cuda/blas.h"
 #include "../core/cuda/elements.h"
 #include "../core/cuda/runtime.h"
@@ -124,7 +125,7 @@ void each_run(const ConvShape& s, DType dtype, F&& f) {
   const std::int64_t image = s.in * s.kh * s.kw * s.places() * size_of(dtype);
   const std::int64_t runs =
       s.is_product() ? 1 : std::clamp<std::int64_t>(s.n * image / workspace + 1, 1, s.n);
-  const std::int64_t run = (s.n + runs - 1) / runs;
+  const std::int64_t run = ceil_div(s.n, runs);
   for (std::int64_t first = 0; first < s.n; first += run) f(first, std::min(run, s.n - first));
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 
+#include "../core/ceil_div.h"
 #include "conv.h"
 
 namespace bobbin {
@@ -16,9 +17,9 @@ void each_stretch(const ConvShape& s, F&& f) {
     for (std::int64_t kx = 0; kx < s.kw; ++kx, ++row) {
       const std::int64_t left = kx * dilation.w - padding.w;
       // Columns whose pixel is in the image: ox stride + left in [0, w).
-      const std::int64_t first = std::clamp<std::int64_t>((-left + stride.w - 1) / stride.w, 0, s.ow);
+      const std::int64_t first = std::clamp<std::int64_t>(ceil_div(-left, stride.w), 0, s.ow);
       const std::int64_t last =
-          std::clamp<std::int64_t>(s.w - left <= 0 ? 0 : (s.w - left + stride.w - 1) / stride.w, first, s.ow);
+          std::clamp<std::int64_t>(s.w - left <= 0 ? 0 : ceil_div(s.w - left, stride.w), first, s.ow);
       for (std::int64_t oy = 0; oy < s.oh; ++oy) {
         const std::int64_t y = oy * stride.h + ky * dilation.h - padding.h,
                            column = row * s.places() + oy * s.ow;

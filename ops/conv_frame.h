@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <vector>
 
+#include "../core/ceil_div.h"
 #include "conv_parts.h"
 #include "registers.h"
 
 namespace bobbin {
 
-constexpr std::int64_t rounded_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
+constexpr std::int64_t rounded_up(std::int64_t n, std::int64_t unit) { return ceil_div(n, unit) * unit; }
 
 /// Elements that are read row by row; where there is a gate, which lies as they do, they count as 0 where
 /// that is not positive.

@@ -2,6 +2,7 @@
 #pragma once
 #include <bobbin/parallel.h>
 
+#include "../core/ceil_div.h"
 #include "conv.h"
 
 namespace bobbin {
@@ -57,7 +58,7 @@ void sum_weight_grads(const ConvShape& s, const Tensor& weight, const Tensor& bi
   });
   const auto total = [&](std::int64_t begin, std::int64_t count, const Tensor& t) {
     constexpr std::int64_t some = 1024;
-    const std::int64_t parts = (count + some - 1) / some;
+    const std::int64_t parts = ceil_div(count, some);
     parallel_for(parts * groups, [&](std::int64_t i) {
       const std::int64_t g = i / parts, first = i % parts * some, last = std::min(count, first + some);
       T* const out = t.raw<T>() + g * count;

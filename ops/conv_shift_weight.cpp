@@ -2,6 +2,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/ceil_div.h"
 #include "conv_frame.h"
 #include "conv_parts.h"
 #include "conv_shift.h"
@@ -93,13 +94,13 @@ void shift_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, con
       static_cast<std::size_t>(rounded_up(taps, grad_taps)));  // what is too much is left out below
   // As many as L1 holds of what a row of sums goes through, and L2 of all, in alike numbers.
   constexpr std::int64_t in_near = 26 << 10, in_cache = 400 << 10;  // bytes
-  const std::int64_t run_length = std::max<std::int64_t>(1, (s.n + weight_grad_runs - 1) / weight_grad_runs),
+  const std::int64_t run_length = std::max<std::int64_t>(1, ceil_div(s.n, weight_grad_runs)),
                      size = static_cast<std::int64_t>(sizeof(T)),
                      most = std::clamp<std::int64_t>(
                          std::min(in_cache / (step * size),
                                   in_near / ((grad_rows * pitch + f.plane()) * size)),
                          1, run_length),
-                     times = (run_length + most - 1) / most, at_a_time = (run_length + times - 1) / times;
+                     times = ceil_div(run_length, most), at_a_time = ceil_div(run_length, times);
   const auto run = [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
     const Tensor space = empty({at_a_time * step}, dtype_of<T>());
     T* const frames = space.raw<T>();

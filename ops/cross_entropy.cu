@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "../core/ceil_div.h"
 #include "../core/cuda/elements.h"
 #include "../core/cuda/runtime.h"
 #include "cross_entropy.h"
@@ -65,7 +66,7 @@ struct Parts {
 
   Parts(Device device, std::int64_t n) {
     // Blocks that wait for each other take as long as two more rounds of one.
-    const std::int64_t round = at_once * threads, enough = n <= 2 * round ? 1 : (n + round - 1) / round;
+    const std::int64_t round = at_once * threads, enough = n <= 2 * round ? 1 : ceil_div(n, round);
     blocks = static_cast<unsigned>(std::min<std::int64_t>(enough, threads));
     if (blocks == 1) return;
     parts = empty({blocks}, DType::f64, device);

@@ -221,16 +221,6 @@ struct CrossEntropyRow {
     }
   }
 
-  // In a tree, which leaves the elements changed.
-  template<int n>
-  static __device__ __forceinline__ C sum_of(C (&v)[n]) {
-#pragma unroll
-    for (int width = n / 2; width > 0; width /= 2)
-#pragma unroll
-      for (int i = 0; i < width; ++i) v[i] += v[i + width];
-    return v[0];
-  }
-
   // a b, but 0 where a is: a class of no weight costs nothing, whatever its logit.
   static __device__ __forceinline__ C times(C a, C b) { return a == 0 ? C(0) : a * b; }
 

@@ -1,5 +1,6 @@
 // Adding along a sorted index: the kernels of index_add.cu for an index of more than a few elements.
 #pragma once
+#include "../core/ceil_div.h"
 #include "../core/cuda/pack.cuh"
 #include "index_grid.cuh"
 
@@ -127,7 +128,7 @@ __global__ void __launch_bounds__(threads)
   constexpr int fetches = tile / threads;
   __shared__ Sum tiles[2][tile];
   const int tid = static_cast<int>(threadIdx.x), lane = tid % lanes, step = threads / lanes;
-  const std::int64_t across = (columns + lanes - 1) / lanes, middle = blockIdx.x / across * limit;
+  const std::int64_t across = ceil_div(columns, lanes), middle = blockIdx.x / across * limit;
   const std::int64_t key = sorted.keys[middle];
   if (key == sorted.none || sorted.has(middle - limit, key)) return;
   const std::int64_t first = middle + 1 - __syncthreads_count(tid < limit && sorted.has(middle - tid, key));

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "../core/blocks.h"
+#include "../core/ceil_div.h"
 
 namespace bobbin {
 namespace {
@@ -39,7 +40,7 @@ void map_blocks(Inputs x, const DType* types, const Tensor& y, DType out_type, B
     }
   };
   if (count <= tile) return run(0, count);
-  parallel_for((count + tile - 1) / tile,
+  parallel_for(ceil_div(count, tile),
                [&](std::int64_t t) { run(t * tile, std::min(count, (t + 1) * tile)); });
 }
 

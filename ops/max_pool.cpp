@@ -15,7 +15,7 @@ constexpr int lanes = static_cast<int>(register_lanes<T>);
 // How many of a row of n windows vectors take.
 template<class T>
 int in_vectors(int n) {
-  return (n + lanes<T> - 1) / lanes<T> * lanes<T>;
+  return ceil_div(n, lanes<T>) * lanes<T>;
 }
 
 // Every second element of two vectors is shuffled without leaving the parts of 16 bytes: lane i then has the

@@ -1,6 +1,7 @@
 // Reductions on a GPU, from a plan to launches. A long result is cut into parts, which a second launch
 // merges.
 #pragma once
+#include "../core/ceil_div.h"
 #include "../core/cuda/runtime.h"
 #include "reduce_kernel.cuh"
 
@@ -63,7 +64,7 @@ void reduce(std::string_view op, const F& f, const Tensor& x, const Axes& axes, 
     whole.parts = static_cast<State<F>*>(parts.raw());
   }
   each_box(whole, [&](Args<F> box) {
-    box.part_length = ((box.length + plan.parts - 1) / plan.parts + 63) / 64 * 64;
+    box.part_length = ceil_div(ceil_div(box.length, plan.parts), 64) * 64;
     box.first_part = whole.first_part;
     whole.first_part += plan.parts;
     cuda::launch(op,

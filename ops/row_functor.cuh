@@ -122,6 +122,16 @@ __device__ __forceinline__ Compute<typename F::Storage> blank_element(int input)
   return F::peak && input == 0 ? -infinity<C>() : C(0);
 }
 
+/// The sum of what a thread has, in a tree, which leaves the elements changed.
+template<class C, int n>
+__device__ __forceinline__ C sum_of(C (&v)[n]) {
+#pragma unroll
+  for (int width = n / 2; width > 0; width /= 2)
+#pragma unroll
+    for (int i = 0; i < width; ++i) v[i] += v[i + width];
+  return v[0];
+}
+
 /// Whether F sees its elements through a mask.
 template<class F>
 inline constexpr bool is_masked = requires {

@@ -175,7 +175,7 @@ void scan(std::string_view op, const Tensor& x, const Tensor& y, int axis, bool 
   if (wanted == 1) return pass(op, device, s);
 
   s.chunk = ceil_div(s.n, wanted);
-  s.chunks = (s.n + s.chunk - 1) / s.chunk;
+  s.chunks = ceil_div(s.n, s.chunk);
   const DType kept = dtype_of<Total>();
   const Tensor totals = empty({s.slices * s.chunks}, kept, device);
   s.totals = totals.raw<Total>();

@@ -19,15 +19,6 @@ struct SoftmaxForward {
   static __device__ C shift(C m) { return m == -infinity<C>() ? C(0) : m; }
 };
 
-template<int n, class C>
-__device__ __forceinline__ C sum_of(C (&v)[n]) {
-#pragma unroll
-  for (int width = n / 2; width > 0; width /= 2)
-#pragma unroll
-    for (int i = 0; i < width; ++i) v[i] += v[i + width];
-  return v[0];
-}
-
 template<class T>
 struct SoftmaxRow : SoftmaxForward<T, 1> {
   using typename SoftmaxForward<T, 1>::C;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "../core/ceil_div.h"
 #include "exponentials.h"
 #include "rows.h"
 
@@ -109,7 +110,7 @@ void softmax_short(const RowBlock& block, std::int64_t n) {
   constexpr std::int64_t lanes = lanes_of<T>;
   constexpr T none = -std::numeric_limits<T>::infinity();
   alignas(64) T room[lanes * most_short];
-  const std::int64_t pitch = (n + lanes - 1) / lanes * lanes;
+  const std::int64_t pitch = ceil_div(n, lanes) * lanes;
   FewRows<T> few(block, n);
   few.each([&] {
     // NaN is passed over here, and spoils the sum.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "../core/ceil_div.h"
 #include "binary.h"
 #include "join.h"
 
@@ -143,7 +144,7 @@ Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, s
   const auto cut = [size](std::int64_t i) { return std::clamp<std::int64_t>(i < 0 ? i + size : i, 0, size); };
   start = cut(start);
   const std::int64_t length = std::max<std::int64_t>(0, cut(stop) - start);
-  return record(Slice{axis, start, (length + step - 1) / step, step}, {x});
+  return record(Slice{axis, start, ceil_div(length, step), step}, {x});
 }
 
 Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length) {

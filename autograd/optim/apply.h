@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "../../core/ceil_div.h"
 #include "rules.h"
 
 namespace bobbin::optim {
@@ -13,7 +14,7 @@ namespace bobbin::optim {
 template<class F>
 void ranges(std::int64_t n, F&& f) {
   constexpr std::int64_t size = 1 << 14;
-  parallel_for((n + size - 1) / size, [&](std::int64_t i) { f(i * size, std::min(n, (i + 1) * size)); });
+  parallel_for(ceil_div(n, size), [&](std::int64_t i) { f(i * size, std::min(n, (i + 1) * size)); });
 }
 
 template<class F>
@@ -55,7 +56,7 @@ void apply(std::span<const Optimizer::Part> parts, std::initializer_list<const s
         const auto& [i, own, p, g] = *first;
         Elements<T>& e = all.emplace_back();
         e = {p.raw<T>(), g.raw<T>(), {}, p.numel()};
-        for (T** s = e.s; const auto* state : states) *s++ = static_cast<T*>((*state)[i].raw());
+        for (T** s = e.s; const auto* state : states) *s++ = (*state)[i].template raw<T>();
         ++p.storage()->version;
       }
 #if BOBBIN_HAS_CUDA

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <type_traits>
 
+#include "../ceil_div.h"
+
 namespace bobbin::cuda {
 
 /// Throws what a status stands for: OutOfMemory; DeviceLost where the context can no longer be used; else
@@ -52,7 +54,7 @@ struct Launch {
   std::size_t shared = 0;    ///< dynamic shared memory; a kernel may have 16 KiB of its own besides
   int cluster = 1;           ///< blocks of a thread-block cluster (compute capability 9.0 on)
   bool cooperative = false;  ///< all blocks must be resident at once
-  bool early = false;        ///< may begin before what was enqueued earlier is done: it calls await_previous()
+  bool early = false;        ///< may begin before what was enqueued earlier is done: calls await_previous()
 };
 
 namespace detail {
@@ -69,7 +71,7 @@ void launch(std::string_view op, const Launch& l, void (*kernel)(P...), std::typ
 
 /// Blocks of `per_block` that cover n, for a one-dimensional grid.
 inline unsigned blocks_for(std::int64_t n, std::int64_t per_block) {
-  const std::int64_t blocks = (n + per_block - 1) / per_block;
+  const std::int64_t blocks = ceil_div(n, per_block);
   return static_cast<unsigned>(blocks < 0x7fffffff ? blocks : 0x7fffffff);
 }
 
