@@ -7,9 +7,9 @@
 #include <unordered_map>
 #include <utility>
 
-#include "../core/probe.h"
+#include "core/probe.h"
 #if BOBBIN_HAS_CUDA
-#include "../core/cuda/hosted.h"
+#include "core/cuda/replay_arg.h"
 #endif
 
 namespace bobbin {

@@ -7,8 +7,8 @@
 #include <cstring>
 #include <mutex>
 
-#include "block_cache.h"
-#include "cuda/elements.h"
+#include "core/block_cache.h"
+#include "core/cuda/backend.h"
 
 namespace bobbin {
 namespace {

@@ -2,7 +2,7 @@
 #include <bobbin/device.h>
 
 #if BOBBIN_HAS_CUDA
-#include "cuda/capture.h"
+#include "core/cuda/capture.h"
 #endif
 
 namespace bobbin {

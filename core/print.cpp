@@ -5,7 +5,7 @@
 #include <cmath>
 #include <ostream>
 
-#include "blocks.h"
+#include "core/strided_copy.h"
 
 namespace bobbin {
 namespace {

@@ -7,10 +7,10 @@
 #include <numbers>
 #include <numeric>
 
-#include "blocks.h"
-#include "ceil_div.h"
-#include "cuda/elements.h"
-#include "philox.h"
+#include "core/ceil_div.h"
+#include "core/cuda/backend.h"
+#include "core/philox.h"
+#include "core/strided_copy.h"
 
 namespace bobbin {
 namespace {

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "blocks.h"
-#include "cuda/hosted.h"
-#include "probe.h"
+#include "core/cuda/replay_arg.h"
+#include "core/probe.h"
+#include "core/strided_copy.h"
 
 namespace bobbin {
 namespace {

@@ -2,7 +2,7 @@
 #include <bobbin/stream.h>
 
 #if BOBBIN_HAS_CUDA
-#include "cuda/runtime.h"
+#include "core/cuda/runtime.h"
 #endif
 
 namespace bobbin {

@@ -7,9 +7,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "blocks.h"
-#include "ceil_div.h"
-#include "cuda/elements.h"
+#include "core/ceil_div.h"
+#include "core/cuda/backend.h"
+#include "core/strided_copy.h"
 
 namespace bobbin {
 namespace {

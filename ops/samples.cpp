@@ -1,4 +1,4 @@
-#include "samples.h"
+#include "ops/samples.h"
 
 #include <bobbin/ops.h>
 

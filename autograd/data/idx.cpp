@@ -1,3 +1,5 @@
+#include <bobbin/data.h>
+#include <bobbin/error.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,9 +14,6 @@
 #include <span>
 #include <system_error>
 #include <utility>
-
-#include "bobbin/data.h"
-#include "bobbin/error.h"
 
 namespace bobbin {
 namespace {

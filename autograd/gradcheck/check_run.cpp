@@ -1,4 +1,4 @@
-#include "check_run.h"
+#include "autograd/gradcheck/check_run.h"
 
 #include <fmt/format.h>
 #include <unistd.h>

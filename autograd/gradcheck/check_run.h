@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "report_files.h"
+#include "autograd/gradcheck/report_files.h"
 
 namespace bobbin::gradcheck_detail {
 

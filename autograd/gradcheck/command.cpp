@@ -11,10 +11,10 @@
 #include <numeric>
 #include <thread>
 
-#include "check_run.h"
-#include "mutate.h"
-#include "plugin.h"
-#include "precision.h"
+#include "autograd/gradcheck/check_run.h"
+#include "autograd/gradcheck/mutate.h"
+#include "autograd/gradcheck/plugin.h"
+#include "autograd/gradcheck/precision.h"
 
 namespace bobbin {
 namespace {

@@ -1,4 +1,4 @@
-#include "difference.h"
+#include "autograd/gradcheck/difference.h"
 
 #include <algorithm>
 #include <cmath>

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../../core/probe.h"
-#include "dual_oracle.h"
-#include "walk.h"
+#include "autograd/gradcheck/dual_oracle.h"
+#include "autograd/gradcheck/walk.h"
+#include "core/probe.h"
 
 namespace bobbin::gradcheck_detail {
 namespace {

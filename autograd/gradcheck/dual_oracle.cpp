@@ -1,9 +1,9 @@
-#include "dual_oracle.h"
+#include "autograd/gradcheck/dual_oracle.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "reference.h"
+#include "autograd/gradcheck/reference.h"
 
 namespace bobbin::gradcheck_detail {
 namespace {

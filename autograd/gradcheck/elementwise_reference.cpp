@@ -1,9 +1,9 @@
 // Elementwise operations: their functors, on dual numbers.
-#include "../../ops/activation.h"
-#include "../../ops/binary.h"
-#include "../../ops/elementwise_loss.h"
-#include "../../ops/unary.h"
-#include "reference.h"
+#include "autograd/gradcheck/reference.h"
+#include "ops/elementwise/activation.h"
+#include "ops/elementwise/binary.h"
+#include "ops/elementwise/unary.h"
+#include "ops/loss/elementwise_loss.h"
 
 namespace bobbin::gradcheck_detail {
 namespace {

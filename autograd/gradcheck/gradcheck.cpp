@@ -8,9 +8,9 @@
 #include <limits>
 #include <utility>
 
-#include "difference.h"
-#include "integrity.h"
-#include "walk.h"
+#include "autograd/gradcheck/difference.h"
+#include "autograd/gradcheck/integrity.h"
+#include "autograd/gradcheck/walk.h"
 
 namespace bobbin {
 namespace {

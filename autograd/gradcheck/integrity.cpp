@@ -1,4 +1,4 @@
-#include "integrity.h"
+#include "autograd/gradcheck/integrity.h"
 
 #include <bobbin/allocator.h>
 #include <bobbin/autograd.h>
@@ -11,7 +11,7 @@
 #include <optional>
 #include <unordered_set>
 
-#include "walk.h"
+#include "autograd/gradcheck/walk.h"
 
 namespace bobbin::gradcheck_detail {
 namespace {

@@ -1,4 +1,4 @@
-#include "mutate.h"
+#include "autograd/gradcheck/mutate.h"
 
 #include <bobbin/ops.h>
 #include <bobbin/random.h>

@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "../../core/probe.h"
+#include "core/probe.h"
 
 namespace bobbin::gradcheck_detail {
 

@@ -1,8 +1,8 @@
 #include <bobbin/gradcheck.h>
 #include <bobbin/random.h>
 
-#include "dual_oracle.h"
-#include "mutate.h"
+#include "autograd/gradcheck/dual_oracle.h"
+#include "autograd/gradcheck/mutate.h"
 
 namespace bobbin::gradcheck_detail {
 bool passes(const Sample& sample, std::uint64_t seed) try {

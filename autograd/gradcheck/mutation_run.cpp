@@ -7,7 +7,7 @@
 #include <chrono>
 #include <map>
 
-#include "mutate.h"
+#include "autograd/gradcheck/mutate.h"
 
 namespace bobbin::gradcheck_detail {
 namespace {

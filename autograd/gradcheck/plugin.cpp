@@ -1,4 +1,4 @@
-#include "plugin.h"
+#include "autograd/gradcheck/plugin.h"
 
 #include <bobbin/error.h>
 #include <dlfcn.h>

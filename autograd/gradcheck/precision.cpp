@@ -1,4 +1,4 @@
-#include "precision.h"
+#include "autograd/gradcheck/precision.h"
 
 #include <bobbin/ops.h>
 

@@ -5,9 +5,9 @@
 
 #include <algorithm>
 
-#include "integrity.h"
-#include "precision.h"
-#include "walk.h"
+#include "autograd/gradcheck/integrity.h"
+#include "autograd/gradcheck/precision.h"
+#include "autograd/gradcheck/walk.h"
 
 namespace bobbin::gradcheck_detail {
 

@@ -2,8 +2,8 @@
 // infinite norm are the mean of those: its derivative is the share that their documentation promises.
 #include <algorithm>
 
-#include "../../ops/reduce.h"
-#include "reference.h"
+#include "autograd/gradcheck/reference.h"
+#include "ops/reduce/reduce.h"
 
 namespace bobbin::gradcheck_detail {
 namespace {

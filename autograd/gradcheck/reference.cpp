@@ -1,4 +1,4 @@
-#include "reference.h"
+#include "autograd/gradcheck/reference.h"
 
 namespace bobbin::gradcheck_detail {
 

@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "dual.h"
+#include "autograd/gradcheck/dual.h"
 
 namespace bobbin::gradcheck_detail {
 

@@ -1,4 +1,4 @@
-#include "report_files.h"
+#include "autograd/gradcheck/report_files.h"
 
 #include <bobbin/plot.h>
 #include <fmt/format.h>
@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "../../core/new_file.h"
+#include "core/atomic_file.h"
 
 namespace bobbin::gradcheck_detail {
 namespace {

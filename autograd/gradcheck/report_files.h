@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <span>
 
-#include "sample_check.h"
+#include "autograd/gradcheck/sample_check.h"
 
 namespace bobbin::gradcheck_detail {
 

@@ -2,10 +2,10 @@
 // here: any constant gives the same function, so its derivative is none.
 #include <algorithm>
 
-#include "../../ops/cross_entropy.h"
-#include "../../ops/masked_softmax.h"
-#include "../../ops/softmax.h"
-#include "reference.h"
+#include "autograd/gradcheck/reference.h"
+#include "ops/loss/cross_entropy.h"
+#include "ops/softmax/masked_softmax.h"
+#include "ops/softmax/softmax.h"
 
 namespace bobbin::gradcheck_detail {
 namespace {

@@ -1,4 +1,4 @@
-#include "sample_check.h"
+#include "autograd/gradcheck/sample_check.h"
 
 #include <bobbin/autograd.h>
 #include <bobbin/random.h>
@@ -9,8 +9,8 @@
 #include <chrono>
 #include <cmath>
 
-#include "dual_oracle.h"
-#include "walk.h"
+#include "autograd/gradcheck/dual_oracle.h"
+#include "autograd/gradcheck/walk.h"
 
 namespace bobbin::gradcheck_detail {
 namespace {

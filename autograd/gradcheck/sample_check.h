@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "storage.h"
+#include "autograd/gradcheck/storage.h"
 
 namespace bobbin::gradcheck_detail {
 

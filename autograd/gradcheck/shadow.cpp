@@ -6,8 +6,8 @@
 #include <cmath>
 #include <unordered_map>
 
-#include "../../core/probe.h"
-#include "precision.h"
+#include "autograd/gradcheck/precision.h"
+#include "core/probe.h"
 
 namespace bobbin::gradcheck_detail {
 namespace {

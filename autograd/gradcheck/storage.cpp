@@ -1,4 +1,4 @@
-#include "storage.h"
+#include "autograd/gradcheck/storage.h"
 
 #include <bobbin/autograd.h>
 #include <bobbin/ops.h>
@@ -9,7 +9,7 @@
 #include <cmath>
 #include <limits>
 
-#include "walk.h"
+#include "autograd/gradcheck/walk.h"
 
 namespace bobbin::gradcheck_detail {
 namespace {

@@ -1,4 +1,4 @@
-#include "walk.h"
+#include "autograd/gradcheck/walk.h"
 
 #include <bobbin/random.h>
 

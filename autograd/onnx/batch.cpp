@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "graph.h"
+#include "autograd/onnx/graph.h"
 
 namespace bobbin::onnx {
 namespace {

@@ -1,8 +1,8 @@
-#include "../../ops/activation.h"
-#include "../../ops/binary.h"
-#include "../../ops/transfer.h"
-#include "../../ops/unary.h"
-#include "rules.h"
+#include "autograd/onnx/rules.h"
+#include "ops/elementwise/activation.h"
+#include "ops/elementwise/binary.h"
+#include "ops/elementwise/unary.h"
+#include "ops/view/transfer.h"
 
 namespace bobbin::onnx {
 namespace {

@@ -5,7 +5,7 @@
 #include <limits>
 #include <protozero/pbf_writer.hpp>
 
-#include "graph.h"
+#include "autograd/onnx/graph.h"
 
 namespace bobbin::onnx {
 namespace {

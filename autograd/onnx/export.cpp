@@ -6,9 +6,9 @@
 #include <tuple>
 #include <utility>
 
-#include "../../core/new_file.h"
-#include "../../core/probe.h"
-#include "rules.h"
+#include "autograd/onnx/rules.h"
+#include "core/atomic_file.h"
+#include "core/probe.h"
 
 namespace bobbin {
 namespace onnx {

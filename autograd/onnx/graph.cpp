@@ -1,4 +1,4 @@
-#include "graph.h"
+#include "autograd/onnx/graph.h"
 
 #include <algorithm>
 

@@ -1,8 +1,8 @@
 // Views, joining, padding and picking by index.
-#include "../../ops/index.h"
-#include "../../ops/join.h"
-#include "../../ops/view.h"
-#include "rules.h"
+#include "autograd/onnx/rules.h"
+#include "ops/index/index.h"
+#include "ops/view/join.h"
+#include "ops/view/view.h"
 
 namespace bobbin::onnx {
 namespace {

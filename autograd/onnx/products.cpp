@@ -1,8 +1,8 @@
 // Matrix products, convolutions and pooling.
-#include "../../ops/conv.h"
-#include "../../ops/matmul.h"
-#include "../../ops/pool.h"
-#include "rules.h"
+#include "autograd/onnx/rules.h"
+#include "ops/conv/conv.h"
+#include "ops/matmul/matmul.h"
+#include "ops/pool/pool.h"
 
 namespace bobbin::onnx {
 namespace {

@@ -2,10 +2,10 @@
 #include <cmath>
 #include <limits>
 
-#include "../../ops/masked_softmax.h"
-#include "../../ops/reduce.h"
-#include "../../ops/softmax.h"
-#include "rules.h"
+#include "autograd/onnx/rules.h"
+#include "ops/reduce/reduce.h"
+#include "ops/softmax/masked_softmax.h"
+#include "ops/softmax/softmax.h"
 
 namespace bobbin::onnx {
 namespace {

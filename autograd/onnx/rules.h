@@ -6,7 +6,7 @@
 #include <typeindex>
 #include <unordered_map>
 
-#include "graph.h"
+#include "autograd/onnx/graph.h"
 
 namespace bobbin::onnx {
 

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "../../core/ceil_div.h"
-#include "rules.h"
+#include "autograd/optim/rules.h"
+#include "core/ceil_div.h"
 
 namespace bobbin::optim {
 

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "apply.h"
+#include "autograd/optim/apply.h"
 
 namespace bobbin::optim {
 

@@ -1,7 +1,7 @@
 // A step of an optimizer on a GPU: many parameters a launch, a block for each stretch of one.
-#include "../../core/cuda/pack.cuh"
-#include "../../core/cuda/runtime.h"
-#include "rules.h"
+#include "autograd/optim/rules.h"
+#include "core/cuda/pack.cuh"
+#include "core/cuda/runtime.h"
 
 namespace bobbin::optim {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <set>
 
-#include "../../core/cuda/hosted.h"
+#include "core/cuda/replay_arg.h"
 
 namespace bobbin::optim {
 

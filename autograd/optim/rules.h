@@ -9,7 +9,7 @@
 #include <limits>
 #include <span>
 
-#include "../../core/cuda/hosted.h"
+#include "core/cuda/replay_arg.h"
 
 namespace bobbin::optim {
 

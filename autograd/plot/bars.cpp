@@ -1,8 +1,9 @@
+#include <bobbin/error.h>
+
 #include <algorithm>
 #include <cmath>
 
-#include "bobbin/error.h"
-#include "frame.h"
+#include "autograd/plot/frame.h"
 
 namespace bobbin::plot {
 namespace {

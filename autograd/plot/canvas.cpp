@@ -1,4 +1,4 @@
-#include "canvas.h"
+#include "autograd/plot/canvas.h"
 
 #include <algorithm>
 #include <array>

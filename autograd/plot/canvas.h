@@ -1,12 +1,12 @@
 // Drawing on an Image: filled shapes, anti-aliased lines and text. Internal to the plot library.
 #pragma once
+#include <bobbin/plot.h>
+
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include "bobbin/plot.h"
 
 namespace bobbin::plot::detail {
 

@@ -1,10 +1,10 @@
-#include "color_bar.h"
+#include "autograd/plot/color_bar.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "ticks.h"
+#include "autograd/plot/ticks.h"
 
 namespace bobbin::plot::detail {
 namespace {

@@ -1,6 +1,6 @@
 // The key of a colour map: a strip of its colours with marked values. Internal to the plot library.
 #pragma once
-#include "canvas.h"
+#include "autograd/plot/canvas.h"
 
 namespace bobbin::plot::detail {
 

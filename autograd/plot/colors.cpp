@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "canvas.h"
+#include "autograd/plot/canvas.h"
 
 namespace bobbin::plot {
 namespace {

@@ -1,9 +1,9 @@
-#include "frame.h"
+#include "autograd/plot/frame.h"
+
+#include <bobbin/error.h>
 
 #include <algorithm>
 #include <cmath>
-
-#include "bobbin/error.h"
 
 namespace bobbin::plot::detail {
 namespace {

@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "canvas.h"
-#include "ticks.h"
+#include "autograd/plot/canvas.h"
+#include "autograd/plot/ticks.h"
 
 namespace bobbin::plot::detail {
 

@@ -1,10 +1,10 @@
+#include <bobbin/error.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "bobbin/error.h"
-#include "color_bar.h"
+#include "autograd/plot/color_bar.h"
 
 namespace bobbin::plot {
 namespace {

@@ -1,7 +1,7 @@
-#include <algorithm>
+#include <bobbin/error.h>
+#include <bobbin/plot.h>
 
-#include "bobbin/error.h"
-#include "bobbin/plot.h"
+#include <algorithm>
 
 namespace bobbin::plot {
 namespace {

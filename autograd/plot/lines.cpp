@@ -1,9 +1,10 @@
+#include <bobbin/error.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "bobbin/error.h"
-#include "frame.h"
+#include "autograd/plot/frame.h"
 
 namespace bobbin::plot {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "../../core/new_file.h"
+#include "core/atomic_file.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"

@@ -3,7 +3,7 @@
 #include <array>
 #include <cstring>
 
-#include "canvas.h"
+#include "autograd/plot/canvas.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"

@@ -1,4 +1,4 @@
-#include "ticks.h"
+#include "autograd/plot/ticks.h"
 
 #include <fmt/format.h>
 

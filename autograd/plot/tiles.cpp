@@ -1,8 +1,9 @@
+#include <bobbin/error.h>
+
 #include <algorithm>
 #include <cmath>
 
-#include "bobbin/error.h"
-#include "color_bar.h"
+#include "autograd/plot/color_bar.h"
 
 namespace bobbin::plot {
 namespace {

@@ -1,12 +1,12 @@
-#include "recorder.h"
+#include "autograd/profile/recorder.h"
 
 #include <bobbin/tensor.h>
 
 #include <utility>
 
 #if BOBBIN_HAS_CUDA
-#include "../../core/cuda/hosted.h"
-#include "../../core/cuda/stopwatch.h"
+#include "core/cuda/replay_arg.h"
+#include "core/cuda/stopwatch.h"
 #endif
 
 namespace bobbin {

@@ -7,7 +7,7 @@
 #include <functional>
 #include <vector>
 
-#include "../../core/probe.h"
+#include "core/probe.h"
 
 namespace bobbin {
 

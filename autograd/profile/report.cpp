@@ -6,8 +6,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "../../core/new_file.h"
-#include "recorder.h"
+#include "autograd/profile/recorder.h"
+#include "core/atomic_file.h"
 
 template<>
 struct fmt::formatter<bobbin::TensorSpec> : fmt::ostream_formatter {};

@@ -1,5 +1,5 @@
 // The header of the format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
-#include "npy.h"
+#include "autograd/saving/npy.h"
 
 #include <bobbin/ops.h>
 #include <bobbin/saving.h>
@@ -10,7 +10,7 @@
 #include <regex>
 #include <sstream>
 
-#include "../../core/new_file.h"
+#include "core/atomic_file.h"
 
 namespace bobbin {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <memory>
 
-#include "../../core/new_file.h"
-#include "npy.h"
+#include "autograd/saving/npy.h"
+#include "core/atomic_file.h"
 
 namespace bobbin {
 namespace {

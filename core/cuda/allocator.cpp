@@ -8,10 +8,10 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "../block_cache.h"
-#include "capture.h"
-#include "elements.h"
-#include "runtime.h"
+#include "core/block_cache.h"
+#include "core/cuda/backend.h"
+#include "core/cuda/capture.h"
+#include "core/cuda/runtime.h"
 
 namespace bobbin::cuda {
 

@@ -1,12 +1,12 @@
-#include "capture.h"
+#include "core/cuda/capture.h"
 
 #include <bobbin/tape.h>
 
 #include <cstring>
 #include <utility>
 
-#include "elements.h"
-#include "runtime.h"
+#include "core/cuda/backend.h"
+#include "core/cuda/runtime.h"
 
 namespace bobbin::cuda {
 

@@ -1,6 +1,6 @@
 // The first node of every captured step: it puts the replay's parameters where kernels read them.
-#include "capture.h"
-#include "runtime.h"
+#include "core/cuda/capture.h"
+#include "core/cuda/runtime.h"
 
 namespace bobbin::cuda {
 namespace {

@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "hosted.h"
+#include "core/cuda/replay_arg.h"
 
 namespace bobbin::cuda {
 

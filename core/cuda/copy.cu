@@ -2,19 +2,19 @@
 #include <cstring>
 #include <limits>
 
-#include "../blocks.h"
-#include "../ceil_div.h"
-#include "elements.h"
-#include "pack.cuh"
-#include "runtime.h"
-#include "walk.cuh"
+#include "core/ceil_div.h"
+#include "core/cuda/backend.h"
+#include "core/cuda/pack.cuh"
+#include "core/cuda/runtime.h"
+#include "core/cuda/strided.cuh"
+#include "core/strided_copy.h"
 
 namespace bobbin::cuda {
 namespace {
 
 constexpr int threads = 256;
 
-// The conversions of core/blocks.cpp, to the bit.
+// The conversions of core/strided_copy.cpp, to the bit.
 template<class To, class From>
 __device__ __forceinline__ To cast(From x) {
   if constexpr (std::is_same_v<To, From>) {

@@ -2,11 +2,11 @@
 #include <cmath>
 #include <numbers>
 
-#include "elements.h"
-#include "hosted.h"
-#include "pack.cuh"
-#include "runtime.h"
-#include "sort.h"
+#include "core/cuda/backend.h"
+#include "core/cuda/pack.cuh"
+#include "core/cuda/replay_arg.h"
+#include "core/cuda/runtime.h"
+#include "core/cuda/sort.h"
 
 namespace bobbin::cuda {
 namespace {

@@ -1,4 +1,4 @@
-#include "runtime.h"
+#include "core/cuda/runtime.h"
 
 #include <array>
 #include <atomic>
@@ -6,8 +6,8 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "capture.h"
-#include "fault.h"
+#include "core/cuda/capture.h"
+#include "core/cuda/fault.h"
 
 namespace bobbin {
 namespace cuda {

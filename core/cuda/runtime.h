@@ -7,7 +7,7 @@
 #include <string_view>
 #include <type_traits>
 
-#include "../ceil_div.h"
+#include "core/ceil_div.h"
 
 namespace bobbin::cuda {
 

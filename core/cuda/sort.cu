@@ -1,8 +1,8 @@
 // A file of its own: CUB takes long to compile.
 #include <cub/device/device_radix_sort.cuh>
 
-#include "runtime.h"
-#include "sort.h"
+#include "core/cuda/runtime.h"
+#include "core/cuda/sort.h"
 
 namespace bobbin::cuda {
 

@@ -1,6 +1,6 @@
 // The time that the GPU takes between two places of the current stream.
 #pragma once
-#include "runtime.h"
+#include "core/cuda/runtime.h"
 
 namespace bobbin::cuda {
 

@@ -6,10 +6,10 @@
 #include <mutex>
 #include <vector>
 
-#include "../blocks.h"
-#include "elements.h"
-#include "hosted.h"
-#include "runtime.h"
+#include "core/cuda/backend.h"
+#include "core/cuda/replay_arg.h"
+#include "core/cuda/runtime.h"
+#include "core/strided_copy.h"
 
 namespace bobbin::cuda {
 namespace {

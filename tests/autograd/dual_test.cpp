@@ -5,10 +5,10 @@
 
 #include <set>
 
-#include "../../autograd/gradcheck/dual_oracle.h"
-#include "../../autograd/gradcheck/reference.h"
-#include "../../core/probe.h"
-#include "../../ops/functors.h"
+#include "autograd/gradcheck/dual_oracle.h"
+#include "autograd/gradcheck/reference.h"
+#include "core/probe.h"
+#include "ops/elementwise/functors.h"
 
 using namespace bobbin;
 using namespace bobbin::gradcheck_detail;

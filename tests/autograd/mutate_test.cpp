@@ -1,5 +1,5 @@
 // The checks prove themselves: every mistake planted in a derivative must be found.
-#include "../../autograd/gradcheck/mutate.h"
+#include "autograd/gradcheck/mutate.h"
 
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "plot_pixels.h"
+#include "tests/autograd/plot_pixels.h"
 
 namespace bobbin::plot {
 namespace {

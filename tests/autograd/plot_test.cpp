@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "plot_pixels.h"
+#include "tests/autograd/plot_pixels.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"

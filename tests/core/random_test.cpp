@@ -12,7 +12,7 @@
 #include <set>
 #include <thread>
 
-#include "../../core/philox.h"
+#include "core/philox.h"
 
 using namespace bobbin;
 using testing::ElementsAre;

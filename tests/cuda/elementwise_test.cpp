@@ -6,7 +6,7 @@
 #include <functional>
 #include <limits>
 
-#include "tolerance.h"
+#include "tests/cuda/tolerance.h"
 
 using namespace bobbin;
 using namespace bobbin::tests;

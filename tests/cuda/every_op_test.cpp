@@ -8,8 +8,8 @@
 #include <iostream>
 #include <optional>
 
-#include "../../autograd/gradcheck/storage.h"
-#include "tolerance.h"
+#include "autograd/gradcheck/storage.h"
+#include "tests/cuda/tolerance.h"
 
 using namespace bobbin;
 using namespace bobbin::tests;
@@ -66,7 +66,9 @@ Tensor on_gpu(const Tensor& x) { return to(x, gpu); }
 Tensor as(DType d, const Tensor& x) { return is_floating(x.dtype()) ? to(x, d) : x; }
 Tensor exact(const Tensor& x) { return as(DType::f64, x); }
 
-Tensor strided(const Tensor& x) { return gradcheck_detail::laid_out(on_gpu(x), gradcheck_detail::Layout::strided); }
+Tensor strided(const Tensor& x) {
+  return gradcheck_detail::laid_out(on_gpu(x), gradcheck_detail::Layout::strided);
+}
 
 // The call on these inputs; nothing where the sample brings CPU tensors of its own, which
 // MostSamplesRunOnAGpu counts.

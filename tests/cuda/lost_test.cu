@@ -2,7 +2,7 @@
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 
-#include "../../core/cuda/runtime.h"
+#include "core/cuda/runtime.h"
 
 using namespace bobbin;
 

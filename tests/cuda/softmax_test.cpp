@@ -11,7 +11,7 @@
 #include <limits>
 #include <sstream>
 
-#include "../../ops/row_plan.h"
+#include "ops/cuda/row_plan.h"
 
 using namespace bobbin;
 

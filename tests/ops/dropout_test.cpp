@@ -1,5 +1,5 @@
 // Dropout: how much is dropped, that backward drops the same, and where its random numbers come from.
-#include "../../ops/dropout.h"
+#include "ops/random/dropout.h"
 
 #include <bobbin/autograd.h>
 #include <bobbin/parallel.h>
@@ -9,7 +9,7 @@
 #include <cmath>
 #include <limits>
 
-#include "../../core/philox.h"
+#include "core/philox.h"
 
 namespace bobbin {
 namespace {

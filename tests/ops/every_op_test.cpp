@@ -6,7 +6,7 @@
 #include <cmath>
 #include <set>
 
-#include "../../autograd/gradcheck/sample_check.h"
+#include "autograd/gradcheck/sample_check.h"
 
 using namespace bobbin;
 

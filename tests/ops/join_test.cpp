@@ -1,5 +1,5 @@
 // Joining, splitting, padding and placing.
-#include "../../ops/join.h"
+#include "ops/view/join.h"
 
 #include <bobbin/autograd.h>
 #include <bobbin/parallel.h>

@@ -1,0 +1,131 @@
+// Sums of products held in registers: the innermost loop of the CPU's convolutions and matrix products.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include "core/ceil_div.h"
+
+namespace bobbin {
+
+#if defined(__AVX512F__)
+inline constexpr int register_bytes = 64;
+#elif defined(__AVX__)
+inline constexpr int register_bytes = 32;
+#else
+inline constexpr int register_bytes = 16;
+#endif
+
+/// A register, wherever in memory its elements lie.
+template<class T>
+using Register __attribute__((vector_size(register_bytes), aligned(alignof(T)), may_alias)) = T;
+template<class T>
+inline constexpr std::int64_t register_lanes = register_bytes / static_cast<std::int64_t>(sizeof(T));
+
+/// y[i] = f(x[i]...) for n elements; y overlaps no x. f takes registers or, of a short row, elements.
+template<class T, class F, class... X>
+void map_row(std::int64_t n, T* y, F f, const X*... x) {
+  using R = Register<T>;
+  constexpr std::int64_t lanes = register_lanes<T>;
+  const auto map = [=](std::int64_t i) {
+    *reinterpret_cast<R*>(y + i) = f(*reinterpret_cast<const R*>(x + i)...);
+  };
+  if (n < lanes) {
+    for (std::int64_t i = 0; i < n; ++i) y[i] = f(x[i]...);
+    return;
+  }
+#pragma GCC unroll 2
+  for (std::int64_t i = 0; i + lanes < n; i += lanes) map(i);
+  map(n - lanes);
+}
+
+/// Asks for what lies 2 KB behind n elements that are read (or written) now, and will be later. Memory's own
+/// guesses end with each page, and what a step of training streams is in no cache.
+template<bool write = false, class T>
+void prefetch_behind(const T* x, std::int64_t n) {
+  constexpr std::int64_t line = 64 / sizeof(T), ahead = 2048 / sizeof(T);
+  for (std::int64_t i = 0; i < n; i += line) __builtin_prefetch(x + ahead + i, write);
+}
+
+/// y = x, n elements that do not overlap. Where n is small, a call that copies them costs more than this.
+template<class T>
+void copy_row(const T* x, std::int64_t n, T* y) {
+  map_row(
+      n, y, [](auto v) { return v; }, x);
+}
+
+/// What sums take: rows, and registers of each. With those registers and a factor, all 16 of AVX2, or most of
+/// the 32 of AVX-512.
+inline constexpr bool many_registers = register_bytes == 64;
+inline constexpr int sum_rows = many_registers ? 8 : 4, sum_registers = 3;
+
+/// Where the terms of some rows of sums lie: row i has the factors factors[k * step + i * apart], and
+/// register j of a row adds what lies at row(k) + j * gap. A Step is an integer, or a constant.
+template<class T, class Step, class Apart, class Row>
+struct Terms {
+  std::int64_t count;
+  const T* factors;
+  Step step;
+  Apart apart;
+  Row row;
+  std::int64_t gap;
+};
+template<std::int64_t n>
+using Constant = std::integral_constant<std::int64_t, n>;
+
+namespace detail {
+
+template<int rows, int registers, class T, class... Steps>
+void sum_products(const Terms<T, Steps...>& terms, T* y, std::int64_t pitch, bool add, std::int64_t gap) {
+  using R = Register<T>;
+  R sum[rows][registers] = {};
+  const T* factor = terms.factors;
+  for (std::int64_t k = 0; k < terms.count; ++k, factor += terms.step) {
+    const T* const from = terms.row(k);
+    R x[registers];
+    for (int j = 0; j < registers; ++j) x[j] = *reinterpret_cast<const R*>(from + j * terms.gap);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < registers; ++j) sum[i][j] += factor[i * terms.apart] * x[j];
+  }
+  const auto to = [&](int i, int j) -> R& { return *reinterpret_cast<R*>(y + i * pitch + j * gap); };
+  // Loops that are not unrolled would make the compiler keep all sums in memory, too.
+  if (add)
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < registers; ++j) sum[i][j] += to(i, j);
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < registers; ++j) to(i, j) = sum[i][j];
+}
+
+}  // namespace detail
+
+/// y = the sums, or y + them, for 1 to sum_rows rows of y, `pitch` apart, of 1 to sum_registers registers,
+/// `gap` apart.
+template<class T, class... Steps>
+void sum_products(int rows, int registers, const Terms<T, Steps...>& terms, T* y, std::int64_t pitch,
+                  bool add = false, std::int64_t gap = register_lanes<T>) {
+  constexpr auto kernels = []<std::size_t... i>(std::index_sequence<i...>) {
+    return std::array{&detail::sum_products<i / sum_registers + 1, i % sum_registers + 1, T, Steps...>...};
+  }
+  (std::make_index_sequence<sum_rows * sum_registers>());
+  kernels[static_cast<std::size_t>((rows - 1) * sum_registers + registers - 1)](terms, y, pitch, add, gap);
+}
+
+/// The i-th of the parts that `all` registers of a row are cut into, as alike as can be: one register alone
+/// would wait for its own sums.
+struct RegisterPart {
+  std::int64_t first;
+  int count;
+  static std::int64_t fewest(std::int64_t all) { return ceil_div(all, sum_registers); }
+  RegisterPart(std::int64_t all, std::int64_t parts, std::int64_t i)
+      : first(all * i / parts), count(static_cast<int>(all * (i + 1) / parts - first)) {}
+};
+
+}  // namespace bobbin

@@ -1,0 +1,67 @@
+// The exponentials of the softmax family, as accurate as the storage type asks for. The maximum is subtracted
+// before anything is scaled.
+#pragma once
+#include "ops/cuda/row_pack.cuh"
+#include "ops/scalar_math.h"
+
+namespace bobbin::cuda {
+
+__device__ __forceinline__ float exp2_approximately(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+/// exp(d + rest) for a rest far below d, within about 3 ULP: what rounding takes from d log2(e) is made up
+/// for. Results under 2^-126 are 0. A NaN in `rest` alone, which d = -infinity leaves, counts for nothing.
+__device__ __forceinline__ float exp_with_rest(float d, float rest) {
+  constexpr float log2e = 1.44269502e+00f;       // the nearest float
+  constexpr float log2e_rest = 1.33497582e-08f;  // what it lacks, times ln 2
+  constexpr float ln2 = 6.93147182e-01f;
+  float y = d * log2e;
+  asm("" : "+f"(y));  // or -y becomes a product of its own
+  const float e = exp2_approximately(y);
+  const float lost = fmaf(fmaf(d, log2e, -y), ln2, fmaf(d, log2e_rest, rest));
+  return fmaf(e, fminf(lost, 1.0f), e);
+}
+
+/// exp(x), for rows stored as T.
+template<class T>
+__device__ __forceinline__ Compute<T> exp_of(Compute<T> x) {
+  if constexpr (std::is_same_v<T, double>)
+    return math::exp(x);
+  else if constexpr (std::is_same_v<T, float>)
+    return exp_with_rest(x, 0.0f);
+  else
+    return exp2_approximately(x * 1.44269502f);
+}
+
+/// exp(x - m) for x <= m, for rows stored as T; NaN where both are infinite.
+template<class T>
+__device__ __forceinline__ Compute<T> exp_minus(Compute<T> x, Compute<T> m) {
+  if constexpr (is_16bit_float<T>) {
+    return exp_of<T>(x - m);
+  } else {
+    const auto [difference, rest] = math::two_difference(x, m);
+    if constexpr (std::is_same_v<T, float>) {
+      return exp_with_rest(difference, rest);
+    } else {
+      const double e = math::exp(difference);
+      return e > 0 ? e + e * rest : e;
+    }
+  }
+}
+
+/// The same, closer: for the few factors that relate parts of a row, whose errors add to every element's.
+template<class T>
+__device__ __forceinline__ Compute<T> exp_between(Compute<T> x, Compute<T> m) {
+  if constexpr (std::is_same_v<T, float>) {
+    const auto [difference, rest] = math::two_difference(x, m);
+    const float e = math::exp(difference);
+    return e > 0 ? e + e * rest : e;
+  } else {
+    return exp_minus<T>(x, m);
+  }
+}
+
+}  // namespace bobbin::cuda

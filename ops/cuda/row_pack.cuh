@@ -1,0 +1,140 @@
+// Rows move in packs of 16 bytes and stay packed on the chip: 16-bit elements are widened where they are
+// used.
+#pragma once
+#include "core/cuda/pack.cuh"
+
+namespace bobbin::cuda {
+
+template<class T>
+inline constexpr int per_pack = 16 / static_cast<int>(sizeof(T));
+
+template<class C>
+__device__ __forceinline__ C infinity() {
+  if constexpr (sizeof(C) == 8)
+    return __longlong_as_double(0x7ff0000000000000);
+  else
+    return __int_as_float(0x7f800000);
+}
+
+/// A pack of -infinity, or of zeros: what stands where a row has no elements.
+template<class T>
+__device__ __forceinline__ uint4 blank_pack(bool infinite) {
+  if (!infinite) return {0, 0, 0, 0};
+  if constexpr (std::is_same_v<T, double>) return {0, 0xfff00000, 0, 0xfff00000};
+  constexpr unsigned word = std::is_same_v<T, float>      ? 0xff800000
+                            : std::is_same_v<T, BFloat16> ? 0xff80ff80
+                                                          : 0xfc00fc00;
+  return {word, word, word, word};
+}
+
+template<class T>
+__device__ __forceinline__ void unpack(const uint4& x, Compute<T> (&v)[per_pack<T>]) {
+  const unsigned word[4] = {x.x, x.y, x.z, x.w};
+  if constexpr (std::is_same_v<T, double>) {
+    v[0] = __hiloint2double(static_cast<int>(x.y), static_cast<int>(x.x));
+    v[1] = __hiloint2double(static_cast<int>(x.w), static_cast<int>(x.z));
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (std::is_same_v<T, float>) {
+        v[i] = __uint_as_float(word[i]);
+      } else if constexpr (std::is_same_v<T, BFloat16>) {
+        v[2 * i] = __uint_as_float(word[i] << 16);
+        v[2 * i + 1] = __uint_as_float(word[i] & 0xffff0000u);
+      } else {
+        const float2 f = __half22float2(reinterpret_cast<const __half2&>(word[i]));
+        v[2 * i] = f.x;
+        v[2 * i + 1] = f.y;
+      }
+    }
+  }
+}
+
+template<class T>
+__device__ __forceinline__ uint4 pack(const Compute<T> (&v)[per_pack<T>]) {
+  if constexpr (std::is_same_v<T, double>) {
+    const auto low = [](double d) { return static_cast<unsigned>(__double2loint(d)); };
+    const auto high = [](double d) { return static_cast<unsigned>(__double2hiint(d)); };
+    return {low(v[0]), high(v[0]), low(v[1]), high(v[1])};
+  } else {
+    unsigned word[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (std::is_same_v<T, float>) {
+        word[i] = __float_as_uint(v[i]);
+      } else if constexpr (std::is_same_v<T, BFloat16>) {
+        const __nv_bfloat162 pair = __floats2bfloat162_rn(v[2 * i], v[2 * i + 1]);
+        word[i] = reinterpret_cast<const unsigned&>(pair);
+      } else {
+        const __half2 pair = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
+        word[i] = reinterpret_cast<const unsigned&>(pair);
+      }
+    }
+    return {word[0], word[1], word[2], word[3]};
+  }
+}
+
+__device__ __forceinline__ float larger(float a, float b) { return fmaxf(a, b); }
+__device__ __forceinline__ double larger(double a, double b) { return fmax(a, b); }
+
+template<class T>
+__device__ __forceinline__ T smaller(T a, T b) {
+  return a < b ? a : b;
+}
+
+/// The larger elements of two packs; a NaN counts only where both are.
+template<class T>
+__device__ __forceinline__ uint4 larger_pack(const uint4& a, const uint4& b) {
+  if constexpr (is_16bit_float<T>) {
+    using Pair = std::conditional_t<std::is_same_v<T, Half>, __half2, __nv_bfloat162>;
+    const auto of = [](unsigned x, unsigned y) {
+      const Pair m = __hmax2(reinterpret_cast<const Pair&>(x), reinterpret_cast<const Pair&>(y));
+      return reinterpret_cast<const unsigned&>(m);
+    };
+    return {of(a.x, b.x), of(a.y, b.y), of(a.z, b.z), of(a.w, b.w)};
+  } else {
+    Compute<T> u[per_pack<T>], v[per_pack<T>];
+    unpack<T>(a, u);
+    unpack<T>(b, v);
+#pragma unroll
+    for (int i = 0; i < per_pack<T>; ++i) u[i] = larger(u[i], v[i]);
+    return pack<T>(u);
+  }
+}
+template<class T>
+__device__ __forceinline__ Compute<T> largest(const uint4& x) {
+  Compute<T> v[per_pack<T>];
+  unpack<T>(x, v);
+#pragma unroll
+  for (int width = per_pack<T> / 2; width > 0; width /= 2)
+#pragma unroll
+    for (int i = 0; i < width; ++i) v[i] = larger(v[i], v[i + width]);
+  return v[0];
+}
+
+/// Rows are read once: they pass the first-level cache by. Volatile, or it might move above await_previous.
+__device__ __forceinline__ uint4 load_pack(const void* p, bool there, uint4 otherwise) {
+  uint4 x = otherwise;
+  asm volatile(
+      "{\n.reg .pred there;\nsetp.ne.b32 there, %5, 0;\n"
+      "@there ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n}"
+      : "+r"(x.x), "+r"(x.y), "+r"(x.z), "+r"(x.w)
+      : "l"(p), "r"(static_cast<int>(there)));
+  return x;
+}
+/// In one access, which a plain assignment is not: compilers take it apart.
+__device__ __forceinline__ void store_pack(void* p, const uint4& x, bool there = true) {
+  asm volatile(
+      "{\n.reg .pred there;\nsetp.ne.b32 there, %5, 0;\n"
+      "@there st.global.v4.u32 [%4], {%0, %1, %2, %3};\n}" ::"r"(x.x),
+      "r"(x.y), "r"(x.z), "r"(x.w), "l"(p), "r"(static_cast<int>(there)));
+}
+
+/// Starts a copy of 16 bytes to shared memory, past the registers; this thread sees it after await_copies.
+__device__ __forceinline__ void copy_pack(uint4* shared, const void* p) {
+  const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(p) : "memory");
+}
+__device__ __forceinline__ void await_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+}  // namespace bobbin::cuda

@@ -1,0 +1,30 @@
+// The dtype that elements are stored in, looked up while a kernel runs: the same way for all its threads.
+#pragma once
+#include "core/cuda/pack.cuh"
+
+namespace bobbin::cuda {
+
+/// Calls f(Type<T>{}) with the type that elements of d are stored in, where a kernel computes in C: integers
+/// and bool in i64, floating ones in their own precision or more.
+template<class C, class F>
+__device__ __forceinline__ void visit_stored(DType d, F&& f) {
+  if constexpr (std::is_integral_v<C>) {
+    if (d == DType::i64) return f(Type<std::int64_t>{});
+    if (d == DType::i32) return f(Type<std::int32_t>{});
+    return f(Type<std::uint8_t>{});
+  } else {
+    if constexpr (sizeof(C) == 8)
+      if (d == DType::f64) return f(Type<double>{});
+    if (d == DType::f32) return f(Type<float>{});
+    if (d == DType::bf16) return f(Type<BFloat16>{});
+    return f(Type<Half>{});
+  }
+}
+
+/// A result as T, rounded as core/strided_copy.h's `convert` does.
+template<class T, class C>
+__device__ __forceinline__ T stored(C x) {
+  return narrow<T>(static_cast<Compute<T>>(x));
+}
+
+}  // namespace bobbin::cuda

@@ -1,0 +1,16 @@
+// The activation of a layer in a kernel.
+#pragma once
+#include "ops/elementwise/layer_activation.h"
+
+namespace bobbin::cuda {
+
+/// Applies it to all of v.
+template<class T, int n>
+__device__ void activate(T (&v)[n], Activation activation) {
+  visit_activation(activation, [&v](auto f) {
+#pragma unroll
+    for (int k = 0; k < n; ++k) v[k] = f(v[k]);
+  });
+}
+
+}  // namespace bobbin::cuda

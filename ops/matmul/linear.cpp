@@ -1,0 +1,166 @@
+#include <algorithm>
+
+#include "core/ceil_div.h"
+#include "ops/cpu/gemm.h"
+#include "ops/elementwise/layer_activation.h"
+#include "ops/matmul/autocast.h"
+#include "ops/matmul/matmul.h"
+#include "ops/samples.h"
+
+namespace bobbin {
+namespace {
+
+constexpr std::int64_t strip = 64;  // columns that are added up at a time
+
+template<class T, class F>
+void finish(const Tile<T>& t, const T* bias, F f) {
+  for (std::int64_t i = 0; i < t.rows; ++i) {
+    T* row = t.data + i * t.stride;
+    if (bias)
+      for (std::int64_t j = 0; j < t.cols; ++j) row[j] = f(row[j] + bias[t.col + j]);
+    else
+      for (std::int64_t j = 0; j < t.cols; ++j) row[j] = f(row[j]);
+  }
+}
+
+template<class T>
+void run(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y, Activation activation) {
+  const std::int64_t in = weight.size(1), out = weight.size(0), rows = out == 0 ? 0 : y.numel() / out;
+  const T* b = bias.raw<T>();
+  gemm<T>({x.raw<T>(), rows, in, in}, {weight.raw<T>(), in, out, in, true}, y.raw<T>(),
+          [&](const Tile<T>& t) { visit_activation(activation, [&](auto f) { finish(t, b, f); }); });
+}
+
+// Adds up each of columns [first, last) of g.
+template<class T>
+void sum_columns(const Matrix<T>& g, std::int64_t first, std::int64_t last, T* sums) {
+  double sum[strip] = {};
+  for (std::int64_t i = 0; i < g.rows; ++i)
+    for (std::int64_t j = first; j < last; ++j) sum[j - first] += g.data[i * g.stride + j];
+  std::copy_n(sum, last - first, sums + first);
+}
+
+// Those gradients that are there, from g, the cotangent of the sums: one list of tiles, so that threads wait
+// for each other once.
+template<class T>
+void gradients(const Tensor& g, const Tensor& x, const Tensor& weight, const Grads& to) {
+  const std::int64_t out = g.size(-1), rows = g.numel() / out;
+  const Matrix<T> down{g.raw<T>(), rows, out, out}, along{g.raw<T>(), out, rows, out, true};
+  std::vector<Product<T>> products;
+  if (to[0])
+    products.push_back({down, {weight.raw<T>(), out, weight.size(1), weight.size(1)}, to[0].raw<T>()});
+  if (to[1]) products.push_back({along, {x.raw<T>(), rows, x.size(-1), x.size(-1)}, to[1].raw<T>()});
+
+  std::int64_t tiles = to[2] ? ceil_div(out, strip) : 0, multiplications = g.numel();
+  for (const auto& p : products) {
+    tiles += p.tiles();
+    multiplications += p.multiplications();
+  }
+  share_tiles(tiles, multiplications, [&](std::int64_t i) {
+    for (const auto& p : products) {
+      if (i < p.tiles()) return void(p.compute(i));
+      i -= p.tiles();
+    }
+    sum_columns(down, i * strip, std::min(out, (i + 1) * strip), to[2].raw<T>());
+  });
+}
+
+}  // namespace
+
+Saves Linear::saves(Needs needs) const { return saved_by_layer(needs, activation); }
+
+TensorSpec Linear::infer(Inputs x) const {
+  const Tensor &in = x[0], &weight = x[1], &bias = x[2];
+  require_floating(name, in);
+  require_same_dtype(name, in, weight);
+  if (weight.rank() != 2 || in.rank() < 1 || in.size(-1) != weight.size(1))
+    fail<ShapeError>(name, ": expected x [..., in] and weight [out, in]; got ", in.spec(), " and ",
+                     weight.spec());
+  if (bias) {
+    require_same_dtype(name, in, bias);
+    if (bias.rank() != 1 || bias.size(0) != weight.size(0))
+      fail<ShapeError>(name, ": expected a bias [", weight.size(0), "]; got ", bias.spec());
+  }
+  Shape shape = in.shape();
+  shape[in.rank() - 1] = weight.size(0);
+  return {shape, in.dtype(), in.device()};
+}
+
+void Linear::cpu(Inputs x, Tensor& y) const {
+  const DType compute = compute_type(y.dtype());
+  const Tensor in = row_major(x[0], compute), weight = row_major(x[1], compute),
+               bias = row_major(x[2], compute);
+  in_compute_type(y, [&](const Tensor& out) {
+    compute == DType::f64 ? run<double>(in, weight, bias, out, activation)
+                          : run<float>(in, weight, bias, out, activation);
+  });
+}
+
+Tensor Linear::before_activation(const Vjp& v) const {
+  return bobbin::before_activation(
+      v, activation, [&] { return linear(v.input(0), v.input(1), v.has_input(2) ? v.input(2) : Tensor()); });
+}
+
+Grads Linear::vjp(const Vjp& v) const {
+#if BOBBIN_HAS_CUDA
+  if (const auto grads = cuda_vjp(v)) return *grads;
+#endif
+  const Tensor g = before_activation(v);
+  if (const auto grads = cpu_vjp(v, g)) return *grads;
+  const Tensor rows = reshape(g, {g.numel() / std::max<std::int64_t>(1, g.size(-1)), g.size(-1)});
+  Grads out(3);
+  if (v.needs(0)) out[0] = matmul(g, v.input(1));
+  if (v.needs(1)) out[1] = matmul(transpose(rows), reshape(v.input(0), {rows.size(0), v.input(0).size(-1)}));
+  if (v.needs(2)) out[2] = sum(rows, {0});
+  return out;
+}
+
+std::optional<Grads> Linear::cpu_vjp(const Vjp& v, const Tensor& g) {
+  const DType type = g.dtype();
+  if (grad_enabled() || !g.device().is_cpu() || g.numel() == 0 || compute_type(type) != type) return {};
+  Grads out(3);
+  for (int i = 0; i < 3; ++i)
+    if (v.needs(i)) out[static_cast<std::size_t>(i)] = empty(v.spec(i));
+  const Tensor rows = row_major(g), x = v.needs(1) ? row_major(v.input(0)) : Tensor(),
+               weight = v.needs(0) ? row_major(v.input(1)) : Tensor();
+  type == DType::f64 ? gradients<double>(rows, x, weight, out) : gradients<float>(rows, x, weight, out);
+  return out;
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
+  return record_product(Linear{activation}, {x, weight, bias});
+}
+
+std::vector<Sample> Linear::samples() {
+  std::vector<Sample> samples;
+  const auto with = [](Activation a) { return [a](Inputs x) { return linear(x[0], x[1], x[2], a); }; };
+  const std::pair<const char*, Activation> all[] = {
+      {"no activation", Activation::none}, {"gelu", Activation::gelu}, {"tanh", Activation::tanh},
+      {"sigmoid", Activation::sigmoid},    {"silu", Activation::silu}, {"relu", Activation::relu}};
+  for (auto& [note, activation] : all)
+    samples.push_back(
+        {note, {sample_input({3, 2}), sample_input({2, 2}), sample_input({2})}, with(activation)});
+  // Far enough from the kink on either side: weights are small against the bias.
+  samples.back().inputs = {sample_input({3, 2}, -0.1, 0.1), sample_input({2, 2}),
+                           tensor({1, -1}, DType::f64)};
+  const auto no_bias = [](Inputs x) { return linear(x[0], x[1]); };
+  samples.push_back(batch({"no bias", {sample_input({2, 2, 3}), sample_input({2, 3})}, no_bias}));
+  samples.push_back({"no bias, silu", {sample_input({2, 3}), sample_input({2, 3})}, [](Inputs x) {
+                       return linear(x[0], x[1], {}, Activation::silu);
+                     }});
+  samples.push_back({"one row", {sample_input({3}), sample_input({2, 3})}, no_bias});
+  samples.push_back({"no rows", {sample_input({0, 3}), sample_input({2, 3})}, no_bias});
+  samples.push_back({"several tiles",
+                     {sample_input({70, 90}), sample_input({300, 90}), sample_input({300})},
+                     with(Activation::relu),
+                     {},
+                     false});
+  samples.push_back(invalid("in", {sample_input({2, 3}), sample_input({3, 2}), sample_input({3})},
+                            with(Activation::none),
+                            "linear: expected x [..., in] and weight [out, in]; got f64[2,3] and f64[3,2]"));
+  samples.push_back(invalid("bias", {sample_input({2, 3}), sample_input({4, 3}), sample_input({3})},
+                            with(Activation::none), "linear: expected a bias [4]; got f64[3]"));
+  return samples;
+}
+
+}  // namespace bobbin

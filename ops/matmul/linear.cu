@@ -1,0 +1,158 @@
+// The layer on a GPU: the product adds the bias as it is written; what it cannot do is one kernel more.
+#include "core/cuda/backend.h"
+#include "core/cuda/pack.cuh"
+#include "core/cuda/runtime.h"
+#include "ops/elementwise/layer_activation.cuh"
+#include "ops/matmul/blas.h"
+#include "ops/matmul/matmul.h"
+
+namespace bobbin {
+namespace {
+
+constexpr int threads = 256;
+
+// y = activation(z + bias) for n elements in rows of `cols`; z may be y. Both begin on 16 bytes.
+template<class Z, class T>
+__global__ void __launch_bounds__(threads)
+    finish(const Z* z, const T* bias, T* y, std::int64_t n, std::int64_t cols, Activation activation) {
+  cuda::await_previous();
+  constexpr int width = 16 / sizeof(T);
+  const std::int64_t step = std::int64_t{gridDim.x} * threads * width;
+  for (std::int64_t i = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * width; i < n; i += step) {
+    const bool whole = n - i >= width;
+    cuda::Pack<Z, width> from{};
+    if (whole)
+      from = *reinterpret_cast<const cuda::Pack<Z, width>*>(z + i);
+    else
+      for (int k = 0; k < width; ++k)
+        if (i + k < n) from.v[k] = z[i + k];
+
+    cuda::Compute<T> v[width];
+#pragma unroll
+    for (int k = 0; k < width; ++k) v[k] = cuda::widen(from.v[k]);
+    if (bias) {
+      std::int64_t col = n >> 32 ? i % cols : static_cast<unsigned>(i) % static_cast<unsigned>(cols);
+#pragma unroll
+      for (int k = 0; k < width; ++k) {
+        v[k] += cuda::widen(bias[col]);
+        if (++col == cols) col = 0;
+      }
+    }
+    cuda::activate(v, activation);
+
+    cuda::Pack<T, width> to;
+#pragma unroll
+    for (int k = 0; k < width; ++k) to.v[k] = cuda::narrow<T>(v[k]);
+    if (whole)
+      *reinterpret_cast<cuda::Pack<T, width>*>(y + i) = to;
+    else
+      for (int k = 0; k < width; ++k)
+        if (i + k < n) y[i + k] = to.v[k];
+  }
+}
+
+template<class Z, class T>
+void launch_finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activation activation) {
+  const std::int64_t n = y.numel();
+  cuda::launch(Linear::name,
+               {.device = y.device(),
+                .grid = cuda::blocks_for(n, threads * (16 / sizeof(T))),
+                .block = threads,
+                .early = true},
+               finish<Z, T>, z.raw<Z>(), bias.raw<T>(), y.raw<T>(), n, y.size(-1), activation);
+}
+
+void finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activation activation) {
+  const bool from_f32 = z.dtype() == DType::f32;
+  switch (y.dtype()) {
+    case DType::f64:
+      return launch_finish<double, double>(z, bias, y, activation);
+    case DType::bf16:
+      return from_f32 ? launch_finish<float, BFloat16>(z, bias, y, activation)
+                      : launch_finish<BFloat16, BFloat16>(z, bias, y, activation);
+    case DType::f16:
+      return from_f32 ? launch_finish<float, Half>(z, bias, y, activation)
+                      : launch_finish<Half, Half>(z, bias, y, activation);
+    default:
+      return launch_finish<float, float>(z, bias, y, activation);
+  }
+}
+
+}  // namespace
+
+void Linear::cuda(Inputs x, Tensor& y) const {
+  if (y.numel() == 0) return;
+  const Tensor &weight = x[1], &bias = x[2];
+  const std::int64_t out = weight.size(0), in = weight.size(1);
+  cuda::Product p{.rows = y.numel() / out,
+                  .cols = out,
+                  .inner = in,
+                  .a = {x[0].raw(), in},
+                  .b = {weight.raw(), in, true},
+                  .y = y.raw(),
+                  .y_stride = out,
+                  .dtype = y.dtype(),
+                  .y_dtype = y.dtype(),
+                  .tf32 = tf32_allowed()};
+  // relu and rounding to 16 bits may change places.
+  const bool relu = activation == Activation::relu;
+  if (in > 0 && (relu || activation == Activation::none)) {
+    p.bias = bias.raw();
+    p.relu = relu;
+    if (cuda::multiply(name, y.device(), p)) return;
+    p.relu = false;
+    if (cuda::multiply(name, y.device(), p)) return relu ? finish(y, {}, y, activation) : void();
+  }
+  // The other functions take the sum before it is rounded.
+  const DType compute = compute_type(y.dtype());
+  const Tensor z = compute == y.dtype() ? y : empty(y.shape(), compute, y.device());
+  p.y = z.raw();
+  p.y_dtype = compute;
+  p.bias = nullptr;
+  in > 0 ? void(cuda::multiply(name, y.device(), p)) : cuda::fill_elements(z, 0);
+  finish(z, bias, y, activation);
+}
+
+std::optional<Grads> Linear::cuda_vjp(const Vjp& v) const {
+  const bool relu = activation == Activation::relu;
+  if (grad_enabled() || !v.grad.device().is_cuda() || v.grad.numel() == 0) return {};
+  if ((!relu && activation != Activation::none) || (v.needs(2) && !v.needs(1))) return {};
+  const std::int64_t out = v.grad.size(-1), rows = v.grad.numel() / out;
+  const std::int64_t in = v.needs(1) ? v.input(0).size(-1) : v.input(1).size(-1);
+  if (in == 0) return {};
+
+  Grads grads(3);
+  for (int i = 0; i < 3; ++i)
+    if (v.needs(i)) grads[static_cast<std::size_t>(i)] = empty(v.spec(i));
+  Tensor g = row_major(v.grad), gate = relu ? v.output() : Tensor();
+  const Tensor x = v.needs(1) ? row_major(v.input(0)) : Tensor(),
+               weight = v.needs(0) ? row_major(v.input(1)) : Tensor();
+  const auto product = [&](std::size_t i) {
+    const bool to_x = i == 0;
+    return cuda::Product{.rows = to_x ? rows : out,
+                         .cols = in,
+                         .inner = to_x ? out : rows,
+                         .a = {g.raw(), out, !to_x, 0, gate.raw()},
+                         .b = {(to_x ? weight : x).raw(), in},
+                         .y = grads[i].raw(),
+                         .y_stride = in,
+                         .dtype = g.dtype(),
+                         .y_dtype = g.dtype(),
+                         .tf32 = tf32_allowed(),
+                         .row_sums = to_x ? nullptr : grads[2].raw()};
+  };
+  std::vector<cuda::Product> products;
+  for (const std::size_t i : {1, 0})
+    if (grads[i]) products.push_back(product(i));
+  if (cuda::multiply_small(name, g.device(), products)) return grads;
+
+  if (relu) {
+    g = before_activation(v);
+    gate = {};
+  }
+  for (const std::size_t i : {1, 0})
+    if (grads[i] && !cuda::multiply(name, g.device(), product(i))) return {};
+  return grads;
+}
+
+}  // namespace bobbin

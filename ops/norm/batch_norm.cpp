@@ -1,0 +1,161 @@
+#include "ops/norm/batch_norm.h"
+
+#include <bobbin/ops.h>
+#include <bobbin/parallel.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "core/ceil_div.h"
+#include "core/strided_copy.h"
+#include "ops/check.h"
+#include "ops/cpu/vectors.h"
+#include "ops/matmul/matmul.h"
+
+namespace bobbin {
+namespace {
+
+// The sums over channel c of what terms(at, n) makes of the n elements from `at` on, a vector of them at
+// most: in vectors for some thousand elements, then in f64.
+template<std::size_t count, class T, class F>
+std::array<double, count> sum_channel(const Channels& s, std::int64_t c, F&& terms) {
+  constexpr std::int64_t together = 4096;
+  std::array<double, count> sums{};
+  Vector<T> some[count] = {};
+  std::int64_t held = 0;
+  for (std::int64_t image = 0; image < s.images; ++image) {
+    const std::int64_t begin = (image * s.channels + c) * s.size, end = begin + s.size;
+    for (std::int64_t at = begin; at < end; at += lanes_of<T>) {
+      terms(at, std::min(lanes_of<T>, end - at), some);
+      held += lanes_of<T>;
+      if (held < together && (image + 1 < s.images || at + lanes_of<T> < end)) continue;
+      for (std::size_t k = 0; k < count; ++k) {
+        sums[k] += static_cast<double>(sum_of_lanes<T>(some[k]));
+        some[k] = Vector<T>{};
+      }
+      held = 0;
+    }
+  }
+  return sums;
+}
+
+template<class T>
+void moments(const Tensor& x, const Tensor& out) {
+  const Channels s(x.shape());
+  const T* const from = x.raw<T>();
+  const auto count = static_cast<double>(s.count());
+  const std::int64_t next_image = s.channels * s.size;
+  parallel_for(s.channels, [&](std::int64_t c) {
+    const auto mean = static_cast<T>(sum_channel<1, T>(s, c,
+                                                       [&](auto at, auto n, auto& sum) {
+                                                         __builtin_prefetch(from + at + next_image);
+                                                         sum[0] += read(from + at, n, T(0));
+                                                       })[0] /
+                                     count);
+    const auto [squares] = sum_channel<1, T>(s, c, [&](auto at, auto n, auto& sum) {
+      const auto centred = read(from + at, n, mean) - Vector<T>::all(mean);
+      sum[0] += centred * centred;
+    });
+    out.raw<T>()[c] = mean;
+    out.raw<T>()[s.channels + c] = static_cast<T>(squares / count);
+  });
+}
+
+// Calls f(channel, first, last) for all planes: where their elements lie.
+template<class F>
+void each_plane(const Channels& s, F&& f) {
+  const std::int64_t planes = s.images * s.channels,
+                     tile = std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, s.size));
+  parallel_for(ceil_div(planes, tile), [&](std::int64_t t) {
+    for (std::int64_t p = t * tile; p < std::min(planes, (t + 1) * tile); ++p)
+      f(p % s.channels, p * s.size, (p + 1) * s.size);
+  });
+}
+
+// 1 / sqrt(variance + eps) of each channel.
+template<class T>
+std::vector<T> scales(const Tensor& moments, double eps) {
+  std::vector<T> out;
+  const std::int64_t channels = moments.size(1);
+  for (std::int64_t c = 0; c < channels; ++c)
+    out.push_back(static_cast<T>(1 / std::sqrt(static_cast<double>(moments.raw<T>()[channels + c]) + eps)));
+  return out;
+}
+
+template<class T>
+void forward(const Tensor& x, const Tensor& moments, const Tensor& weight, const Tensor& bias,
+             const Tensor& y, double eps) {
+  const auto scale = scales<T>(moments, eps);
+  each_plane(Channels(x.shape()), [&](std::int64_t c, std::int64_t first, std::int64_t last) {
+    const T mean = moments.raw<T>()[c],
+            by = scale[static_cast<std::size_t>(c)] * (weight ? weight.raw<T>()[c] : T(1)),
+            more = bias ? bias.raw<T>()[c] : T(0);
+    const T* const from = x.raw<T>();
+    T* const to = y.raw<T>();
+    for (std::int64_t i = first; i < last; ++i) to[i] = (from[i] - mean) * by + more;
+  });
+}
+
+template<class T>
+void backward(const BatchNorm::Cotangent& v, double eps, const Tensor& x_grad, const Tensor& sums) {
+  const Channels s(v.x.shape());
+  const auto scale = scales<T>(v.moments, eps);
+  const T *const g = v.g.raw<T>(), *const x = v.x.raw<T>(), *const mean = v.moments.raw<T>();
+  T* const sum = sums.raw<T>();
+  const std::int64_t next_image = s.channels * s.size;
+  parallel_for(s.channels, [&](std::int64_t c) {
+    const auto both = sum_channel<2, T>(s, c, [&](auto at, auto n, auto& out) {
+      __builtin_prefetch(g + at + next_image);
+      __builtin_prefetch(x + at + next_image);
+      const auto cotangent = read(g + at, n, T(0));
+      out[0] += cotangent;
+      out[1] += cotangent * (read(x + at, n, mean[c]) - Vector<T>::all(mean[c]));
+    });
+    sum[c] = static_cast<T>(both[0]);
+    sum[s.channels + c] = static_cast<T>(both[1] * static_cast<double>(scale[static_cast<std::size_t>(c)]));
+  });
+  const T count = static_cast<T>(s.count());
+  T* const to = x_grad.raw<T>();
+  each_plane(s, [&](std::int64_t c, std::int64_t first, std::int64_t last) {
+    const T by = scale[static_cast<std::size_t>(c)], m = mean[c], all = sum[c] / count,
+            along = sum[s.channels + c] / count * by, out = by * (v.weight ? v.weight.raw<T>()[c] : T(1));
+    for (std::int64_t i = first; i < last; ++i) to[i] = (g[i] - all - (x[i] - m) * along) * out;
+  });
+}
+
+}  // namespace
+
+Tensor channel_moments(const Tensor& given) {
+  const DType type = compute_type(given.dtype());
+  const Tensor out = empty({2, given.size(1)}, type, given.device());
+#if BOBBIN_HAS_CUDA
+  if (given.device().is_cuda()) return cuda::channel_moments(row_major(given), out), out;
+#endif
+  const Tensor x = row_major(given, type);
+  type == DType::f64 ? moments<double>(x, out) : moments<float>(x, out);
+  return out;
+}
+
+TensorSpec BatchNorm::infer(Inputs x) const { return x[0].spec(); }
+
+void BatchNorm::cpu(Inputs x, Tensor& y) const {
+  const DType type = compute_type(y.dtype());
+  const Tensor in = row_major(x[0], type), weight = row_major(x[2], type), bias = row_major(x[3], type);
+  in_compute_type(y, [&](const Tensor& out) {
+    type == DType::f64 ? forward<double>(in, x[1], weight, bias, out, eps)
+                       : forward<float>(in, x[1], weight, bias, out, eps);
+  });
+}
+
+void BatchNorm::backward_cpu(const Cotangent& v, const Tensor& x_grad, const Tensor& sums) const {
+  const DType type = sums.dtype();
+  const Tensor g = row_major(v.g, type), x = row_major(v.x, type), weight = row_major(v.weight, type);
+  in_compute_type(x_grad, [&](const Tensor& out) {
+    type == DType::f64 ? backward<double>({g, x, v.moments, weight}, eps, out, sums)
+                       : backward<float>({g, x, v.moments, weight}, eps, out, sums);
+  });
+}
+
+}  // namespace bobbin

@@ -1,0 +1,305 @@
+// The calls that show what reductions do.
+#include "ops/samples.h"
+
+#include <functional>
+#include <limits>
+
+#include "ops/reduce/reduce.h"
+
+namespace bobbin {
+namespace {
+
+constexpr double inf = std::numeric_limits<double>::infinity(),
+                 nan = std::numeric_limits<double>::quiet_NaN();
+
+using Call = std::function<Tensor(const Tensor&, const Axes&, bool keepdim)>;
+using Draw = std::function<Tensor(const Shape&)>;
+
+Tensor draw(const Shape& shape) { return sample_input(shape); }
+
+// Distinct in every dtype, and further apart than finite differences step: an extreme stays where it is.
+Tensor distinct(const Shape& shape) {
+  const std::int64_t n = numel(shape);
+  return reshape((to(randperm(n), DType::f64) - static_cast<double>(n / 2)) * 0.25, shape);
+}
+
+// Of many elements, with one extreme a row that no rounding makes equal to another.
+Tensor with_peaks(std::int64_t rows, std::int64_t columns, double height) {
+  return draw({rows, columns}) + one_hot(randint(0, columns, {rows}), columns, DType::f64) * height;
+}
+
+// f over axes of every kind. `one`: whether one element is enough to have a derivative.
+std::vector<Sample> over_samples(std::string_view op, const Call& f, const Draw& draw, bool one = true) {
+  const auto over = [&](const Axes& axes, bool keepdim = false) {
+    return [f, axes, keepdim](Inputs x) { return f(x[0], axes, keepdim); };
+  };
+  const std::string name(op);
+  return {
+      {"all", {draw({2, 3, 3})}, over({})},
+      {"all, kept", {draw({3, 4})}, over({}, true)},
+      {"first", {draw({3, 4})}, over({0})},
+      {"middle", {draw({2, 3, 2})}, over({1})},
+      {"last, from the end", {draw({3, 4})}, over({-1})},
+      {"last, kept", {draw({3, 4})}, over({1}, true)},
+      {"two of three", {draw({2, 3, 3})}, over({0, -1})},
+      {"two of three, kept", {draw({2, 2, 3})}, over({2, 1}, true)},
+      {"five axes", {draw({1, 2, 2, 1, 3})}, over({1, 4})},
+      {"size 1", {draw({1, 3, 1})}, over({0, 2}), {}, one},
+      {"scalar", {draw({})}, over({}), {}, one},
+      {"empty result", {draw({0, 3})}, over({1})},
+      {"more than a block", {draw({3, 1500})}, over({1}), {}, false},
+      {"more than a block, first axis", {draw({1100, 5})}, over({0}), {}, false},
+      {"many results", {draw({5, 2, 300})}, over({1}), {}, false},
+      invalid("axis", {draw({2, 3})}, over({5}), name + ": axis 5 is out of range for 2 dimensions"),
+      invalid("axis of a scalar", {draw({})}, over({-1}),
+              name + ": axis -1 is out of range for 0 dimensions"),
+      invalid("axis twice", {draw({2, 3})}, over({0, -2}), name + ": axes [0,-2] name an axis twice"),
+  };
+}
+
+void add_floating_only(std::vector<Sample>& samples, std::string_view op, const Call& f) {
+  samples.push_back(invalid(
+      "integers", {tensor({1, 2}, DType::i64)}, [f](Inputs x) { return f(x[0], {}, false); },
+      std::string(op) + ": expected a floating-point tensor; got i64[2]"));
+}
+
+// Reductions that have a result for no element.
+void add_of_nothing(std::vector<Sample>& samples, const Call& f) {
+  samples.push_back({"of nothing", {draw({0, 3})}, [f](Inputs x) { return f(x[0], {0}, false); }, {}, false});
+}
+
+void add_special(std::vector<Sample>& samples, const Call& f) {
+  samples.push_back({"special values",
+                     {tensor({{1, 2, inf},
+                              {-inf, 0, 3},
+                              {inf, -inf, 1},
+                              {1, nan, -inf},
+                              {nan, inf, nan},
+                              {-inf, -inf, -inf},
+                              {0.0, -0.0, 0.0}},
+                             DType::f64)},
+                     [f](Inputs x) { return f(x[0], {1}, false); },
+                     {},
+                     false});
+}
+
+// At ties the first takes all of the gradient, or all share it.
+template<bool largest>
+Tensor at_ties(bool shared) {
+  if (shared)
+    return largest ? tensor({{0, .5, .5, 0}, {.25, .25, .25, .25}, {.5, 0, .5, 0}}, DType::f64)
+                   : tensor({{.5, 0, 0, .5}, {.25, .25, .25, .25}, {0, .5, 0, .5}}, DType::f64);
+  return largest ? tensor({{0, 1, 0, 0}, {1, 0, 0, 0}, {1, 0, 0, 0}}, DType::f64)
+                 : tensor({{1, 0, 0, 0}, {1, 0, 0, 0}, {0, 1, 0, 0}}, DType::f64);
+}
+
+template<bool largest>
+std::vector<Sample> extreme_samples(std::string_view op, const Call& f, bool shared) {
+  auto v = over_samples(op, f, distinct);
+  const auto rows = [f](Inputs x) { return f(x[0], {1}, false); };
+  v.push_back(at_kinks(
+      "ties", {tensor({{1, 3, 3, 1}, {2, 2, 2, 2}, {0, -1, 0, -1}}, DType::f64)},
+      [f](Inputs x) { return f(x[0], {1}, true); }, at_ties<largest>(shared)));
+  v.push_back({"long rows", {with_peaks(4, 2100, largest ? 8 : -8)}, rows, {}, false});
+  add_special(v, f);
+  v.push_back({"i32", {tensor({{4, -2}, {-7, 9}}, DType::i32)}, rows, {}, false});
+  v.push_back({"bool", {tensor({{0, 1}, {0, 0}}, DType::boolean)}, rows, {}, false});
+  v.push_back(invalid(
+      "of nothing", {zeros({0, 3})}, [f](Inputs x) { return f(x[0], {0}, false); },
+      std::string(op) + ": no elements to reduce in f32[0,3]"));
+  return v;
+}
+
+}  // namespace
+
+std::vector<Sample> Sum::samples() {
+  const Call f = sum;
+  auto v = over_samples(name, f, draw);
+  add_of_nothing(v, f);
+  add_special(v, f);
+  const auto all = [](Inputs x) { return sum(x[0]); };
+  v.push_back({"u8", {full({3, 100}, 200, DType::u8)}, all, {}, false});
+  v.push_back({"bool", {tensor({1, 0, 1}, DType::boolean)}, all, {}, false});
+  v.push_back({"repeated by expand", {draw({3, 1})}, [](Inputs x) {
+                 return sum(expand(x[0], {2, 3, 4}), {0, 2});
+               }});
+  v.push_back({"sum_to", {draw({2, 3, 2})}, [](Inputs x) { return sum_to(x[0], {3, 1}); }});
+  v.push_back(invalid(
+      "sum_to", {draw({2, 3})},
+      [](Inputs x) {
+        return sum_to(x[0], {2, 1, 3});
+      },
+      "sum_to: [2,1,3] does not broadcast to f64[2,3]"));
+  return v;
+}
+
+std::vector<Sample> Mean::samples() {
+  const Call f = mean;
+  auto v = over_samples(name, f, draw);
+  add_of_nothing(v, f);
+  add_special(v, f);
+  add_floating_only(v, name, f);
+  return v;
+}
+
+std::vector<Sample> Var::samples() {
+  const Call f = [](const Tensor& x, const Axes& axes, bool keepdim) { return var(x, axes, 1, keepdim); };
+  const Call biased = [](const Tensor& x, const Axes& axes, bool keepdim) {
+    return var(x, axes, 0, keepdim);
+  };
+  auto v = over_samples(name, f, draw, false);
+  v.push_back({"correction 0", {draw({3, 4})}, [biased](Inputs x) { return biased(x[0], {1}, true); }});
+  v.push_back(
+      {"correction 0 of one", {draw({3, 1})}, [biased](Inputs x) { return biased(x[0], {1}, true); }});
+  v.push_back({"large mean", {draw({3, 4}) + 1e6}, [f](Inputs x) { return f(x[0], {1}, false); }, {}, false});
+  add_of_nothing(v, f);
+  add_special(v, f);
+  add_floating_only(v, name, f);
+  return v;
+}
+
+std::vector<Sample> Std::samples() {
+  const Call f = [](const Tensor& x, const Axes& axes, bool keepdim) { return std(x, axes, 1, keepdim); };
+  // Away from 0, where the derivative has a pole: neighbours differ.
+  const Draw spread = [](const Shape& s) { return distinct(s) + sample_input(s, -0.1, 0.1); };
+  auto v = over_samples(name, f, spread, false);
+  v.push_back({"correction 0", {spread({3, 4})}, [](Inputs x) { return std(x[0], {1}, 0); }});
+  v.push_back(
+      {"all equal", {ones({2, 3}, DType::f64)}, [f](Inputs x) { return f(x[0], {1}, false); }, {}, false});
+  add_of_nothing(v, f);
+  add_special(v, f);
+  add_floating_only(v, name, f);
+  return v;
+}
+
+template<bool largest>
+std::vector<Sample> FirstExtreme<largest>::samples() {
+  return largest ? extreme_samples<true>(name, max, false) : extreme_samples<false>(name, min, false);
+}
+template<bool largest>
+std::vector<Sample> SharedExtreme<largest>::samples() {
+  return largest ? extreme_samples<true>(name, amax, true) : extreme_samples<false>(name, amin, true);
+}
+template std::vector<Sample> Max::samples();
+template std::vector<Sample> Min::samples();
+template std::vector<Sample> AMax::samples();
+template std::vector<Sample> AMin::samples();
+
+namespace {
+
+template<bool largest>
+std::vector<Sample> arg_samples(std::string_view op, Tensor (*along)(const Tensor&, int, bool),
+                                Tensor (*flat)(const Tensor&)) {
+  const auto axis = [along](int i, bool keepdim = false) {
+    return [along, i, keepdim](Inputs x) { return along(x[0], i, keepdim); };
+  };
+  const auto all = [flat](Inputs x) { return flat(x[0]); };
+  const std::string name(op);
+  return {
+      {"all", {distinct({2, 3, 3})}, all},
+      {"scalar", {distinct({})}, all},
+      {"first", {distinct({3, 4})}, axis(0)},
+      {"middle, kept", {distinct({2, 3, 2})}, axis(1, true)},
+      {"last, from the end", {distinct({3, 4})}, axis(-1)},
+      {"size 1", {distinct({3, 1})}, axis(1)},
+      {"empty result", {distinct({0, 3})}, axis(1)},
+      {"ties", {tensor({{1, 3, 3, 1}, {2, 2, 2, 2}, {0, -1, 0, -1}}, DType::f64)}, axis(1)},
+      {"special values",
+       {tensor({{1, inf, inf}, {-inf, -inf, -inf}, {1, nan, nan}, {-inf, inf, nan}}, DType::f64)},
+       axis(1)},
+      {"long rows", {with_peaks(4, 2100, largest ? 8 : -8)}, axis(1)},
+      {"i32", {tensor({{4, -2}, {-7, 9}}, DType::i32)}, axis(0)},
+      {"bool", {tensor({{0, 1}, {0, 0}}, DType::boolean)}, axis(1)},
+      invalid("axis", {distinct({2, 3})}, axis(-3), name + ": axis -3 is out of range for 2 dimensions"),
+      invalid("of nothing", {zeros({0, 3})}, axis(0), name + ": no elements to reduce in f32[0,3]"),
+      invalid("of nothing at all", {zeros({0})}, all, name + ": no elements to reduce in f32[0]"),
+  };
+}
+
+}  // namespace
+
+template<bool largest>
+std::vector<Sample> ArgExtreme<largest>::samples() {
+  return largest ? arg_samples<true>(name, argmax, argmax) : arg_samples<false>(name, argmin, argmin);
+}
+template std::vector<Sample> ArgMax::samples();
+template std::vector<Sample> ArgMin::samples();
+
+std::vector<Sample> LogSumExp::samples() {
+  const Call f = logsumexp;
+  auto v = over_samples(name, f, draw);
+  const auto rows = [f](Inputs x) { return f(x[0], {1}, false); };
+  v.push_back({"far apart",
+               {tensor({{1000, 0, -1000}, {-1000, -1001, -1e30}, {1e30, 1, 2}}, DType::f64)},
+               rows,
+               {},
+               false});
+  v.push_back({"masked", {tensor({{-inf, 1, 2}, {0.5, -inf, -inf}}, DType::f64)}, rows, {}, false});
+  add_of_nothing(v, f);
+  add_special(v, f);
+  add_floating_only(v, name, f);
+  return v;
+}
+
+std::vector<Sample> Norm::samples() {
+  const auto with = [](double p) -> Call {
+    return [p](const Tensor& x, const Axes& axes, bool keepdim) { return norm(x, p, axes, keepdim); };
+  };
+  const Draw off_zero = [](const Shape& s) { return sample_input_off_zero(s); };
+  auto v = over_samples(name, with(2), off_zero);
+  const auto add = [&](std::string note, Tensor x, double p, bool differentiable = true) {
+    v.push_back({note, {x}, [f = with(p)](Inputs x) { return f(x[0], {1}, false); }, {}, differentiable});
+  };
+  add("p 1", off_zero({3, 4}), 1);
+  add("p 3", off_zero({3, 4}), 3);
+  add("p 1.5", off_zero({3, 4}), 1.5);
+  add("p 0.5", off_zero({3, 4}), 0.5);
+  add("p infinity", distinct({3, 4}) + 0.125, inf, false);  // may tie: -1.125 and 1.125
+  add("p infinity, apart", tensor({{1, -3, 2}, {5, 4, -1}}, DType::f64), inf);
+  const auto add_kinks = [&](std::string note, Tensor x, double p, Tensor derivative) {
+    v.push_back(at_kinks(
+        note, {x}, [f = with(p)](Inputs x) { return f(x[0], {1}, true); }, derivative));
+  };
+  for (const double p : {0.5, 1.0, 1.5, 2.0, 3.0, inf})
+    add_kinks("zeros", zeros({2, 3}, DType::f64), p, zeros({2, 3}, DType::f64));
+  add_kinks("ties", tensor({{2, -2, 1}, {0, 0, 0}}, DType::f64), inf,
+            tensor({{.5, -.5, 0}, {0, 0, 0}}, DType::f64));
+  add_of_nothing(v, with(2));
+  add_special(v, with(2));
+  add_special(v, with(inf));
+  add_floating_only(v, name, with(2));
+  v.push_back(invalid(
+      "p", {draw({2})}, [f = with(-1)](Inputs x) { return f(x[0], {}, false); },
+      "norm: expected p > 0; got -1"));
+  return v;
+}
+
+std::vector<Sample> CumSum::samples() {
+  const auto along = [](int axis, bool reverse = false) {
+    return [axis, reverse](Inputs x) { return cumsum(x[0], axis, reverse); };
+  };
+  return {
+      {"vector", {draw({7})}, along(0)},
+      {"reverse", {draw({7})}, along(0, true)},
+      {"first", {draw({3, 4})}, along(0)},
+      {"middle, reverse", {draw({2, 3, 2})}, along(1, true)},
+      {"last, from the end", {draw({3, 4})}, along(-1)},
+      {"size 1", {draw({3, 1})}, along(1)},
+      {"empty", {draw({0, 3})}, along(0)},
+      {"empty slices", {draw({3, 0})}, along(1)},
+      {"special values",
+       {tensor({{1, inf, 2}, {inf, -inf, 0}, {nan, 1, 2}}, DType::f64)},
+       along(1),
+       {},
+       false},
+      {"more than a block", {draw({3, 1500})}, along(1), {}, false},
+      {"more than a block, first axis", {draw({1500, 3})}, along(0), {}, false},
+      {"u8", {full({300}, 200, DType::u8)}, along(0), {}, false},
+      invalid("axis", {draw({2, 3})}, along(2), "cumsum: axis 2 is out of range for 2 dimensions"),
+      invalid("scalar", {draw({})}, along(0), "cumsum: axis 0 is out of range for 0 dimensions"),
+      invalid("bool", {tensor({1, 0}, DType::boolean)}, along(0),
+              "cumsum: expected numbers; got bool[2]; convert it with to(x, DType)"),
+  };
+}
+
+}  // namespace bobbin

@@ -1,0 +1,60 @@
+// The softmax family: each forward keeps its output alone, each backward is one operation with a derivative
+// of its own. The GPU kernels read rows wherever they lie; the CPU's get contiguous copies.
+#pragma once
+#include <bobbin/ops.h>
+
+#include "ops/check.h"
+
+namespace bobbin {
+
+struct Softmax {
+  int axis;
+  static constexpr std::string_view name = "softmax";
+  static constexpr Saves saves = Saves::output;
+  static constexpr bool strided = true;
+  TensorSpec infer(Inputs) const;
+  void cpu(Inputs, Tensor& out) const;
+  void cuda(Inputs, Tensor& out) const;
+  Grads vjp(const Vjp& v) const { return {softmax_backward(v.output(), v.grad, axis)}; }
+  static std::vector<Sample> samples();
+};
+
+/// Inputs O and dO.
+struct SoftmaxBackward {
+  int axis;
+  static constexpr std::string_view name = "softmax_backward";
+  static constexpr Saves saves = Saves::inputs;
+  static constexpr bool strided = true;
+  TensorSpec infer(Inputs) const;
+  void cpu(Inputs, Tensor& out) const;
+  void cuda(Inputs, Tensor& out) const;
+  Grads vjp(const Vjp&) const;
+  static std::vector<Sample> samples();
+};
+
+struct LogSoftmax {
+  int axis;
+  static constexpr std::string_view name = "log_softmax";
+  static constexpr Saves saves = Saves::output;
+  static constexpr bool strided = true;
+  TensorSpec infer(Inputs) const;
+  void cpu(Inputs, Tensor& out) const;
+  void cuda(Inputs, Tensor& out) const;
+  Grads vjp(const Vjp& v) const { return {log_softmax_backward(v.output(), v.grad, axis)}; }
+  static std::vector<Sample> samples();
+};
+
+/// Inputs O and dO.
+struct LogSoftmaxBackward {
+  int axis;
+  static constexpr std::string_view name = "log_softmax_backward";
+  static constexpr Saves saves = Saves::inputs;
+  static constexpr bool strided = true;
+  TensorSpec infer(Inputs) const;
+  void cpu(Inputs, Tensor& out) const;
+  void cuda(Inputs, Tensor& out) const;
+  Grads vjp(const Vjp&) const;
+  static std::vector<Sample> samples();
+};
+
+}  // namespace bobbin
