@@ -1,98 +1,22 @@
-#include <bobbin/ops.h>
+// Checks and derivatives of the convolutions, and the public functions conv1d, conv2d and conv_transpose2d.
+#include "ops/conv/conv.h"
 
-#include <algorithm>
+#include <bobbin/reduce.h>
+#include <bobbin/tape.h>
+#include <bobbin/view.h>
 
 #include "core/strided_copy.h"
 #include "ops/check.h"
-#include "ops/conv/columns.h"
 #include "ops/conv/cuda.h"
-#include "ops/conv/parts.h"
 #include "ops/conv/shift.h"
-#include "ops/cpu/gemm.h"
-#include "ops/matmul/matmul.h"
+#include "ops/matmul/autocast.h"
 
 namespace bobbin {
 namespace {
 
-template<class T>
-void activate(const ConvPart<T>& p, Activation activation, const Tensor& y) {
-  if (activation == Activation::none) return;
-  T* const part = p.y(y);
-  const std::int64_t n = p.s.group_out() * p.s.places();
-  visit_activation(activation, [&](auto f) { std::transform(part, part + n, part, f); });
-}
-
-template<class T>
-void forward(const ConvShape& s, Activation activation, const Tensor& x, const Tensor& weight,
-             const Tensor& bias, const Tensor& y) {
-  if (s.is_shift()) {
-    const bool relu = activation == Activation::relu;
-    shift_forward<T>(s, x, weight, bias, relu, y);
-    if (!relu) each_part<T>(s, [&](const ConvPart<T>& p) { activate(p, activation, y); });
-    return;
-  }
-  each_part<T>(s, [&](const ConvPart<T>& p) {
-    const T* columns = p.x(x);
-    Tensor scratch;
-    if (!s.is_product()) {
-      scratch = empty({s.window(), s.places()}, x.dtype());
-      to_columns(s, p.x(x), scratch.raw<T>());
-      columns = scratch.raw<T>();
-    }
-    gemm<T>({p.weight(weight), s.group_out(), s.window(), s.window()},
-            {columns, s.window(), s.places(), s.places()}, p.y(y));
-    p.add_bias_to_y(bias, y);
-    activate(p, activation, y);
-  });
-}
-
-template<class T>
-void input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const Tensor& bias,
-                const Tensor& x) {
-  if (s.is_shift()) return shift_input_grad<T>(s, g, {}, weight, bias, x);
-  each_part<T>(s, [&](const ConvPart<T>& p) {
-    const Matrix<T> w{p.weight(weight), s.window(), s.group_out(), s.window(), true},
-        gradient{p.y(g), s.group_out(), s.places(), s.places()};
-    if (s.is_product()) {
-      gemm<T>(w, gradient, p.x(x));
-    } else {
-      const Tensor columns = empty({s.window(), s.places()}, g.dtype());
-      gemm<T>(w, gradient, columns.raw<T>());
-      add_columns(s, columns.raw<T>(), p.x(x));
-    }
-    p.add_bias_to_x(bias, x);
-  });
-}
-
-template<class T>
-void weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Tensor& weight) {
-  if (s.is_shift()) return shift_weight_grad<T>(s, x, g, {}, weight, {});
-  sum_weight_grads<T>(s, weight, {}, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* sum) {
-    const std::int64_t size = s.group_out() * s.window();
-    const Tensor columns = empty({s.window(), s.places()}, x.dtype()), product = empty({size}, x.dtype());
-    for (std::int64_t n = first; n < last; ++n) {
-      const ConvPart<T> p{s, n, group};
-      const T* matrix = p.x(x);
-      if (!s.is_product()) {
-        to_columns(s, p.x(x), columns.raw<T>());
-        matrix = columns.raw<T>();
-      }
-      gemm<T>({p.y(g), s.group_out(), s.places(), s.places()},
-              {matrix, s.places(), s.window(), s.places(), true}, product.raw<T>());
-      for (std::int64_t k = 0; k < size; ++k) sum[k] += product.raw<T>()[k];
-    }
-  });
-}
-
-// f<float or double>(a, b, bias, out), in the type that is computed in.
-template<class F>
-void compute(Inputs x, Tensor& y, F&& f) {
-  if (y.numel() == 0) return;
-  const DType type = compute_type(y.dtype());
-  const Tensor a = row_major(x[0], type), b = row_major(x[1], type), bias = row_major(bias_of(x), type);
-  in_compute_type(y, [&](const Tensor& out) {
-    type == DType::f64 ? f(Type<double>{}, a, b, bias, out) : f(Type<float>{}, a, b, bias, out);
-  });
+template<class Op>
+Tensor record_with_bias(const Op& op, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return bias ? record_product(op, {x, weight, bias}) : record_product(op, {x, weight});
 }
 
 void require_images(std::string_view op, Inputs x) {
@@ -154,11 +78,6 @@ TensorSpec Conv2d::infer(Inputs x) const {
   const ConvShape s = conv_shape(name, options, x[0].shape(), x[1].shape());
   require_bias(name, x, s.out);
   return {s.y(), x[0].dtype(), x[0].device()};
-}
-
-void Conv2d::cpu(Inputs x, Tensor& y) const {
-  const ConvShape s = conv_shape(name, options, x[0].shape(), x[1].shape());
-  compute(x, y, [&]<class T>(Type<T>, auto&... t) { forward<T>(s, activation, t...); });
 }
 
 Tensor Conv2d::before_activation(const Vjp& v) const {
@@ -225,11 +144,6 @@ TensorSpec Conv2dInputGrad::infer(Inputs x) const {
   return {s.x(), g.dtype(), g.device()};
 }
 
-void Conv2dInputGrad::cpu(Inputs x, Tensor& y) const {
-  const ConvShape s = conv_shape(name, options, y.shape(), x[1].shape());
-  compute(x, y, [&]<class T>(Type<T>, auto&... t) { input_grad<T>(s, t...); });
-}
-
 // With a cotangent h of the gradient: for g conv2d(h, weight), for the weight as for x = h.
 Grads Conv2dInputGrad::vjp(const Vjp& v) const {
   Grads out(static_cast<std::size_t>(v.count()));
@@ -253,12 +167,6 @@ TensorSpec Conv2dWeightGrad::infer(Inputs x) const {
   return {s.weight(), in.dtype(), in.device()};
 }
 
-void Conv2dWeightGrad::cpu(Inputs x, Tensor& y) const {
-  const ConvShape s = conv_shape(name, options, x[0].shape(), y.shape());
-  compute(x, y,
-          [&]<class T>(Type<T>, auto& in, auto& g, auto&, auto& out) { weight_grad<T>(s, in, g, out); });
-}
-
 // With a cotangent h of the gradient: for x as with the weight h, for g conv2d(x, h).
 Grads Conv2dWeightGrad::vjp(const Vjp& v) const {
   Grads out(2);
@@ -267,6 +175,42 @@ Grads Conv2dWeightGrad::vjp(const Vjp& v) const {
         record(Conv2dInputGrad{options, Pair(v.spec(0).shape[2], v.spec(0).shape[3])}, {v.input(1), v.grad});
   if (v.needs(1)) out[1] = record(Conv2d{options}, {v.input(0), v.grad});
   return out;
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o,
+              Activation activation) {
+  return record_with_bias(Conv2d{o, activation}, x, weight, bias);
+}
+
+Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o,
+              Activation activation) {
+  if (x.rank() != 3 || weight.rank() != 3)
+    fail<ShapeError>("conv1d: expected x [n, in, length] and weight [out, in / groups, k]; got ", x.spec(),
+                     " and ", weight.spec());
+  const ConvOptions flat{{1, o.stride.w}, {0, o.padding.w}, {1, o.dilation.w}, o.groups};
+  return squeeze(conv2d(unsqueeze(x, 2), unsqueeze(weight, 2), bias, flat, activation), 2);
+}
+
+Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o,
+                        Pair more) {
+  constexpr std::string_view op = "conv_transpose2d";
+  if (x.rank() != 4 || weight.rank() != 4)
+    fail<ShapeError>(op, ": expected x [n, in, h, w] and weight [in, out / groups, kh, kw]; got ", x.spec(),
+                     " and ", weight.spec());
+  if (more.h < 0 || more.w < 0 || (more.h >= o.stride.h && more.h >= o.dilation.h) ||
+      (more.w >= o.stride.w && more.w >= o.dilation.w))
+    fail<ValueError>(op, ": output_padding must be less than the stride or the dilation");
+  const auto along = [](std::int64_t n, std::int64_t k, std::int64_t stride, std::int64_t pad,
+                        std::int64_t dilation, std::int64_t extra) {
+    return (n - 1) * stride - 2 * pad + dilation * (k - 1) + extra + 1;
+  };
+  const Pair size(along(x.size(2), weight.size(2), o.stride.h, o.padding.h, o.dilation.h, more.h),
+                  along(x.size(3), weight.size(3), o.stride.w, o.padding.w, o.dilation.w, more.w));
+  if (size.h < 1 || size.w < 1)
+    fail<ShapeError>(op, ": nothing is left of ", x.spec(), " without its padding");
+  const Tensor all[] = {x, weight, bias};
+  require_bias(op, all, weight.size(1) * o.groups);
+  return record_with_bias(Conv2dInputGrad{o, size}, x, weight, bias);
 }
 
 }  // namespace bobbin

@@ -1,19 +1,12 @@
+// Samples of the convolutions.
 #include "ops/samples.h"
-
-#include <bobbin/ops.h>
 
 #include <cmath>
 
 #include "ops/conv/conv.h"
-#include "ops/matmul/autocast.h"
 
 namespace bobbin {
 namespace {
-
-template<class Op>
-Tensor record_with_bias(const Op& op, const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  return bias ? record_product(op, {x, weight, bias}) : record_product(op, {x, weight});
-}
 
 struct Setting {
   const char* note;
@@ -62,42 +55,6 @@ std::vector<Sample> samples_of(Shape (ConvShape::*a)() const, Shape (ConvShape::
 }
 
 }  // namespace
-
-Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o,
-              Activation activation) {
-  return record_with_bias(Conv2d{o, activation}, x, weight, bias);
-}
-
-Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o,
-              Activation activation) {
-  if (x.rank() != 3 || weight.rank() != 3)
-    fail<ShapeError>("conv1d: expected x [n, in, length] and weight [out, in / groups, k]; got ", x.spec(),
-                     " and ", weight.spec());
-  const ConvOptions flat{{1, o.stride.w}, {0, o.padding.w}, {1, o.dilation.w}, o.groups};
-  return squeeze(conv2d(unsqueeze(x, 2), unsqueeze(weight, 2), bias, flat, activation), 2);
-}
-
-Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o,
-                        Pair more) {
-  constexpr std::string_view op = "conv_transpose2d";
-  if (x.rank() != 4 || weight.rank() != 4)
-    fail<ShapeError>(op, ": expected x [n, in, h, w] and weight [in, out / groups, kh, kw]; got ", x.spec(),
-                     " and ", weight.spec());
-  if (more.h < 0 || more.w < 0 || (more.h >= o.stride.h && more.h >= o.dilation.h) ||
-      (more.w >= o.stride.w && more.w >= o.dilation.w))
-    fail<ValueError>(op, ": output_padding must be less than the stride or the dilation");
-  const auto along = [](std::int64_t n, std::int64_t k, std::int64_t stride, std::int64_t pad,
-                        std::int64_t dilation, std::int64_t extra) {
-    return (n - 1) * stride - 2 * pad + dilation * (k - 1) + extra + 1;
-  };
-  const Pair size(along(x.size(2), weight.size(2), o.stride.h, o.padding.h, o.dilation.h, more.h),
-                  along(x.size(3), weight.size(3), o.stride.w, o.padding.w, o.dilation.w, more.w));
-  if (size.h < 1 || size.w < 1)
-    fail<ShapeError>(op, ": nothing is left of ", x.spec(), " without its padding");
-  const Tensor all[] = {x, weight, bias};
-  require_bias(op, all, weight.size(1) * o.groups);
-  return record_with_bias(Conv2dInputGrad{o, size}, x, weight, bias);
-}
 
 std::vector<Sample> Conv2d::samples() {
   auto v = samples_of(&ConvShape::x, &ConvShape::weight, [](const ConvShape& s) {

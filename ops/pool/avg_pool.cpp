@@ -1,5 +1,4 @@
-#include <bobbin/ops.h>
-
+// avg_pool2d and adaptive_avg_pool2d, with their CPU kernels; and the checks that all poolings share.
 #include <limits>
 
 #include "ops/pool/planes.h"
@@ -82,5 +81,10 @@ void AvgPool2dBackward::cpu(Inputs x, Tensor& y) const {
   });
 }
 Grads AvgPool2dBackward::vjp(const Vjp& v) const { return {record(AvgPool2d{*this}, {v.grad})}; }
+
+Tensor avg_pool2d(const Tensor& x, Pair window, const PoolOptions& o) {
+  return record(AvgPool2d{{window, o.stride.value_or(window), o.padding}}, {x});
+}
+Tensor adaptive_avg_pool2d(const Tensor& x, Pair size) { return record(AvgPool2d{{size, 1, 0, true}}, {x}); }
 
 }  // namespace bobbin

@@ -1,4 +1,7 @@
-#include <bobbin/ops.h>
+// max_pool2d with its CPU kernels.
+#include <bobbin/elementwise.h>
+#include <bobbin/index.h>
+#include <bobbin/view.h>
 
 #include <utility>
 
@@ -251,6 +254,10 @@ void MaxPool2dBackward::cpu(Inputs x, Tensor& y) const {
 Grads MaxPool2dBackward::vjp(const Vjp& v) const {
   const Tensor& places = v.input(1);
   return {reshape(gather(in_planes(v.grad), 2, in_planes(to(places, DType::i64))), places.shape()), {}};
+}
+
+Tensor max_pool2d(const Tensor& x, Pair window, const PoolOptions& o) {
+  return record(MaxPool2d{{window, o.stride.value_or(window), o.padding}}, {x});
 }
 
 }  // namespace bobbin

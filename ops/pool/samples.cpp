@@ -1,31 +1,15 @@
+// Samples of poolings.
 #include "ops/samples.h"
 
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
 #include <bobbin/random.h>
+#include <bobbin/view.h>
 
 #include <limits>
 
 #include "ops/pool/pool.h"
 
 namespace bobbin {
-
-Tensor max_pool2d(const Tensor& x, Pair window, const PoolOptions& o) {
-  return record(MaxPool2d{{window, o.stride.value_or(window), o.padding}}, {x});
-}
-Tensor avg_pool2d(const Tensor& x, Pair window, const PoolOptions& o) {
-  return record(AvgPool2d{{window, o.stride.value_or(window), o.padding}}, {x});
-}
-Tensor adaptive_avg_pool2d(const Tensor& x, Pair size) { return record(AvgPool2d{{size, 1, 0, true}}, {x}); }
-
-Tensor upsample_nearest2d(const Tensor& x, Pair scale) {
-  if (x.rank() != 4)
-    fail<ShapeError>("upsample_nearest2d: expected images [n, channels, h, w]; got ", x.spec());
-  if (scale.h < 1 || scale.w < 1)
-    fail<ValueError>("upsample_nearest2d: expected a scale of at least 1; got ", scale.h, " x ", scale.w);
-  const std::int64_t n = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
-  return reshape(expand(reshape(x, {n, c, h, 1, w, 1}), {n, c, h, scale.h, w, scale.w}),
-                 {n, c, h * scale.h, w * scale.w});
-}
 
 namespace {
 

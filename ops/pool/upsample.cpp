@@ -1,0 +1,17 @@
+// upsample_nearest2d, a view of the image expanded and copied.
+#include <bobbin/pool.h>
+#include <bobbin/view.h>
+
+namespace bobbin {
+
+Tensor upsample_nearest2d(const Tensor& x, Pair scale) {
+  if (x.rank() != 4)
+    fail<ShapeError>("upsample_nearest2d: expected images [n, channels, h, w]; got ", x.spec());
+  if (scale.h < 1 || scale.w < 1)
+    fail<ValueError>("upsample_nearest2d: expected a scale of at least 1; got ", scale.h, " x ", scale.w);
+  const std::int64_t n = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
+  return reshape(expand(reshape(x, {n, c, h, 1, w, 1}), {n, c, h, scale.h, w, scale.w}),
+                 {n, c, h * scale.h, w * scale.w});
+}
+
+}  // namespace bobbin
