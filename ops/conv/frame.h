@@ -9,6 +9,10 @@
 
 namespace bobbin {
 
+using simd::Constant, simd::copy_row, simd::many_registers, simd::map_row, simd::prefetch_behind,
+    simd::Register, simd::register_lanes, simd::RegisterPart, simd::sum_products, simd::sum_registers,
+    simd::sum_rows, simd::Terms;
+
 constexpr std::int64_t rounded_up(std::int64_t n, std::int64_t unit) { return ceil_div(n, unit) * unit; }
 
 /// Elements that are read row by row; where there is a gate, which lies as they do, they count as 0 where

@@ -63,7 +63,8 @@ void correlate(const Frame& f, const Gathered<T>& images, const std::int64_t* of
     V some[register_lanes<T>];
 #pragma GCC unroll 16
     for (std::int64_t i = 0; i < register_lanes<T>; ++i) some[i] = sum[k + i];
-    *reinterpret_cast<V*>(out + k) = fold_registers(some, [](const V& a, const V& b) { return a + b; });
+    *reinterpret_cast<V*>(out + k) =
+        simd::reduce_registers(some, [](const V& a, const V& b) { return a + b; });
   }
 }
 

@@ -3,12 +3,13 @@
 #include "ops/cpu/vectors.h"
 #include "ops/scalar_math.h"
 
-namespace bobbin {
+namespace bobbin::simd {
 namespace detail {
-// exp(x - most) of each lane, but for a factor f that hangs on `most` alone: exp(most) is rounded to a power
-// of two, and nothing else is. Results that a sum can tell from 0 are above the subnormals, so that their
-// power of two is a factor of its own. Beyond most_scaled x has not enough digits for this.
-inline constexpr float most_scaled = 1024;
+
+// exp(x - max) of each lane, times a factor that depends on `max` alone: exp(max) is rounded to a power of
+// two, and nothing else is rounded. Results that contribute to a sum are not subnormal, so one multiplication
+// by a power of two is enough. If |max| is more than max_scaled, x has too few digits for this.
+inline constexpr float max_scaled = 1024;
 class ScaledExp {
   using Part = Vector<float>::Part;
   using Integers = Vector<std::int32_t>::Part;
@@ -16,15 +17,15 @@ class ScaledExp {
   ScaledExp(const Vector<float>& low, const Vector<float>& to) : low(low), to(to) {}
 
  public:
-  explicit ScaledExp(const Vector<float>& most)
-      : low(most + Vector<float>::all(math::detail::exp_low)),
+  explicit ScaledExp(const Vector<float>& max)
+      : low(max + Vector<float>::all(math::detail::exp_low)),
         to(Vector<float>::map(
             [](const Part& m) {
               constexpr float up = 36, bias = 127;
               return math::detail::round + up + bias - math::detail::Reduced(m).n;
             },
-            most)) {}
-  /// With the factor of lane r.
+            max)) {}
+  /// The same function with lane r's maximum in all lanes.
   ScaledExp of(std::int64_t r) const { return {Vector<float>::all(low[r]), Vector<float>::all(to[r])}; }
   Vector<float> operator()(const Vector<float>& x) const {
     return Vector<float>::map(
@@ -37,6 +38,7 @@ class ScaledExp {
         x, low, to);
   }
 };
+
 }  // namespace detail
 
 /// math::exp_difference of each lane.
@@ -57,25 +59,26 @@ Vector<T> exp_difference(const Vector<T>& x, const Vector<T>& m) {
       x, m);
 }
 
-/// f(e), where e gives exp(x - most), up to a factor that hangs on `most` alone; x <= most + 40.
+/// Calls f(e), where e(x) is exp(x - max) times a factor that depends on `max` alone, for x <= max + 40.
 template<class T, class F>
-[[gnu::always_inline]] inline decltype(auto) with_exponential(T most, F&& f) {
-  const auto all = Vector<T>::all(most);
+[[gnu::always_inline]] inline decltype(auto) with_exponential(T max, F&& f) {
+  const auto all = Vector<T>::all(max);
   if constexpr (std::is_same_v<T, float>)
-    if (most >= -detail::most_scaled && most <= detail::most_scaled) return f(detail::ScaledExp(all));
+    if (max >= -detail::max_scaled && max <= detail::max_scaled) return f(detail::ScaledExp(all));
   return f([all](const Vector<T>& x) { return exp_difference(x, all); });
 }
-/// The same for many at once.
+
+/// The same for as many rows as a vector has lanes: lane r of `max` is the maximum of row r.
 template<class T>
 class Exponentials {
  public:
-  explicit Exponentials(const Vector<T>& most) : scaled_(most) { store<T>(most, most_); }
-  /// f(e) for lane r.
+  explicit Exponentials(const Vector<T>& max) : scaled_(max) { store<T>(max, max_); }
+  /// Calls f(e) with the exponential of row r.
   template<class F>
   [[gnu::always_inline]] void of(std::int64_t r, F&& f) const {
     if constexpr (std::is_same_v<T, float>)
-      if (std::abs(most_[r]) <= detail::most_scaled) return f(scaled_.of(r));
-    f([most = Vector<T>::all(most_[r])](const Vector<T>& x) { return exp_difference(x, most); });
+      if (std::abs(max_[r]) <= detail::max_scaled) return f(scaled_.of(r));
+    f([max = Vector<T>::all(max_[r])](const Vector<T>& x) { return exp_difference(x, max); });
   }
 
  private:
@@ -83,7 +86,7 @@ class Exponentials {
     explicit None(const Vector<T>&) {}
   };
   std::conditional_t<std::is_same_v<T, float>, detail::ScaledExp, None> scaled_;
-  T most_[lanes_of<T>];
+  T max_[lanes<T>];
 };
 
-}  // namespace bobbin
+}  // namespace bobbin::simd

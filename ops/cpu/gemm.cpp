@@ -1,3 +1,5 @@
+// Matrix products on the CPU: packs a panel of B into the L1 cache and multiplies blocks of rows of A by it
+// in registers. Products with a vector are Eigen's.
 #include "ops/cpu/gemm.h"
 
 #include <Eigen/Core>
@@ -5,87 +7,150 @@
 #include <vector>
 
 #include "core/ceil_div.h"
-#include "ops/cpu/lines.h"
+#include "ops/cpu/registers.h"
+#include "ops/cpu/vectors.h"
 
 namespace bobbin {
 namespace {
 
+using simd::Constant, simd::Register, simd::register_lanes, simd::RegisterPart, simd::sum_registers,
+    simd::sum_rows;
+
 constexpr std::int64_t tile_rows = 128;
 
+// An operand as `count` vectors of `depth` elements: the rows of A, or the columns of B. Element k of vector
+// i is at data[i * step + k * depth_step]; one of the two steps is 1.
 template<class T>
-Lines<T> rows_of(const Matrix<T>& m) {
+struct Operand {
+  const T* data;
+  std::int64_t count, depth, step, depth_step;
+  const T* at(std::int64_t i, std::int64_t k) const { return data + i * step + k * depth_step; }
+};
+
+template<class T>
+Operand<T> rows_of(const Matrix<T>& m) {
   return {m.data, m.rows, m.cols, m.transposed ? 1 : m.stride, m.transposed ? m.stride : 1};
 }
 template<class T>
-Lines<T> columns_of(const Matrix<T>& m) {
+Operand<T> columns_of(const Matrix<T>& m) {
   return {m.data, m.cols, m.rows, m.transposed ? m.stride : 1, m.transposed ? 1 : m.stride};
 }
 
-// Where a tile of the result lies.
+// A part of the columns of B, packed as the sums read it: for each k, one element of every column.
 template<class T>
-struct Place {
-  T* data;
-  std::int64_t rows, cols, down, across;
+class Panel {
+ public:
+  static constexpr std::int64_t lanes = register_lanes<T>,
+                                max_depth = (24 << 10) / (sum_registers * simd::register_bytes);  // fits L1
+
+  /// Elements k to k + depth of the columns of `part`. Columns beyond the last one are undefined.
+  void pack(const Operand<T>& from, const RegisterPart& part, std::int64_t k, std::int64_t depth) {
+    width_ = part.count * lanes;
+    const std::int64_t first = part.first * lanes, n = std::min(width_, from.count - first);
+    if (from.step == 1)
+      copy(from.at(first, k), n, from.depth_step, depth);
+    else
+      for (std::int64_t j = 0; j < n; j += lanes)
+        transpose(from.at(first + j, k), std::min(lanes, n - j), from.step, depth, data_ + j);
+  }
+  const T* at(std::int64_t k) const { return data_ + k * width_; }
+
+ private:
+  using R = Register<T>;
+
+  void copy(const T* from, std::int64_t n, std::int64_t step, std::int64_t depth) {
+    T* to = data_;
+    for (std::int64_t k = 0; k < depth; ++k, from += step, to += width_) {
+      std::int64_t j = 0;
+      for (; j + lanes <= n; j += lanes)
+        *reinterpret_cast<R*>(to + j) = *reinterpret_cast<const R*>(from + j);
+      for (; j < n; ++j) to[j] = from[j];
+    }
+  }
+  // Columns beyond n repeat the last one.
+  void transpose(const T* from, std::int64_t n, std::int64_t step, std::int64_t depth, T* to) const {
+    std::int64_t k = 0;
+    for (; k + lanes <= depth; k += lanes) {
+      R square[lanes];
+      for (std::int64_t i = 0; i < lanes; ++i)
+        square[i] = *reinterpret_cast<const R*>(from + std::min(i, n - 1) * step + k);
+      simd::transpose(square);
+      for (std::int64_t i = 0; i < lanes; ++i) *reinterpret_cast<R*>(to + (k + i) * width_) = square[i];
+    }
+    for (; k < depth; ++k)
+      for (std::int64_t i = 0; i < n; ++i) to[k * width_ + i] = from[i * step + k];
+  }
+
+  std::int64_t width_ = 0;
+  alignas(64) T data_[max_depth * sum_registers * lanes];
 };
 
-// The sums of `place`, whose rows begin at line `row` of a, and whose columns are `part` of b. Lines of a are
-// read where they lie, an element at a time; those of b, which are read for all rows, from a block in L1.
+// Where a tile of the result, or of its transpose, is stored.
 template<class T>
-void multiply(const Lines<T>& a, const Lines<T>& b, std::int64_t row, const RegisterPart& part,
-              const Place<T>& place) {
+struct Output {
+  T* data;
+  std::int64_t rows, cols, row_step, col_step;
+};
+
+// Computes one tile: rows of A from `row` on times the columns `part` of B. Elements of A are read from where
+// they are; those of B, which all rows use, from a panel in L1.
+template<class T>
+void multiply(const Operand<T>& a, const Operand<T>& b, std::int64_t row, const RegisterPart& part,
+              const Output<T>& out) {
   constexpr std::int64_t lanes = register_lanes<T>;
   const std::int64_t width = part.count * lanes;
-  // As many terms at a time as a block holds, or as make all of them alike.
-  constexpr std::int64_t most_terms = LineBlock<T>::most_terms;
-  const std::int64_t times = ceil_div(a.terms, most_terms),
-                     most = ceil_div(ceil_div(a.terms, times), lanes) * lanes;
-  LineBlock<T> block;
-  const auto columns = [&block](std::int64_t k) { return block.at(k); };
-  T whole[sum_rows * sum_registers * lanes];
-  // Terms whole pages apart share a set of L1, and a page of the TLB each.
-  const bool crowded = a.line == 1 && a.term * sizeof(T) % 4096 == 0;
+  // The depth is divided into as few panels as possible, of nearly equal depth.
+  const std::int64_t panels = ceil_div(a.depth, Panel<T>::max_depth),
+                     step = ceil_div(ceil_div(a.depth, panels), lanes) * lanes;
+  Panel<T> panel;
+  const auto columns = [&panel](std::int64_t k) { return panel.at(k); };
+  T partial[sum_rows * sum_registers * lanes];
+  // A is copied if elements of one row are a multiple of 4096 bytes apart: they would share a set of L1, and
+  // each would need a TLB entry of its own.
+  const bool copies = a.step == 1 && a.depth_step * sizeof(T) % 4096 == 0;
   constexpr std::int64_t pitch = tile_rows + 16;
-  std::vector<T> near(crowded ? most * pitch : 0);
-  for (std::int64_t k = 0; k < a.terms; k += most) {
-    const std::int64_t terms = std::min(most, a.terms - k);
-    block.fill(b, part, k, terms);
-    if (crowded)
-      for (std::int64_t t = 0; t < terms; ++t)
-        std::copy_n(a.at(row, k + t), place.rows, near.data() + t * pitch);
+  std::vector<T> copy(copies ? step * pitch : 0);
+  for (std::int64_t k = 0; k < a.depth; k += step) {
+    const std::int64_t depth = std::min(step, a.depth - k);
+    panel.pack(b, part, k, depth);
+    if (copies)
+      for (std::int64_t t = 0; t < depth; ++t)
+        std::copy_n(a.at(row, k + t), out.rows, copy.data() + t * pitch);
     const auto sum = [&](int rows, std::int64_t i, T* to, std::int64_t to_pitch, bool add) {
-      const T* const factors = crowded ? near.data() + i : a.at(row + i, k);
-      if (a.line == 1)
-        sum_products(rows, part.count,
-                     Terms{terms, factors, crowded ? pitch : a.term, Constant<1>(), columns, lanes}, to,
-                     to_pitch, add);
+      const T* const factors = copies ? copy.data() + i : a.at(row + i, k);
+      if (a.step == 1)
+        sum_products(
+            rows, part.count,
+            simd::Terms{depth, factors, copies ? pitch : a.depth_step, Constant<1>(), columns, lanes}, to,
+            to_pitch, add);
       else
-        sum_products(rows, part.count, Terms{terms, factors, Constant<1>(), a.line, columns, lanes}, to,
+        sum_products(rows, part.count, simd::Terms{depth, factors, Constant<1>(), a.step, columns, lanes}, to,
                      to_pitch, add);
     };
-    for (std::int64_t i = 0; i < place.rows; i += sum_rows) {
-      const int rows = static_cast<int>(std::min<std::int64_t>(sum_rows, place.rows - i));
-      T* const to = place.data + i * place.down;
-      if (place.across == 1)  // what is written next was last in another core's cache, or in none
-        for (int r = 0; r < std::min<std::int64_t>(sum_rows, place.rows - i - sum_rows); ++r) {
-          const T* const next = to + (sum_rows + r) * place.down;
+    for (std::int64_t i = 0; i < out.rows; i += sum_rows) {
+      const int rows = static_cast<int>(std::min<std::int64_t>(sum_rows, out.rows - i));
+      T* const to = out.data + i * out.row_step;
+      if (out.col_step == 1)  // the next rows of C are in no cache, or in another core's
+        for (int r = 0; r < std::min<std::int64_t>(sum_rows, out.rows - i - sum_rows); ++r) {
+          const T* const next = to + (sum_rows + r) * out.row_step;
           __builtin_prefetch(next, 1);
-          __builtin_prefetch(next + place.cols - 1, 1);
+          __builtin_prefetch(next + out.cols - 1, 1);
         }
-      if (place.cols == width && place.across == 1) {
-        sum(rows, i, to, place.down, k > 0);
+      if (out.cols == width && out.col_step == 1) {
+        sum(rows, i, to, out.row_step, k > 0);
         continue;
       }
-      sum(rows, i, whole, width, false);
+      sum(rows, i, partial, width, false);
       for (int r = 0; r < rows; ++r)
-        for (std::int64_t j = 0; j < place.cols; ++j) {
-          T& y = to[r * place.down + j * place.across];
-          y = k > 0 ? y + whole[r * width + j] : whole[r * width + j];
+        for (std::int64_t j = 0; j < out.cols; ++j) {
+          T& y = to[r * out.row_step + j * out.col_step];
+          y = k > 0 ? y + partial[r * width + j] : partial[r * width + j];
         }
     }
   }
 }
 
-// y = m v, where element k of v is at v[k * step]: there is nothing to be gained from registers.
+// y = m v, where element k of v is at v[k * step].
 template<class T, int order>
 void multiply_vector(const Matrix<T>& m, const T* v, std::int64_t step, T* y) {
   using Mat = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, order>;
@@ -107,17 +172,17 @@ void multiply_vector(const Matrix<T>& a, const Matrix<T>& b, T* y) {
 }  // namespace
 
 template<class T>
-bool Product<T>::is_vector() const {
+bool Gemm<T>::is_vector() const {
   return a_.cols == 0 || a_.rows == 1 || b_.cols == 1;
 }
 
 template<class T>
-bool Product<T>::is_thin() const {
+bool Gemm<T>::is_thin() const {
   return b_.cols < 2 * register_lanes<T> && b_.cols < a_.rows;
 }
 
 template<class T>
-Product<T>::Product(const Matrix<T>& a, const Matrix<T>& b, T* c)
+Gemm<T>::Gemm(const Matrix<T>& a, const Matrix<T>& b, T* c)
     : a_(a), b_(b), c_(c), tiles_(a.rows == 0 || b.cols == 0 ? 0 : 1) {
   if (tiles_ == 0 || is_vector()) return;
   constexpr std::int64_t lanes = register_lanes<T>;
@@ -125,30 +190,30 @@ Product<T>::Product(const Matrix<T>& a, const Matrix<T>& b, T* c)
   tiles_ = ceil_div(rows, tile_rows);
   registers_ = ceil_div(columns, lanes);
   across_ = RegisterPart::fewest(registers_);
-  // An even number, where there are few: they are shared out to cores.
+  // A single row of tiles has an even number of them, so that two cores get equal shares.
   if (tiles_ == 1 && across_ > 2) across_ += across_ % 2;
   tiles_ *= across_;
 }
 
 template<class T>
-Tile<T> Product<T>::compute(std::int64_t i) const {
+Tile<T> Gemm<T>::compute(std::int64_t i) const {
   const std::int64_t m = b_.cols;
   if (is_vector()) {
     a_.cols == 0 ? void(std::fill_n(c_, a_.rows * m, T(0))) : multiply_vector(a_, b_, c_);
     return {c_, 0, 0, a_.rows, m, m};
   }
   const bool thin = is_thin();
-  const Lines<T> rows = thin ? columns_of(b_) : rows_of(a_), columns = thin ? rows_of(a_) : columns_of(b_);
+  const Operand<T> rows = thin ? columns_of(b_) : rows_of(a_), columns = thin ? rows_of(a_) : columns_of(b_);
   const RegisterPart part(registers_, across_, i % across_);
   const std::int64_t row = i / across_ * tile_rows, col = part.first * register_lanes<T>;
-  const std::int64_t down = std::min(tile_rows, rows.count - row),
-                     along = std::min(part.count * register_lanes<T>, columns.count - col);
+  const std::int64_t height = std::min(tile_rows, rows.count - row),
+                     width = std::min(part.count * register_lanes<T>, columns.count - col);
   T* const to = thin ? c_ + col * m + row : c_ + row * m + col;
-  multiply(rows, columns, row, part, {to, down, along, thin ? 1 : m, thin ? m : 1});
-  return thin ? Tile<T>{to, col, row, along, down, m} : Tile<T>{to, row, col, down, along, m};
+  multiply(rows, columns, row, part, {to, height, width, thin ? 1 : m, thin ? m : 1});
+  return thin ? Tile<T>{to, col, row, width, height, m} : Tile<T>{to, row, col, height, width, m};
 }
 
-template class Product<float>;
-template class Product<double>;
+template class Gemm<float>;
+template class Gemm<double>;
 
 }  // namespace bobbin

@@ -1,4 +1,4 @@
-// Matrix products on the CPU.
+// Matrix products on the CPU, in tiles that threads share.
 #pragma once
 #include <bobbin/parallel.h>
 
@@ -14,35 +14,35 @@ struct Matrix {
   bool transposed = false;
 };
 
-/// A part of the result, just computed: rows [row, row + rows) and columns [col, col + cols) of a row-major
-/// matrix with `stride` elements a row; `data` is its first element.
+/// A part of a row-major result, just computed: rows [row, row + rows) and columns [col, col + cols). `data`
+/// is its first element, and rows are `stride` elements apart.
 template<class T>
 struct Tile {
   T* data;
   std::int64_t row, col, rows, cols, stride;
 };
 
-/// C = A B, row-major, for float and double, in tiles that threads share, if need be with those of other
-/// products. Tiles depend on the shapes alone, and each is one product, so results do not depend on the
-/// number of threads.
+/// C = A B, row-major, for float and double. The tiles of several products can be computed in one parallel
+/// loop. The division into tiles depends on the shapes alone, so results do not depend on the number of
+/// threads.
 template<class T>
-class Product {
+class Gemm {
  public:
-  Product(const Matrix<T>& a, const Matrix<T>& b, T* c);
+  Gemm(const Matrix<T>& a, const Matrix<T>& b, T* c);
   std::int64_t tiles() const { return tiles_; }
   std::int64_t multiplications() const { return a_.rows * a_.cols * b_.cols; }
   Tile<T> compute(std::int64_t tile) const;
 
  private:
-  bool is_vector() const;  ///< one tile: there is nothing to be gained from registers
-  bool is_thin() const;    ///< the columns would leave lanes empty: they are rows of the transposed product
+  bool is_vector() const;  ///< A or B is a vector: one tile, computed without packing
+  bool is_thin() const;    ///< C has few columns: C^T = B^T A^T is computed, to fill the registers
 
   Matrix<T> a_, b_;
   T* c_;
   std::int64_t registers_ = 0, across_ = 1, tiles_;
 };
 
-/// f(tile) for all tiles, on several threads where there are multiplications enough.
+/// f(tile) for all tiles, in parallel where there are enough multiplications.
 template<class F>
 void share_tiles(std::int64_t tiles, std::int64_t multiplications, F&& f) {
   if (multiplications > 1 << 17) return parallel_for(tiles, f);
@@ -52,7 +52,7 @@ void share_tiles(std::int64_t tiles, std::int64_t multiplications, F&& f) {
 /// C = A B; then epilogue(tile) for each tile while it is in the cache.
 template<class T, class F>
 void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, F&& epilogue) {
-  const Product<T> product(a, b, c);
+  const Gemm<T> product(a, b, c);
   share_tiles(product.tiles(), product.multiplications(),
               [&](std::int64_t i) { epilogue(product.compute(i)); });
 }

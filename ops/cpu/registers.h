@@ -1,4 +1,5 @@
-// Sums of products held in registers: the innermost loop of the CPU's convolutions and matrix products.
+// SIMD registers, and sums of products held in them: the innermost loop of the CPU's convolutions and matrix
+// products.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -8,7 +9,7 @@
 
 #include "core/ceil_div.h"
 
-namespace bobbin {
+namespace bobbin::simd {
 
 #if defined(__AVX512F__)
 inline constexpr int register_bytes = 64;
@@ -18,13 +19,15 @@ inline constexpr int register_bytes = 32;
 inline constexpr int register_bytes = 16;
 #endif
 
-/// A register, wherever in memory its elements lie.
+/// The contents of one register, which may be read from and written to any address of a T.
 template<class T>
 using Register __attribute__((vector_size(register_bytes), aligned(alignof(T)), may_alias)) = T;
+/// The number of lanes, which hold an element each.
 template<class T>
 inline constexpr std::int64_t register_lanes = register_bytes / static_cast<std::int64_t>(sizeof(T));
 
-/// y[i] = f(x[i]...) for n elements; y overlaps no x. f takes registers or, of a short row, elements.
+/// y[i] = f(x[i]...) for n elements; y overlaps no x. f takes registers, and single elements where n is less
+/// than a register holds.
 template<class T, class F, class... X>
 void map_row(std::int64_t n, T* y, F f, const X*... x) {
   using R = Register<T>;
@@ -41,28 +44,28 @@ void map_row(std::int64_t n, T* y, F f, const X*... x) {
   map(n - lanes);
 }
 
-/// Asks for what lies 2 KB behind n elements that are read (or written) now, and will be later. Memory's own
-/// guesses end with each page, and what a step of training streams is in no cache.
+/// Prefetches n elements 2 KB behind x, for a loop that reads (or writes) memory in order. The hardware
+/// prefetcher stops at the end of each page.
 template<bool write = false, class T>
 void prefetch_behind(const T* x, std::int64_t n) {
-  constexpr std::int64_t line = 64 / sizeof(T), ahead = 2048 / sizeof(T);
-  for (std::int64_t i = 0; i < n; i += line) __builtin_prefetch(x + ahead + i, write);
+  constexpr std::int64_t cache_line = 64 / sizeof(T), ahead = 2048 / sizeof(T);
+  for (std::int64_t i = 0; i < n; i += cache_line) __builtin_prefetch(x + ahead + i, write);
 }
 
-/// y = x, n elements that do not overlap. Where n is small, a call that copies them costs more than this.
+/// y = x for n elements that do not overlap. For small n this is faster than a call of memcpy.
 template<class T>
 void copy_row(const T* x, std::int64_t n, T* y) {
   map_row(
       n, y, [](auto v) { return v; }, x);
 }
 
-/// What sums take: rows, and registers of each. With those registers and a factor, all 16 of AVX2, or most of
-/// the 32 of AVX-512.
+/// The block of sums that sum_products holds: rows, and registers of each row. Together with one factor and
+/// sum_registers operands it fills the 16 registers of AVX2, and most of the 32 of AVX-512.
 inline constexpr bool many_registers = register_bytes == 64;
 inline constexpr int sum_rows = many_registers ? 8 : 4, sum_registers = 3;
 
-/// Where the terms of some rows of sums lie: row i has the factors factors[k * step + i * apart], and
-/// register j of a row adds what lies at row(k) + j * gap. A Step is an integer, or a constant.
+/// The operands of a block of sums: y[i][j] = the sum over k < count of factors[k * step + i * apart] times
+/// the register at row(k) + j * gap. Step and Apart are integers or Constants.
 template<class T, class Step, class Apart, class Row>
 struct Terms {
   std::int64_t count;
@@ -92,7 +95,7 @@ void sum_products(const Terms<T, Steps...>& terms, T* y, std::int64_t pitch, boo
       for (int j = 0; j < registers; ++j) sum[i][j] += factor[i * terms.apart] * x[j];
   }
   const auto to = [&](int i, int j) -> R& { return *reinterpret_cast<R*>(y + i * pitch + j * gap); };
-  // Loops that are not unrolled would make the compiler keep all sums in memory, too.
+  // These loops are unrolled as well: GCC would otherwise keep `sum` in memory.
   if (add)
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i)
@@ -106,8 +109,8 @@ void sum_products(const Terms<T, Steps...>& terms, T* y, std::int64_t pitch, boo
 
 }  // namespace detail
 
-/// y = the sums, or y + them, for 1 to sum_rows rows of y, `pitch` apart, of 1 to sum_registers registers,
-/// `gap` apart.
+/// Writes the sums to y, or adds them to it: 1 to sum_rows rows, `pitch` elements apart, of 1 to
+/// sum_registers registers, `gap` elements apart.
 template<class T, class... Steps>
 void sum_products(int rows, int registers, const Terms<T, Steps...>& terms, T* y, std::int64_t pitch,
                   bool add = false, std::int64_t gap = register_lanes<T>) {
@@ -118,8 +121,8 @@ void sum_products(int rows, int registers, const Terms<T, Steps...>& terms, T* y
   kernels[static_cast<std::size_t>((rows - 1) * sum_registers + registers - 1)](terms, y, pitch, add, gap);
 }
 
-/// The i-th of the parts that `all` registers of a row are cut into, as alike as can be: one register alone
-/// would wait for its own sums.
+/// Part i of a row of `all` registers that is divided into `parts` of at most sum_registers. The parts differ
+/// by one register at most, since a part of one register alone would wait for its own additions.
 struct RegisterPart {
   std::int64_t first;
   int count;
@@ -128,4 +131,4 @@ struct RegisterPart {
       : first(all * i / parts), count(static_cast<int>(all * (i + 1) / parts - first)) {}
 };
 
-}  // namespace bobbin
+}  // namespace bobbin::simd

@@ -1,5 +1,5 @@
-// Vectors of 64 bytes, in as many registers as that takes: a sum over their lanes is the same everywhere. CPU
-// only.
+// Vectors of 64 bytes, whatever the size of a register: a reduction of their lanes gives the same bits on all
+// processors. CPU only.
 #pragma once
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -14,13 +14,14 @@
 
 #include "ops/cpu/registers.h"
 
-namespace bobbin {
+namespace bobbin::simd {
 
+/// The number of lanes of a Vector<T>, which hold an element each.
 template<class T>
-inline constexpr std::int64_t lanes_of = 64 / static_cast<std::int64_t>(sizeof(T));
+inline constexpr std::int64_t lanes = 64 / static_cast<std::int64_t>(sizeof(T));
 
-/// GCC 12 takes vectors that are longer than a register apart, element by element, where it compares or
-/// shuffles them: 20 times slower. So these are made of registers.
+/// A vector is made of registers, because GCC 12 compares and shuffles a longer vector type element by
+/// element, 20 times slower.
 template<class T>
 struct Vector {
   static constexpr std::size_t parts = 64 / register_bytes;
@@ -31,7 +32,7 @@ struct Vector {
   static Vector all(T x) {
     return map([x](const Part& zero) { return zero + x; }, Vector{});
   }
-  /// f of the parts of all vectors, part by part.
+  /// f of corresponding parts of all vectors.
   template<class F, class... V>
   [[gnu::always_inline]] static Vector map(F&& f, const V&... v) {
     Vector out;
@@ -54,27 +55,27 @@ struct Vector {
   Vector& operator+=(const Vector& b) { return *this = *this + b; }
 };
 
-/// The larger of each lane; b where a is NaN.
+/// The larger one in each lane; b where a is NaN.
 template<class T>
-Vector<T> larger(const Vector<T>& a, const Vector<T>& b) {
+Vector<T> max(const Vector<T>& a, const Vector<T>& b) {
   return Vector<T>::map([](const auto& x, const auto& y) { return x > y ? x : y; }, a, b);
 }
 
-/// Lanes of a where those of `which` have all bits set, of b where they have none.
+/// Each lane of a where that lane of `mask` has all bits set, of b where it has none set.
 template<class T>
-Vector<T> select(const Vector<T>& which, const Vector<T>& a, const Vector<T>& b) {
+Vector<T> if_then_else(const Vector<T>& mask, const Vector<T>& a, const Vector<T>& b) {
   using Bits __attribute__((vector_size(register_bytes))) = std::int32_t;
   return Vector<T>::map(
-      [](const auto& w, const auto& x, const auto& y) {
-        return (typename Vector<T>::Part)(((Bits)w & (Bits)x) | (~(Bits)w & (Bits)y));
+      [](const auto& m, const auto& x, const auto& y) {
+        return (typename Vector<T>::Part)(((Bits)m & (Bits)x) | (~(Bits)m & (Bits)y));
       },
-      which, a, b);
+      mask, a, b);
 }
 
 template<class T>
 Vector<T> load(const T* x) {
   Vector<T> v;
-  for (auto& part : v.part) {  // a copy of all would go by pieces
+  for (auto& part : v.part) {  // GCC would split one memcpy of all parts into smaller copies
     std::memcpy(&part, x, sizeof part);
     x += register_lanes<T>;
   }
@@ -82,13 +83,14 @@ Vector<T> load(const T* x) {
 }
 namespace detail {
 #if defined(__AVX512F__)
-// A bit for each 32 bits of the first n elements.
+// A mask with one bit for each 32 bits of the first n elements.
 template<class T>
 __mmask16 first_lanes(std::int64_t n) {
   return static_cast<__mmask16>((1u << n * static_cast<std::int64_t>(sizeof(T) / 4)) - 1);
 }
 #elif defined(__AVX__)
-// Ones for each bit of the first n elements, of a register; n may be less than 0, or more than there are.
+// A mask with all bits of the first n elements of a register set. n may be negative, or more than a register
+// holds.
 template<class T>
 __m256i first_lanes(std::int64_t n) {
   static constexpr std::int32_t masks[] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
@@ -98,7 +100,7 @@ __m256i first_lanes(std::int64_t n) {
 #endif
 }  // namespace detail
 
-/// The first n elements of x, and `rest` behind them; nothing else of x is touched.
+/// The first n elements of x, and `rest` in the other lanes. No other element of x is read.
 template<class T>
 Vector<T> load(const T* x, std::int64_t n, T rest) {
 #if defined(__AVX512F__)
@@ -118,8 +120,8 @@ Vector<T> load(const T* x, std::int64_t n, T rest) {
   }
   return v;
 #else
-  T v[lanes_of<T>];
-  std::fill(std::copy_n(x, n, v), v + lanes_of<T>, rest);
+  T v[lanes<T>];
+  std::fill(std::copy_n(x, n, v), v + lanes<T>, rest);
   return load(v);
 #endif
 }
@@ -130,7 +132,7 @@ void store(const Vector<T>& v, T* x) {
     x += register_lanes<T>;
   }
 }
-/// The first n lanes.
+/// Stores the first n lanes.
 template<class T>
 void store(const Vector<T>& v, T* x, std::int64_t n) {
 #if defined(__AVX512F__)
@@ -142,13 +144,13 @@ void store(const Vector<T>& v, T* x, std::int64_t n) {
     n -= register_lanes<T>;
   }
 #else
-  T lane[lanes_of<T>];
+  T lane[lanes<T>];
   store<T>(v, lane);
   std::copy_n(lane, n, x);
 #endif
 }
 
-/// Written past the caches, where the processor can; x is aligned to a vector.
+/// Stores without bringing x into the caches (a non-temporal store). x is aligned to 64 bytes.
 template<class T>
 void stream(const Vector<T>& v, T* x) {
   for (const auto& part : v.part) {
@@ -165,17 +167,17 @@ void stream(const Vector<T>& v, T* x) {
     x += register_lanes<T>;
   }
 }
-/// After the last stream(): other threads see it once they see what is stored next.
+/// Orders all earlier calls of stream() before later stores (a store fence).
 inline void end_streams() {
 #if defined(__SSE2__)
   _mm_sfence();
 #endif
 }
 
-/// n elements of x, a vector of them at most, and `rest` behind them.
+/// The first n elements of x, at most a vector, and `rest` in the other lanes.
 template<class T>
-[[gnu::always_inline]] inline Vector<T> read(const T* x, std::int64_t n, T rest = 0) {
-  return n == lanes_of<T> ? load(x) : load(x, n, rest);
+[[gnu::always_inline]] inline Vector<T> load_n(const T* x, std::int64_t n, T rest = 0) {
+  return n == lanes<T> ? load(x) : load(x, n, rest);
 }
 
 namespace detail {
@@ -184,31 +186,32 @@ V rotated(const V& v, std::index_sequence<lane...>) {
   return __builtin_shufflevector(v, v, ((lane + by) % sizeof...(lane))...);
 }
 template<class T, std::size_t width, class P, class F>
-T fold(const P& part, F&& f) {
-  constexpr auto lanes = std::make_index_sequence<register_bytes / sizeof(T)>();
+T reduce(const P& part, F&& f) {
+  constexpr auto all = std::make_index_sequence<register_bytes / sizeof(T)>();
   if constexpr (width == 0)
     return part[0];
   else
-    return fold<T, width / 2>(f(part, rotated<width>(part, lanes)), f);
+    return reduce<T, width / 2>(f(part, rotated<width>(part, all)), f);
 }
-// f of the parts two by two, by halves.
+// Combines the parts in pairs with f: the first half with the second, until one part is left.
 template<class T, class F>
-typename Vector<T>::Part fold_parts(Vector<T> v, F&& f) {
+typename Vector<T>::Part reduce_parts(Vector<T> v, F&& f) {
   for (std::size_t half = Vector<T>::parts / 2; half > 0; half /= 2)
     for (std::size_t k = 0; k < half; ++k) v.part[k] = f(v.part[k], v.part[k + half]);
   return v.part[0];
 }
 }  // namespace detail
 
-/// f of the lanes two by two, by halves.
+/// Combines the lanes in pairs with f: the first half with the second, until one lane is left.
 template<class T, class F>
-T fold(const Vector<T>& v, F&& f) {
-  return detail::fold<T, register_bytes / sizeof(T) / 2>(detail::fold_parts<T>(v, f), f);
+T reduce(const Vector<T>& v, F&& f) {
+  return detail::reduce<T, register_bytes / sizeof(T) / 2>(detail::reduce_parts<T>(v, f), f);
 }
 
 namespace detail {
-// Half of the lanes of a, then of b, by pairs of lanes, pairs of pairs and so on: lane j is b's where j has
-// the bit `step`. Neighbours of 32 bits are passed by, as the processor unpacks them.
+// One half of the lanes of a and of b: lane j of the result comes from b where j has the bit `step`, else
+// from a. It is lane j of its operand without that bit, or with it if `upper`. For single 32-bit lanes the
+// order is that of the unpack instructions.
 template<std::size_t step, bool upper, class V>
 V halves(const V& a, const V& b) {
   constexpr std::size_t count = sizeof(V) / sizeof(a[0]);
@@ -223,40 +226,40 @@ V halves(const V& a, const V& b) {
 }
 }  // namespace detail
 
-/// Lane r of the result is f of the lanes of v[r], two by two.
-template<class V, std::size_t lanes, class F>
-[[gnu::always_inline]] inline V fold_registers(V (&v)[lanes], F&& f) {
+/// Reduces all registers of a square: lane r of the result combines the lanes of v[r] in pairs with f.
+template<class V, std::size_t count, class F>
+[[gnu::always_inline]] inline V reduce_registers(V (&v)[count], F&& f) {
   const auto pairs = [&]<std::size_t step>(std::integral_constant<std::size_t, step>) {
 #pragma GCC unroll 16
-    for (std::size_t r = 0; r < lanes; r += 2 * step)
+    for (std::size_t r = 0; r < count; r += 2 * step)
       v[r] = f(detail::halves<step, false>(v[r], v[r + step]), detail::halves<step, true>(v[r], v[r + step]));
   };
   [&]<std::size_t... i>(std::index_sequence<i...>) {
     (pairs(std::integral_constant<std::size_t, std::size_t{1} << i>()), ...);
   }
-  (std::make_index_sequence<std::bit_width(lanes) - 1>());
+  (std::make_index_sequence<std::bit_width(count) - 1>());
   return v[0];
 }
 
-/// Lane r of the result is f of the lanes of row r, two by two.
+/// Lane r of the result combines the lanes of row r in pairs with f.
 template<class T, class F>
-Vector<T> fold_each(const T (*rows)[lanes_of<T>], F&& f) {
-  constexpr std::size_t lanes = register_bytes / sizeof(T);
+Vector<T> reduce_each(const T (*rows)[lanes<T>], F&& f) {
+  constexpr std::size_t count = register_bytes / sizeof(T);
   Vector<T> out;
   for (std::size_t k = 0; k < Vector<T>::parts; ++k) {
-    typename Vector<T>::Part row[lanes];
-    for (std::size_t r = 0; r < lanes; ++r) row[r] = detail::fold_parts<T>(load(rows[k * lanes + r]), f);
-    out.part[k] = fold_registers(row, f);
+    typename Vector<T>::Part row[count];
+    for (std::size_t r = 0; r < count; ++r) row[r] = detail::reduce_parts<T>(load(rows[k * count + r]), f);
+    out.part[k] = reduce_registers(row, f);
   }
   return out;
 }
 
 template<class T>
-T sum_of_lanes(const Vector<T>& v) {
-  return fold<T>(v, [](const auto& a, const auto& b) { return a + b; });
+T reduce_sum(const Vector<T>& v) {
+  return reduce<T>(v, [](const auto& a, const auto& b) { return a + b; });
 }
 
-/// A square of lanes turned on its other side: pairs of lanes change places, then pairs of pairs.
+/// Transposes a square of lanes in place: exchanges single lanes, then pairs of lanes, then groups of 4.
 template<class V, std::size_t count, std::size_t step = 1>
 [[gnu::always_inline]] inline void transpose(V (&v)[count]) {
   if constexpr (step < count) {
@@ -274,4 +277,4 @@ template<class V, std::size_t count, std::size_t step = 1>
   }
 }
 
-}  // namespace bobbin
+}  // namespace bobbin::simd

@@ -46,7 +46,7 @@ template<class T>
 void gradients(const Tensor& g, const Tensor& x, const Tensor& weight, const Grads& to) {
   const std::int64_t out = g.size(-1), rows = g.numel() / out;
   const Matrix<T> down{g.raw<T>(), rows, out, out}, along{g.raw<T>(), out, rows, out, true};
-  std::vector<Product<T>> products;
+  std::vector<Gemm<T>> products;
   if (to[0])
     products.push_back({down, {weight.raw<T>(), out, weight.size(1), weight.size(1)}, to[0].raw<T>()});
   if (to[1]) products.push_back({along, {x.raw<T>(), rows, x.size(-1), x.size(-1)}, to[1].raw<T>()});

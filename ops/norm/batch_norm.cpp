@@ -17,6 +17,8 @@
 namespace bobbin {
 namespace {
 
+using simd::Vector;
+
 // The sums over channel c of what terms(at, n) makes of the n elements from `at` on, a vector of them at
 // most: in vectors for some thousand elements, then in f64.
 template<std::size_t count, class T, class F>
@@ -27,12 +29,12 @@ std::array<double, count> sum_channel(const Channels& s, std::int64_t c, F&& ter
   std::int64_t held = 0;
   for (std::int64_t image = 0; image < s.images; ++image) {
     const std::int64_t begin = (image * s.channels + c) * s.size, end = begin + s.size;
-    for (std::int64_t at = begin; at < end; at += lanes_of<T>) {
-      terms(at, std::min(lanes_of<T>, end - at), some);
-      held += lanes_of<T>;
-      if (held < together && (image + 1 < s.images || at + lanes_of<T> < end)) continue;
+    for (std::int64_t at = begin; at < end; at += simd::lanes<T>) {
+      terms(at, std::min(simd::lanes<T>, end - at), some);
+      held += simd::lanes<T>;
+      if (held < together && (image + 1 < s.images || at + simd::lanes<T> < end)) continue;
       for (std::size_t k = 0; k < count; ++k) {
-        sums[k] += static_cast<double>(sum_of_lanes<T>(some[k]));
+        sums[k] += static_cast<double>(simd::reduce_sum<T>(some[k]));
         some[k] = Vector<T>{};
       }
       held = 0;
@@ -51,11 +53,11 @@ void moments(const Tensor& x, const Tensor& out) {
     const auto mean = static_cast<T>(sum_channel<1, T>(s, c,
                                                        [&](auto at, auto n, auto& sum) {
                                                          __builtin_prefetch(from + at + next_image);
-                                                         sum[0] += read(from + at, n, T(0));
+                                                         sum[0] += simd::load_n(from + at, n, T(0));
                                                        })[0] /
                                      count);
     const auto [squares] = sum_channel<1, T>(s, c, [&](auto at, auto n, auto& sum) {
-      const auto centred = read(from + at, n, mean) - Vector<T>::all(mean);
+      const auto centred = simd::load_n(from + at, n, mean) - Vector<T>::all(mean);
       sum[0] += centred * centred;
     });
     out.raw<T>()[c] = mean;
@@ -109,9 +111,9 @@ void backward(const BatchNorm::Cotangent& v, double eps, const Tensor& x_grad, c
     const auto both = sum_channel<2, T>(s, c, [&](auto at, auto n, auto& out) {
       __builtin_prefetch(g + at + next_image);
       __builtin_prefetch(x + at + next_image);
-      const auto cotangent = read(g + at, n, T(0));
+      const auto cotangent = simd::load_n(g + at, n, T(0));
       out[0] += cotangent;
-      out[1] += cotangent * (read(x + at, n, mean[c]) - Vector<T>::all(mean[c]));
+      out[1] += cotangent * (simd::load_n(x + at, n, mean[c]) - Vector<T>::all(mean[c]));
     });
     sum[c] = static_cast<T>(both[0]);
     sum[s.channels + c] = static_cast<T>(both[1] * static_cast<double>(scale[static_cast<std::size_t>(c)]));

@@ -12,6 +12,8 @@
 namespace bobbin {
 namespace {
 
+using simd::prefetch_behind, simd::Register, simd::register_lanes;
+
 template<class T>
 constexpr int lanes = static_cast<int>(register_lanes<T>);
 
