@@ -1,13 +1,12 @@
-// Softmax of what a mask leaves of rows: the mask is looked at as a row is read, so no masked copy of the
-// input is ever made. What it hides has probability 0, so the backward pass is softmax's, and needs no mask.
+// Softmax of rows under a boolean mask. Kernels read the mask together with the row, so no masked copy of the
+// input is made. A masked element has probability 0, so the derivative is that of softmax and needs no mask.
 #pragma once
-#include <bobbin/ops.h>
-
-#include "ops/softmax/softmax.h"
+#include <bobbin/op.h>
+#include <bobbin/softmax.h>
 
 namespace bobbin {
 
-/// Inputs x [..., s] and, where given, a bool mask that broadcasts to it.
+/// Inputs: x [..., s] and an optional bool mask that broadcasts to it, true for the elements that count.
 struct MaskedSoftmax {
   bool causal;
   static constexpr std::string_view name = "masked_softmax";
@@ -20,11 +19,10 @@ struct MaskedSoftmax {
   static std::vector<Sample> samples();
 };
 
-/// The mask of each row: element 0 of it for x of shape [..., s], and whether the next ones are those behind
-/// it (else they are this one again). Undefined without a mask.
+/// Where the mask of each row of x [..., s] begins. Undefined without a mask.
 struct RowMasks {
-  Tensor first;  ///< [..., 1]
-  bool along = false;
+  Tensor first;        ///< element 0 of each row's mask: [..., 1]
+  bool along = false;  ///< whether the row's mask is contiguous; if not, element 0 counts for the whole row
   RowMasks(Inputs x);
 };
 

@@ -1,9 +1,9 @@
-// The softmax family: each forward keeps its output alone, each backward is one operation with a derivative
-// of its own. The GPU kernels read rows wherever they lie; the CPU's get contiguous copies.
+// Softmax and log-softmax along one axis. Each keeps only its output for the derivative, and each derivative
+// is an operation with a derivative of its own. GPU kernels read rows at any stride; CPU kernels copy strided
+// rows.
 #pragma once
-#include <bobbin/ops.h>
-
-#include "ops/check.h"
+#include <bobbin/op.h>
+#include <bobbin/softmax.h>
 
 namespace bobbin {
 
