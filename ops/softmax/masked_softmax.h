@@ -4,6 +4,8 @@
 #include <bobbin/op.h>
 #include <bobbin/softmax.h>
 
+#include "ops/check.h"
+
 namespace bobbin {
 
 /// Inputs: x [..., s] and an optional bool mask that broadcasts to it, true for the elements that count.

@@ -5,6 +5,8 @@
 #include <bobbin/op.h>
 #include <bobbin/softmax.h>
 
+#include "ops/check.h"
+
 namespace bobbin {
 
 struct Softmax {
