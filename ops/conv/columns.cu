@@ -41,14 +41,14 @@ struct Sizes {
         pad_w(static_cast<int>(s.options.padding.w)),
         dilation_h(static_cast<int>(s.options.dilation.h)),
         dilation_w(static_cast<int>(s.options.dilation.w)),
-        by_places(static_cast<std::uint32_t>(s.places())),
+        by_places(static_cast<std::uint32_t>(s.output_positions())),
         by_ow(static_cast<std::uint32_t>(s.ow)),
         by_pixels(static_cast<std::uint32_t>(s.h * s.w)),
         by_w(static_cast<std::uint32_t>(s.w)),
         by_stride_h(static_cast<std::uint32_t>(stride_h)),
         by_stride_w(static_cast<std::uint32_t>(stride_w)) {
     constexpr std::int64_t most = std::numeric_limits<int>::max();
-    if (std::max({s.in, s.h * s.w, s.kh * s.kw * s.places(), s.options.stride.h, s.options.stride.w,
+    if (std::max({s.in, s.h * s.w, s.kh * s.kw * s.output_positions(), s.options.stride.h, s.options.stride.w,
                   s.options.padding.h, s.options.padding.w, s.h + s.kh * s.options.dilation.h,
                   s.w + s.kw * s.options.dilation.w}) > most)
       fail<ShapeError>(op, ": windows and images of 2^31 elements or more do not run on a GPU");
@@ -110,8 +110,8 @@ void* at(const Tensor& t, std::int64_t elements) { return t.raw<char>() + elemen
 // Columns of the images [first, first + images).
 Tensor columns_of(std::string_view op, const ConvShape& s, const Tensor& x, std::int64_t first,
                   std::int64_t images) {
-  const Tensor columns = empty({images, s.in * s.kh * s.kw, s.places()}, x.dtype(), x.device());
-  const std::int64_t n = images * s.in * s.places();
+  const Tensor columns = empty({images, s.in * s.kh * s.kw, s.output_positions()}, x.dtype(), x.device());
+  const std::int64_t n = images * s.in * s.output_positions();
   visit_floating(x.dtype(), [&]<class T>(Type<T>) {
     launch(op, {.device = x.device(), .grid = blocks_for(n, threads), .block = threads}, to_columns<T>,
            Sizes(op, s), static_cast<const T*>(at(x, first * s.in * s.h * s.w)), columns.raw<T>(), n);
@@ -122,9 +122,9 @@ Tensor columns_of(std::string_view op, const ConvShape& s, const Tensor& x, std:
 // f(first, images) for even runs of images whose columns fit the workspace.
 template<class F>
 void each_run(const ConvShape& s, DType dtype, F&& f) {
-  const std::int64_t image = s.in * s.kh * s.kw * s.places() * size_of(dtype);
+  const std::int64_t image = s.in * s.kh * s.kw * s.output_positions() * size_of(dtype);
   const std::int64_t runs =
-      s.is_product() ? 1 : std::clamp<std::int64_t>(s.n * image / workspace + 1, 1, s.n);
+      s.is_pointwise() ? 1 : std::clamp<std::int64_t>(s.n * image / workspace + 1, 1, s.n);
   const std::int64_t run = ceil_div(s.n, runs);
   for (std::int64_t first = 0; first < s.n; first += run) f(first, std::min(run, s.n - first));
 }
@@ -134,48 +134,48 @@ void each_run(const ConvShape& s, DType dtype, F&& f) {
 void columns_forward(std::string_view op, const ConvShape& s, const Tensor& in, const Tensor& weight,
                      const Tensor& z) {
   each_run(s, in.dtype(), [&](std::int64_t first, std::int64_t images) {
-    const Tensor columns = s.is_product() ? Tensor() : columns_of(op, s, in, first, images);
+    const Tensor columns = s.is_pointwise() ? Tensor() : columns_of(op, s, in, first, images);
     for (std::int64_t g = 0; g < s.options.groups; ++g)
       multiply(op, z.device(),
                {.rows = s.group_out(),
-                .cols = s.places(),
-                .inner = s.window(),
-                .a = {at(weight, g * s.group_out() * s.window()), s.window()},
-                .b = {columns ? at(columns, g * s.window() * s.places())
-                              : at(in, (first * s.in + g * s.group_in()) * s.places()),
-                      s.places(), false, s.in * s.kh * s.kw * s.places()},
-                .y = at(z, (first * s.out + g * s.group_out()) * s.places()),
-                .y_stride = s.places(),
+                .cols = s.output_positions(),
+                .inner = s.taps(),
+                .a = {at(weight, g * s.group_out() * s.taps()), s.taps()},
+                .b = {columns ? at(columns, g * s.taps() * s.output_positions())
+                              : at(in, (first * s.in + g * s.group_in()) * s.output_positions()),
+                      s.output_positions(), false, s.in * s.kh * s.kw * s.output_positions()},
+                .y = at(z, (first * s.out + g * s.group_out()) * s.output_positions()),
+                .y_stride = s.output_positions(),
                 .dtype = in.dtype(),
                 .y_dtype = z.dtype(),
                 .tf32 = tf32_allowed(),
                 .batch = images,
-                .y_next = s.out * s.places()});
+                .y_next = s.out * s.output_positions()});
   });
 }
 
 void columns_input_grad(std::string_view op, const ConvShape& s, const Tensor& g, const Tensor& weight,
                         const Tensor& bias, const Tensor& y) {
-  const DType wide = s.is_product() ? y.dtype() : compute_type(g.dtype());
+  const DType wide = s.is_pointwise() ? y.dtype() : compute_type(g.dtype());
   each_run(s, wide, [&](std::int64_t first, std::int64_t images) {
     const Tensor columns =
-        s.is_product() ? Tensor() : empty({images, s.in * s.kh * s.kw, s.places()}, wide, y.device());
+        s.is_pointwise() ? Tensor() : empty({images, s.in * s.kh * s.kw, s.output_positions()}, wide, y.device());
     for (std::int64_t group = 0; group < s.options.groups; ++group)
       multiply(op, y.device(),
-               {.rows = s.window(),
-                .cols = s.places(),
+               {.rows = s.taps(),
+                .cols = s.output_positions(),
                 .inner = s.group_out(),
-                .a = {at(weight, group * s.group_out() * s.window()), s.window(), true},
-                .b = {at(g, (first * s.out + group * s.group_out()) * s.places()), s.places(), false,
-                      s.out * s.places()},
-                .y = columns ? at(columns, group * s.window() * s.places())
-                             : at(y, (first * s.in + group * s.group_in()) * s.places()),
-                .y_stride = s.places(),
+                .a = {at(weight, group * s.group_out() * s.taps()), s.taps(), true},
+                .b = {at(g, (first * s.out + group * s.group_out()) * s.output_positions()), s.output_positions(), false,
+                      s.out * s.output_positions()},
+                .y = columns ? at(columns, group * s.taps() * s.output_positions())
+                             : at(y, (first * s.in + group * s.group_in()) * s.output_positions()),
+                .y_stride = s.output_positions(),
                 .dtype = g.dtype(),
                 .y_dtype = wide,
                 .tf32 = tf32_allowed(),
                 .batch = images,
-                .y_next = s.in * s.kh * s.kw * s.places()});
+                .y_next = s.in * s.kh * s.kw * s.output_positions()});
     if (!columns) return;
     const std::int64_t n = images * s.in * s.h * s.w;
     visit_floating(g.dtype(), [&]<class T>(Type<T>) {
@@ -193,20 +193,20 @@ void columns_weight_grad(std::string_view op, const ConvShape& s, const Tensor& 
   const DType wide = compute_type(y.dtype());
   Tensor total;
   each_run(s, y.dtype(), [&](std::int64_t first, std::int64_t images) {
-    const Tensor columns = s.is_product() ? Tensor() : columns_of(op, s, in, first, images);
+    const Tensor columns = s.is_pointwise() ? Tensor() : columns_of(op, s, in, first, images);
     const Tensor products = empty({images, y.numel()}, wide, y.device());
     for (std::int64_t group = 0; group < s.options.groups; ++group)
       multiply(op, y.device(),
                {.rows = s.group_out(),
-                .cols = s.window(),
-                .inner = s.places(),
-                .a = {at(g, (first * s.out + group * s.group_out()) * s.places()), s.places(), false,
-                      s.out * s.places()},
-                .b = {columns ? at(columns, group * s.window() * s.places())
-                              : at(in, (first * s.in + group * s.group_in()) * s.places()),
-                      s.places(), true, s.in * s.kh * s.kw * s.places()},
-                .y = at(products, group * s.group_out() * s.window()),
-                .y_stride = s.window(),
+                .cols = s.taps(),
+                .inner = s.output_positions(),
+                .a = {at(g, (first * s.out + group * s.group_out()) * s.output_positions()), s.output_positions(), false,
+                      s.out * s.output_positions()},
+                .b = {columns ? at(columns, group * s.taps() * s.output_positions())
+                              : at(in, (first * s.in + group * s.group_in()) * s.output_positions()),
+                      s.output_positions(), true, s.in * s.kh * s.kw * s.output_positions()},
+                .y = at(products, group * s.group_out() * s.taps()),
+                .y_stride = s.taps(),
                 .dtype = y.dtype(),
                 .y_dtype = wide,
                 .tf32 = tf32_allowed(),

@@ -7,8 +7,8 @@
 
 #include "core/strided_copy.h"
 #include "ops/check.h"
+#include "ops/conv/cpu.h"
 #include "ops/conv/cuda.h"
-#include "ops/conv/shift.h"
 #include "ops/matmul/autocast.h"
 
 namespace bobbin {
@@ -24,17 +24,17 @@ void require_images(std::string_view op, Inputs x) {
   require_same_dtype(op, x[0], x[1]);
 }
 
-// The gradient of a bias, where there is one that needs it.
+// The gradient of the bias; undefined where none is needed.
 Tensor bias_grad(const Vjp& v, const Tensor& g) { return v.needs(2) ? sum(g, {0, 2, 3}) : Tensor(); }
 Tensor bias_grad(const Vjp& v) { return bias_grad(v, v.grad); }
 
 }  // namespace
 
-bool ConvShape::is_product() const {
+bool ConvShape::is_pointwise() const {
   return kh == 1 && kw == 1 && options.stride == Pair(1) && options.padding == Pair(0);
 }
 
-bool ConvShape::is_shift() const { return options.stride == Pair(1) && !is_product(); }
+bool ConvShape::is_direct() const { return options.stride == Pair(1) && !is_pointwise(); }
 
 ConvShape conv_shape(std::string_view op, const ConvOptions& o, const Shape& x, const Shape& weight) {
   const auto bad = [&](const auto&... what) {
@@ -103,7 +103,7 @@ std::optional<Grads> Conv2d::fused_vjp(const Vjp& v) const {
   if (grad_enabled() || v.grad.numel() == 0 || (!relu && activation != Activation::none) || !v.needs(1))
     return {};
   const ConvShape s = conv_shape(name, options, v.spec(0).shape, v.spec(1).shape);
-  if (!on_gpu && (compute_type(type) != type || !s.is_shift())) return {};
+  if (!on_gpu && (compute_type(type) != type || !s.is_direct())) return {};
 #if BOBBIN_HAS_CUDA
   if (on_gpu && !cuda::can_be_implicit(s, type)) return {};
 #endif
@@ -122,8 +122,8 @@ std::optional<Grads> Conv2d::fused_vjp(const Vjp& v) const {
   }
 #endif
   const auto run = [&]<class T>(Type<T>) {
-    if (v.needs(0)) shift_input_grad<T>(s, g, gate, weight, {}, out[0]);
-    shift_weight_grad<T>(s, x, g, gate, out[1], bias);
+    if (v.needs(0)) direct_input_grad<T>(s, g, gate, weight, {}, out[0]);
+    direct_weight_grad<T>(s, x, g, gate, out[1], bias);
   };
   type == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
   return out;
@@ -144,7 +144,8 @@ TensorSpec Conv2dInputGrad::infer(Inputs x) const {
   return {s.x(), g.dtype(), g.device()};
 }
 
-// With a cotangent h of the gradient: for g conv2d(h, weight), for the weight as for x = h.
+// With a cotangent h of the result, which takes the place of x in the trilinear form: the gradient of g is
+// conv2d(h, weight), that of the weight is its gradient for x = h.
 Grads Conv2dInputGrad::vjp(const Vjp& v) const {
   Grads out(static_cast<std::size_t>(v.count()));
   if (v.needs(0)) out[0] = record(Conv2d{options}, {v.grad, v.input(1)});
@@ -167,7 +168,8 @@ TensorSpec Conv2dWeightGrad::infer(Inputs x) const {
   return {s.weight(), in.dtype(), in.device()};
 }
 
-// With a cotangent h of the gradient: for x as with the weight h, for g conv2d(x, h).
+// With a cotangent h of the result, which takes the place of the weight in the trilinear form: the gradient
+// of x is that for the weight h, the gradient of g is conv2d(x, h).
 Grads Conv2dWeightGrad::vjp(const Vjp& v) const {
   Grads out(2);
   if (v.needs(0))

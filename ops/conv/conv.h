@@ -1,6 +1,6 @@
-// Convolutions as matrix products: an image's windows become the columns of a matrix. The three operations
-// are one trilinear form, sum y g = conv2d(x, w) . g, by each of its arguments, so that their derivatives are
-// each other.
+// The convolution and its two gradients. All three are derivatives of one trilinear form, the sum of
+// conv2d(x, weight) * g, with respect to one of its three arguments; so the derivatives of each are the other
+// two.
 #pragma once
 #include <bobbin/conv.h>
 #include <bobbin/op.h>
@@ -11,25 +11,27 @@
 
 namespace bobbin {
 
-/// All sizes of a convolution.
+/// The sizes of a convolution x [n, in, h, w] * weight [out, in / groups, kh, kw] = y [n, out, oh, ow]. As
+/// a matrix product, for each image and group: the weight [group_out, taps] times the im2col columns
+/// [taps, output_positions].
 struct ConvShape {
   ConvOptions options;
   std::int64_t n, in, h, w, out, kh, kw, oh, ow;
 
   std::int64_t group_in() const { return in / options.groups; }
   std::int64_t group_out() const { return out / options.groups; }
-  std::int64_t window() const { return group_in() * kh * kw; }  ///< rows of the matrix of a group
-  std::int64_t places() const { return oh * ow; }               ///< its columns
+  std::int64_t taps() const { return group_in() * kh * kw; }  ///< elements that each output is a sum over
+  std::int64_t output_positions() const { return oh * ow; }
   Shape x() const { return {n, in, h, w}; }
   Shape weight() const { return {out, group_in(), kh, kw}; }
   Shape y() const { return {n, out, oh, ow}; }
-  /// Whether an image is its own matrix.
-  bool is_product() const;
-  /// Whether ops/conv/shift.h does it on the CPU.
-  bool is_shift() const;
+  /// A 1x1 kernel without stride or padding: an image is its own matrix of columns.
+  bool is_pointwise() const;
+  /// Whether the CPU computes it by a direct convolution (ops/conv/cpu.h).
+  bool is_direct() const;
 };
 
-/// x, weight and, where given, bias -> y, the activated sums.
+/// x, weight and an optional bias -> y = activation(x * weight + bias).
 struct Conv2d {
   ConvOptions options;
   Activation activation = Activation::none;
@@ -48,7 +50,8 @@ struct Conv2d {
   std::optional<Grads> fused_vjp(const Vjp&) const;
 };
 
-/// The cotangent g of y, weight and, where given, a bias of the result -> the gradient of x, of h x w.
+/// The cotangent g of y, the weight and an optional bias, which is added to the result -> the gradient of x,
+/// whose images have `size` pixels.
 struct Conv2dInputGrad {
   ConvOptions options;
   Pair size;
@@ -61,7 +64,7 @@ struct Conv2dInputGrad {
   static std::vector<Sample> samples();
 };
 
-/// x and g -> the gradient of a weight of kh x kw.
+/// x and the cotangent g of y -> the gradient of the weight, whose kernels have size `kernel`.
 struct Conv2dWeightGrad {
   ConvOptions options;
   Pair kernel;
@@ -74,12 +77,13 @@ struct Conv2dWeightGrad {
   static std::vector<Sample> samples();
 };
 
-/// The third input, where there is one.
+/// The third input; undefined where there is none.
 inline Tensor bias_of(Inputs x) { return x.size() > 2 ? x[2] : Tensor(); }
-/// Throws ShapeError unless a bias has an element a channel.
+/// Throws ShapeError unless the bias, where there is one, has `channels` elements, and DTypeError unless its
+/// dtype is that of the other inputs.
 void require_bias(std::string_view op, Inputs, std::int64_t channels);
 
-/// Of an operation's x (or its gradient), weight and y, given where an operation has it. Throws ShapeError.
+/// Checks the shapes of x (or its gradient) and of the weight. Throws ShapeError and ValueError.
 ConvShape conv_shape(std::string_view op, const ConvOptions&, const Shape& x, const Shape& weight);
 
 }  // namespace bobbin

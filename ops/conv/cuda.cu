@@ -64,7 +64,7 @@ void Conv2d::cuda(Inputs x, Tensor& y) const {
   const Tensor z = more && compute_type(y.dtype()) != y.dtype()
                        ? empty(y.shape(), compute_type(y.dtype()), y.device())
                        : y;
-  s.window() == 0 ? cuda::fill_elements(z, 0) : cuda::columns_forward(name, s, in, weight, z);
+  s.taps() == 0 ? cuda::fill_elements(z, 0) : cuda::columns_forward(name, s, in, weight, z);
   if (more) finish(name, z, bias, activation, y);
 }
 
@@ -73,7 +73,7 @@ void Conv2dInputGrad::cuda(Inputs x, Tensor& y) const {
   const Tensor &g = x[0], &weight = x[1], bias = bias_of(x);
   const ConvShape s = conv_shape(name, options, y.shape(), weight.shape());
   if (cuda::implicit_input_grad(name, s, g, {}, weight, bias, y)) return;
-  if (s.group_out() > 0 && !s.is_product()) return cuda::columns_input_grad(name, s, g, weight, bias, y);
+  if (s.group_out() > 0 && !s.is_pointwise()) return cuda::columns_input_grad(name, s, g, weight, bias, y);
   // Without columns, with a bias to come: sums that are not rounded yet.
   const DType wide = bias ? compute_type(y.dtype()) : y.dtype();
   const Tensor z = wide != y.dtype() ? empty(y.shape(), wide, y.device()) : y;

@@ -223,9 +223,9 @@ bool implicit_forward(std::string_view op, const ConvShape& s, const Tensor& x, 
   p.windows = windows_of_x(s, x);
   p.weight = weight.raw<float>();
   p.channels = static_cast<int>(s.group_out());
-  p.weight_channel = static_cast<int>(s.window());
+  p.weight_channel = static_cast<int>(s.taps());
   p.tap_channel = static_cast<int>(s.kh * s.kw);
-  p.weight_group = s.group_out() * s.window();
+  p.weight_group = s.group_out() * s.taps();
   p.relu = relu;
   return run(op, s, p, bias, y);
 }
@@ -238,8 +238,8 @@ bool implicit_input_grad(std::string_view op, const ConvShape& s, const Tensor& 
   p.weight = weight.raw<float>();
   p.channels = static_cast<int>(s.group_in());
   p.weight_channel = static_cast<int>(s.kh * s.kw);
-  p.tap_channel = static_cast<int>(s.window());
-  p.weight_group = s.group_out() * s.window();
+  p.tap_channel = static_cast<int>(s.taps());
+  p.weight_group = s.group_out() * s.taps();
   return run(op, s, p, bias, x);
 }
 

@@ -199,7 +199,7 @@ bool implicit_weight_grad(std::string_view op, const ConvShape& s, const Tensor&
   p.gate = gate.raw<float>();
   p.out = static_cast<int>(s.out);
   p.channels = static_cast<int>(s.group_out());
-  p.columns = static_cast<int>(s.window()) + (bias ? 1 : 0);
+  p.columns = static_cast<int>(s.taps()) + (bias ? 1 : 0);
 
   const Properties& chip = properties(x.device());
   const std::int64_t tap_tiles = ceil_div(p.columns, cols), of_channel = p.windows.of_channel();
@@ -217,7 +217,7 @@ bool implicit_weight_grad(std::string_view op, const ConvShape& s, const Tensor&
                      splits = std::clamp<std::int64_t>(2 * chip.sms / tiles, 1, ceil_div(places, threads)),
                      all = splits * (warps / p.across);
   p.share = static_cast<unsigned>(ceil_div(places, 4 * splits) * 4);
-  p.packs = is_aligned(p.g) && is_aligned(p.gate) && s.places() % 4 == 0 ? 4 : 1;
+  p.packs = is_aligned(p.g) && is_aligned(p.gate) && s.output_positions() % 4 == 0 ? 4 : 1;
   p.by_row_tiles = Divider(static_cast<std::uint32_t>(row_tiles));
   p.by_tap_tiles = Divider(static_cast<std::uint32_t>(tap_groups));
   const Tensor sums = empty({all, s.out, p.columns}, DType::f32, x.device());
@@ -233,7 +233,7 @@ bool implicit_weight_grad(std::string_view op, const ConvShape& s, const Tensor&
   const int elements = static_cast<int>(s.out) * p.columns;
   launch(op, {.device = x.device(), .grid = blocks_for(elements, joined), .block = threads, .early = true},
          join_parts, static_cast<const float*>(p.parts), static_cast<int>(all), elements,
-         Divider(static_cast<std::uint32_t>(p.columns)), static_cast<int>(s.window()), weight.raw<float>(),
+         Divider(static_cast<std::uint32_t>(p.columns)), static_cast<int>(s.taps()), weight.raw<float>(),
          bias.raw<float>());
   return true;
 }

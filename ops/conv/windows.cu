@@ -66,10 +66,10 @@ Windows windows_of_gradient(const ConvShape& s, const Tensor& g, const Tensor& g
 bool can_be_implicit(const ConvShape& s, DType dtype) {
   constexpr std::int64_t most = 1 << 30, most_weights = 1 << 18;  // with more, cuBLAS is faster
   const auto& o = s.options;
-  return dtype == DType::f32 && !tf32_allowed() && !s.is_product() && s.window() > 0 && s.group_out() > 0 &&
-         s.group_out() * s.window() <= most_weights && o.groups < 1 << 16 &&
-         std::max({s.n * s.places(), s.n * s.h * s.w, s.in * s.h * s.w, s.out * s.places(),
-                   s.out * s.window(), s.n * (s.h + 2 * o.padding.h + s.kh * o.dilation.h),
+  return dtype == DType::f32 && !tf32_allowed() && !s.is_pointwise() && s.taps() > 0 && s.group_out() > 0 &&
+         s.group_out() * s.taps() <= most_weights && o.groups < 1 << 16 &&
+         std::max({s.n * s.output_positions(), s.n * s.h * s.w, s.in * s.h * s.w, s.out * s.output_positions(),
+                   s.out * s.taps(), s.n * (s.h + 2 * o.padding.h + s.kh * o.dilation.h),
                    (s.w + 2 * o.padding.w + s.kw * o.dilation.w) * 512}) < most;
 }
 
