@@ -26,37 +26,42 @@
 namespace bobbin {
 namespace {
 
-template<Operator... T>
-std::vector<OpInfo> list() {
-  return {op_info<T>()...};
-}
-
-// What is made of other operations, but is checked like one.
+// Functions that are made of other operations, and are checked like one.
 constexpr OpInfo composites[] = {{"nll_loss", true, true, &nll_loss_samples},
                                  {"layer_norm", true, true, &layer_norm_samples},
                                  {"rms_norm", true, true, &rms_norm_samples},
                                  {"group_norm", true, true, &group_norm_samples},
                                  {"scaled_dot_product_attention", true, true, &attention_samples}};
 
+template<Operator... T>
+void add(std::vector<OpInfo>& ops) {
+  (ops.push_back(op_info<T>()), ...);
+}
+
 std::vector<OpInfo> builtin_ops() {
-  auto ops = list<
-      // unary and activations
-      Neg, Abs, Sign, Square, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Reciprocal, Sin, Cos, Tanh, Erf, PowScalar,
-      Clamp, Sigmoid, Relu, ReluBackward, LeakyRelu, Elu, Silu, Softplus, GeluErf, GeluTanh,
-      // binary, comparisons, choice, conversion
-      Add, Sub, Mul, Div, Pow, Maximum, Minimum, Eq, Ne, Lt, Le, Gt, Ge, Where, ToDType, ToDevice,
-      // products
-      Matmul, Linear, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MaxPool2d, MaxPool2dBackward, AvgPool2d,
-      AvgPool2dBackward, BatchNorm,
-      // softmax family and losses
-      Softmax, SoftmaxBackward, MaskedSoftmax, LogSoftmax, LogSoftmaxBackward, CrossEntropy,
-      CrossEntropyBackward, SquaredError, AbsoluteError, Huber, BceWithLogits, KlDiv,
-      // reductions
-      Sum, Mean, Var, Std, Max, Min, AMax, AMin, ArgMax, ArgMin, LogSumExp, Norm, CumSum,
-      // views
-      Reshape, Permute, Slice, Expand,
-      // joining, picking by index, dropout
-      Concat, Pad, IndexSelect, IndexAdd, Gather, ScatterAdd, OneHot, Dropout, RandomAffine>();
+  std::vector<OpInfo> ops;
+#define BOBBIN_ADD(Kind, Op) add<Op>(ops);
+  BOBBIN_UNARY_OPS(BOBBIN_ADD)
+  BOBBIN_ACTIVATION_OPS(BOBBIN_ADD)
+  BOBBIN_BACKWARD_OPS(BOBBIN_ADD)
+  BOBBIN_BINARY_OPS(BOBBIN_ADD)
+  BOBBIN_COMPARISON_OPS(BOBBIN_ADD)
+  // choice and conversion
+  add<Where, ToDType, ToDevice>(ops);
+  // products and layers
+  add<Matmul, Linear, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MaxPool2d, MaxPool2dBackward, AvgPool2d,
+      AvgPool2dBackward, BatchNorm>(ops);
+  // the softmax family and losses
+  add<Softmax, SoftmaxBackward, MaskedSoftmax, LogSoftmax, LogSoftmaxBackward, CrossEntropy,
+      CrossEntropyBackward>(ops);
+  BOBBIN_LOSS_OPS(BOBBIN_ADD)
+#undef BOBBIN_ADD
+  // reductions
+  add<Sum, Mean, Var, Std, Max, Min, AMax, AMin, ArgMax, ArgMin, LogSumExp, Norm, CumSum>(ops);
+  // views
+  add<Reshape, Permute, Slice, Expand>(ops);
+  // joining, indexing, random numbers
+  add<Concat, Pad, IndexSelect, IndexAdd, Gather, ScatterAdd, OneHot, Dropout, RandomAffine>(ops);
   ops.insert(ops.end(), std::begin(composites), std::end(composites));
   return ops;
 }

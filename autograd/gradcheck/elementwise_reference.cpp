@@ -1,4 +1,4 @@
-// Elementwise operations: their functors, on dual numbers.
+// References of elementwise operations: their functors on dual numbers. All operations of the list have one.
 #include "autograd/gradcheck/reference.h"
 #include "ops/elementwise/activation.h"
 #include "ops/elementwise/binary.h"
@@ -20,37 +20,8 @@ std::vector<Cell> elements(Inputs x, std::size_t first = 0) {
   return cells;
 }
 
-template<class F>
-std::unique_ptr<Reference> unary(const F& f, Inputs x) {
-  return reference(elements(x),
-                   [f]<class T>(std::size_t, std::span<const T> in, std::span<T> out) { out[0] = f(in[0]); });
-}
-template<class F>
-std::unique_ptr<Reference> binary(const F& f, Inputs x) {
-  return reference(elements(x), [f]<class T>(std::size_t, std::span<const T> in, std::span<T> out) {
-    out[0] = f(in[0], in[1]);
-  });
-}
-
-template<class Op>
-bool match(const OpBase& op, Inputs x, std::unique_ptr<Reference>& out) {
-  const Op* found = as<Op>(op);
-  if (!found) return false;
-  if constexpr (requires(double v) { found->f(v); })
-    out = unary(found->f, x);
-  else
-    out = binary(found->f, x);
-  return true;
-}
-
-template<class... Ops>
-std::unique_ptr<Reference> first_match(const OpBase& op, Inputs x) {
-  std::unique_ptr<Reference> out;
-  (match<Ops>(op, x, out) || ...);
-  return out;
-}
-
-// (a + b) / 2 where the operands are equal: the derivative that is documented there.
+// Maximum or minimum; (a + b) / 2 where the operands are equal, which has the derivative that is documented
+// there.
 struct HalfAtTies {
   bool larger;
   template<class T>
@@ -60,27 +31,52 @@ struct HalfAtTies {
   }
 };
 
+// The functor whose derivative is an operation's.
+template<class Op>
+auto functor_of(const Op& op) {
+  if constexpr (std::is_same_v<Op, Maximum> || std::is_same_v<Op, Minimum>)
+    return HalfAtTies{std::is_same_v<Op, Maximum>};
+  else
+    return op.f;
+}
+
+template<class Op>
+std::unique_ptr<Reference> functor_reference(const Op& op, Inputs x) {
+  const auto f = functor_of(op);
+  return reference(elements(x), [f]<class T>(std::size_t, std::span<const T> in, std::span<T> out) {
+    if constexpr (requires(T v) { f(v); })
+      out[0] = f(in[0]);
+    else
+      out[0] = f(in[0], in[1]);
+  });
+}
+
+std::unique_ptr<Reference> where_reference(Inputs x) {
+  const Shape shape =
+      broadcast("gradcheck", broadcast("gradcheck", x[0].shape(), x[1].shape()), x[2].shape());
+  const auto from = broadcast_indices(x[0].shape(), shape);
+  const auto condition = x[0].to_vector<double>();
+  std::vector<bool> chosen;
+  for (const std::int64_t i : from) chosen.push_back(condition[static_cast<std::size_t>(i)] != 0);
+  return reference(elements(x, 1),
+                   [chosen]<class T>(std::size_t cell, std::span<const T> in, std::span<T> out) {
+                     out[0] = chosen[cell] ? in[0] : in[1];
+                   });
+}
+
 }  // namespace
 
 std::unique_ptr<Reference> elementwise_reference(const OpBase& op, Inputs x) {
-  if (as<Maximum>(op)) return binary(HalfAtTies{true}, x);
-  if (as<Minimum>(op)) return binary(HalfAtTies{false}, x);
-  if (as<Where>(op)) {
-    const Shape shape =
-        broadcast("gradcheck", broadcast("gradcheck", x[0].shape(), x[1].shape()), x[2].shape());
-    const auto from = broadcast_indices(x[0].shape(), shape);
-    const auto condition = x[0].to_vector<double>();
-    std::vector<bool> chosen;
-    for (const std::int64_t i : from) chosen.push_back(condition[static_cast<std::size_t>(i)] != 0);
-    return reference(elements(x, 1),
-                     [chosen]<class T>(std::size_t cell, std::span<const T> in, std::span<T> out) {
-                       out[0] = chosen[cell] ? in[0] : in[1];
-                     });
-  }
-  return first_match<Neg, Abs, Sign, Square, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Reciprocal, Sin, Cos, Tanh,
-                     Erf, PowScalar, Clamp, Sigmoid, Relu, ReluBackward, LeakyRelu, Elu, Silu, Softplus,
-                     GeluErf, GeluTanh, Add, Sub, Mul, Div, Pow, SquaredError, AbsoluteError, Huber,
-                     BceWithLogits, KlDiv>(op, x);
+#define BOBBIN_REFERENCE(Kind, Op) \
+  if (const Op* found = as<Op>(op)) return functor_reference(*found, x);
+  BOBBIN_UNARY_OPS(BOBBIN_REFERENCE)
+  BOBBIN_ACTIVATION_OPS(BOBBIN_REFERENCE)
+  BOBBIN_BACKWARD_OPS(BOBBIN_REFERENCE)
+  BOBBIN_BINARY_OPS(BOBBIN_REFERENCE)
+  BOBBIN_LOSS_OPS(BOBBIN_REFERENCE)
+#undef BOBBIN_REFERENCE
+  if (as<Where>(op)) return where_reference(x);
+  return nullptr;
 }
 
 }  // namespace bobbin::gradcheck_detail

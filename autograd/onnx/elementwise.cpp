@@ -1,3 +1,4 @@
+// What elementwise operations and conversions become in ONNX.
 #include "autograd/onnx/rules.h"
 #include "ops/elementwise/activation.h"
 #include "ops/elementwise/binary.h"
@@ -9,8 +10,8 @@ namespace {
 
 using Name = std::string;
 
-// x + 1 - 1 is not x, and what rounding took is given back by the ratio. Where it took all, of the 1 (or an
-// infinity) or of x, there is none.
+// log(u) x / (u - 1) with u = x + 1: the ratio corrects the rounding of u. Where u is 1, the result is x;
+// where u is x, for large numbers and infinity, it is log(u).
 Name log1p(Graph& g, const Name& x, DType d) {
   const Name one = g.number(1, d), u = g.add("Add", {x, one}), log = g.add("Log", {u});
   const Name ratio = g.add("Div", {x, g.add("Sub", {u, one})});
@@ -43,62 +44,75 @@ Name gelu(Graph& g, const Name& x, DType d) {
 
 Name silu(Graph& g, const Name& x) { return g.add("Mul", {x, g.add("Sigmoid", {x})}); }
 
+namespace {
+
+// to_onnx(graph, operation, step) for every operation of the list adds its nodes and names their result.
+
+// Operations that are one node.
+#define BOBBIN_NODE(Op, type) \
+  Name to_onnx(Graph& g, const Op&, const Step& s) { return g.add(type, s.in); }
+BOBBIN_NODE(Neg, "Neg")
+BOBBIN_NODE(Abs, "Abs")
+BOBBIN_NODE(Sign, "Sign")
+BOBBIN_NODE(Exp, "Exp")
+BOBBIN_NODE(Log, "Log")
+BOBBIN_NODE(Sqrt, "Sqrt")
+BOBBIN_NODE(Reciprocal, "Reciprocal")
+BOBBIN_NODE(Sin, "Sin")
+BOBBIN_NODE(Cos, "Cos")
+BOBBIN_NODE(Tanh, "Tanh")
+BOBBIN_NODE(Erf, "Erf")
+BOBBIN_NODE(Sigmoid, "Sigmoid")
+BOBBIN_NODE(Relu, "Relu")
+BOBBIN_NODE(Softplus, "Softplus")
+BOBBIN_NODE(Add, "Add")
+BOBBIN_NODE(Sub, "Sub")
+BOBBIN_NODE(Mul, "Mul")
+BOBBIN_NODE(Div, "Div")
+BOBBIN_NODE(Pow, "Pow")
+BOBBIN_NODE(Maximum, "Max")
+BOBBIN_NODE(Minimum, "Min")
+BOBBIN_NODE(Eq, "Equal")
+BOBBIN_NODE(Lt, "Less")
+BOBBIN_NODE(Le, "LessOrEqual")
+BOBBIN_NODE(Gt, "Greater")
+BOBBIN_NODE(Ge, "GreaterOrEqual")
+#undef BOBBIN_NODE
+
+Name to_onnx(Graph& g, const Square&, const Step& s) { return g.add("Mul", {s.in[0], s.in[0]}); }
+Name to_onnx(Graph& g, const Rsqrt&, const Step& s) { return g.add("Reciprocal", {g.add("Sqrt", s.in)}); }
+Name to_onnx(Graph& g, const Expm1&, const Step& s) { return expm1(g, s.in[0], s.dtype); }
+Name to_onnx(Graph& g, const Log1p&, const Step& s) { return log1p(g, s.in[0], s.dtype); }
+Name to_onnx(Graph& g, const Silu&, const Step& s) { return silu(g, s.in[0]); }
+Name to_onnx(Graph& g, const GeluErf&, const Step& s) { return gelu(g, s.in[0], s.dtype); }
+Name to_onnx(Graph& g, const GeluTanh&, const Step& s) { return gelu_tanh(g, s.in[0], s.dtype); }
+Name to_onnx(Graph& g, const LeakyRelu& op, const Step& s) {
+  return g.add("LeakyRelu", s.in, {{"alpha", op.f.slope}});
+}
+Name to_onnx(Graph& g, const Elu& op, const Step& s) { return g.add("Elu", s.in, {{"alpha", op.f.alpha}}); }
+Name to_onnx(Graph& g, const Clamp& op, const Step& s) {
+  return g.add("Clip", {s.in[0], g.number(op.f.low, s.dtype), g.number(op.f.high, s.dtype)});
+}
+Name to_onnx(Graph& g, const PowScalar& op, const Step& s) {
+  return g.add("Pow", {s.in[0], g.number(op.f.exponent, s.dtype)});
+}
+Name to_onnx(Graph& g, const Ne&, const Step& s) { return g.add("Not", {g.add("Equal", s.in)}); }
+
+}  // namespace
+
 void add_elementwise(Rules& r) {
-  add_rule<Neg>(r, "Neg");
-  add_rule<Abs>(r, "Abs");
-  add_rule<Sign>(r, "Sign");
-  add_rule<Exp>(r, "Exp");
-  add_rule<Log>(r, "Log");
-  add_rule<Sqrt>(r, "Sqrt");
-  add_rule<Reciprocal>(r, "Reciprocal");
-  add_rule<Sin>(r, "Sin");
-  add_rule<Cos>(r, "Cos");
-  add_rule<Tanh>(r, "Tanh");
-  add_rule<Erf>(r, "Erf");
-  add_rule<Sigmoid>(r, "Sigmoid");
-  add_rule<Relu>(r, "Relu");
-  add_rule<Softplus>(r, "Softplus");
-  add_rule<Square>(r, [](Graph& g, const Square&, const Step& s) {
-    return g.add("Mul", {s.in[0], s.in[0]});
-  });
-  add_rule<Rsqrt>(
-      r, [](Graph& g, const Rsqrt&, const Step& s) { return g.add("Reciprocal", {g.add("Sqrt", s.in)}); });
-  add_rule<Expm1>(r, [](Graph& g, const Expm1&, const Step& s) { return expm1(g, s.in[0], s.dtype); });
-  add_rule<Log1p>(r, [](Graph& g, const Log1p&, const Step& s) { return log1p(g, s.in[0], s.dtype); });
-  add_rule<Silu>(r, [](Graph& g, const Silu&, const Step& s) { return silu(g, s.in[0]); });
-  add_rule<GeluErf>(r, [](Graph& g, const GeluErf&, const Step& s) { return gelu(g, s.in[0], s.dtype); });
-  add_rule<GeluTanh>(r,
-                     [](Graph& g, const GeluTanh&, const Step& s) { return gelu_tanh(g, s.in[0], s.dtype); });
-  add_rule<LeakyRelu>(r, [](Graph& g, const LeakyRelu& op, const Step& s) {
-    return g.add("LeakyRelu", s.in, {{"alpha", op.f.slope}});
-  });
-  add_rule<Elu>(r, [](Graph& g, const Elu& op, const Step& s) {
-    return g.add("Elu", s.in, {{"alpha", op.f.alpha}});
-  });
-  add_rule<Clamp>(r, [](Graph& g, const Clamp& op, const Step& s) {
-    return g.add("Clip", {s.in[0], g.number(op.f.low, s.dtype), g.number(op.f.high, s.dtype)});
-  });
-  add_rule<PowScalar>(r, [](Graph& g, const PowScalar& op, const Step& s) {
-    return g.add("Pow", {s.in[0], g.number(op.f.exponent, s.dtype)});
-  });
+#define BOBBIN_RULE(Kind, Op) \
+  add_rule<Op>(r, [](Graph& g, const Op& op, const Step& s) { return to_onnx(g, op, s); });
+  BOBBIN_UNARY_OPS(BOBBIN_RULE)
+  BOBBIN_ACTIVATION_OPS(BOBBIN_RULE)
+  BOBBIN_BINARY_OPS(BOBBIN_RULE)
+  BOBBIN_COMPARISON_OPS(BOBBIN_RULE)
+#undef BOBBIN_RULE
   widen<Sin>(r);
   widen<Cos>(r);
   widen<Elu>(r);
   widen<Softplus>(r);
 
-  add_rule<Add>(r, "Add");
-  add_rule<Sub>(r, "Sub");
-  add_rule<Mul>(r, "Mul");
-  add_rule<Div>(r, "Div");
-  add_rule<Pow>(r, "Pow");
-  add_rule<Maximum>(r, "Max");
-  add_rule<Minimum>(r, "Min");
-  add_rule<Eq>(r, "Equal");
-  add_rule<Ne>(r, [](Graph& g, const Ne&, const Step& s) { return g.add("Not", {g.add("Equal", s.in)}); });
-  add_rule<Lt>(r, "Less");
-  add_rule<Le>(r, "LessOrEqual");
-  add_rule<Gt>(r, "Greater");
-  add_rule<Ge>(r, "GreaterOrEqual");
   add_rule<Where>(r, "Where");
   add_rule<ToDevice>(r, "Identity");
   add_rule<ToDType>(r, [](Graph& g, const ToDType& op, const Step& s) {

@@ -167,3 +167,6 @@ void Binary<Self, F>::cuda(Inputs x, Tensor& y) const {
 }
 
 }  // namespace bobbin
+
+/// Compiles the kernels of an operation of ops/elementwise/list.h.
+#define BOBBIN_INSTANTIATE_CUDA(Kind, Op) template void Kind<Op, fn::Op>::cuda(Inputs, Tensor&) const;

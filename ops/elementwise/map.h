@@ -6,6 +6,7 @@
 
 #include "ops/check.h"
 #include "ops/elementwise/functors.h"
+#include "ops/elementwise/list.h"
 
 namespace bobbin {
 
@@ -103,11 +104,12 @@ struct Unary {
   [[no_unique_address]] F f{};
   static constexpr bool strided = true;
   TensorSpec infer(Inputs x) const {
+    static_assert(is_listed<Self>, "add the operation to ops/elementwise/list.h");
     detail::require_types<F>(Self::name, x[0]);
     return x[0].spec();
   }
   void cpu(Inputs x, Tensor& y) const { detail::map<F, 1>(f, x, y); }
-  void cuda(Inputs x, Tensor& y) const;  // elementwise.cu
+  void cuda(Inputs x, Tensor& y) const;  // map.cuh
 };
 
 /// y = f(a, b), broadcast.
@@ -116,6 +118,7 @@ struct Binary {
   [[no_unique_address]] F f{};
   static constexpr bool strided = true;
   TensorSpec infer(Inputs x) const {
+    static_assert(is_listed<Self>, "add the operation to ops/elementwise/list.h");
     require_same_dtype(Self::name, x[0], x[1]);
     detail::require_types<F>(Self::name, x[0]);
     const bool compares = std::is_same_v<std::invoke_result_t<F, float, float>, bool>;
@@ -123,7 +126,7 @@ struct Binary {
             x[0].device()};
   }
   void cpu(Inputs x, Tensor& y) const { detail::map<F, 2>(f, x, y); }
-  void cuda(Inputs x, Tensor& y) const;  // elementwise.cu
+  void cuda(Inputs x, Tensor& y) const;  // map.cuh
 };
 
 }  // namespace bobbin

@@ -3,11 +3,5 @@
 #include "ops/loss/elementwise_loss.h"
 
 namespace bobbin {
-#define BOBBIN_CUDA(Kind, Op) template void Kind<Op, fn::Op>::cuda(Inputs, Tensor&) const;
-BOBBIN_CUDA(Binary, SquaredError)
-BOBBIN_CUDA(Binary, AbsoluteError)
-BOBBIN_CUDA(Binary, Huber)
-BOBBIN_CUDA(Binary, BceWithLogits)
-BOBBIN_CUDA(Binary, KlDiv)
-#undef BOBBIN_CUDA
+BOBBIN_LOSS_OPS(BOBBIN_INSTANTIATE_CUDA)
 }  // namespace bobbin

@@ -1,0 +1,80 @@
+// The one list of elementwise operations. The catalogue, the CUDA kernels, the gradient checker's references
+// and the ONNX exporter are made from it: an operation that is added here is known to all of them.
+#pragma once
+
+/// X(Kind, Op) for each operation: a struct Op that is a Unary or a Binary of the functor fn::Op (map.h).
+#define BOBBIN_UNARY_OPS(X) \
+  X(Unary, Neg)             \
+  X(Unary, Abs)             \
+  X(Unary, Sign)            \
+  X(Unary, Square)          \
+  X(Unary, Exp)             \
+  X(Unary, Expm1)           \
+  X(Unary, Log)             \
+  X(Unary, Log1p)           \
+  X(Unary, Sqrt)            \
+  X(Unary, Rsqrt)           \
+  X(Unary, Reciprocal)      \
+  X(Unary, Sin)             \
+  X(Unary, Cos)             \
+  X(Unary, Tanh)            \
+  X(Unary, Erf)             \
+  X(Unary, PowScalar)       \
+  X(Unary, Clamp)
+
+#define BOBBIN_ACTIVATION_OPS(X) \
+  X(Unary, Sigmoid)              \
+  X(Unary, Relu)                 \
+  X(Unary, LeakyRelu)            \
+  X(Unary, Elu)                  \
+  X(Unary, Silu)                 \
+  X(Unary, Softplus)             \
+  X(Unary, GeluErf)              \
+  X(Unary, GeluTanh)
+
+/// Derivatives that are operations of their own.
+#define BOBBIN_BACKWARD_OPS(X) X(Binary, ReluBackward)
+
+#define BOBBIN_BINARY_OPS(X) \
+  X(Binary, Add)             \
+  X(Binary, Sub)             \
+  X(Binary, Mul)             \
+  X(Binary, Div)             \
+  X(Binary, Pow)             \
+  X(Binary, Maximum)         \
+  X(Binary, Minimum)
+
+#define BOBBIN_COMPARISON_OPS(X) \
+  X(Binary, Eq)                  \
+  X(Binary, Ne)                  \
+  X(Binary, Lt)                  \
+  X(Binary, Le)                  \
+  X(Binary, Gt)                  \
+  X(Binary, Ge)
+
+#define BOBBIN_LOSS_OPS(X) \
+  X(Binary, SquaredError)  \
+  X(Binary, AbsoluteError) \
+  X(Binary, Huber)         \
+  X(Binary, BceWithLogits) \
+  X(Binary, KlDiv)
+
+namespace bobbin {
+
+/// Whether an operation is in the list: Unary and Binary ask for it, so that none can be left out.
+template<class Op>
+inline constexpr bool is_listed = false;
+
+#define BOBBIN_LISTED(Kind, Op) \
+  struct Op;                    \
+  template<>                    \
+  inline constexpr bool is_listed<Op> = true;
+BOBBIN_UNARY_OPS(BOBBIN_LISTED)
+BOBBIN_ACTIVATION_OPS(BOBBIN_LISTED)
+BOBBIN_BACKWARD_OPS(BOBBIN_LISTED)
+BOBBIN_BINARY_OPS(BOBBIN_LISTED)
+BOBBIN_COMPARISON_OPS(BOBBIN_LISTED)
+BOBBIN_LOSS_OPS(BOBBIN_LISTED)
+#undef BOBBIN_LISTED
+
+}  // namespace bobbin
