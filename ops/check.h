@@ -1,4 +1,4 @@
-// Checks that many operations' infer share. `op` begins the message.
+// Checks that many operations share, for their infer. Messages begin with `op`.
 #pragma once
 #include <bobbin/tensor.h>
 

@@ -1,6 +1,7 @@
+// What the samples of many operations share.
 #include "ops/samples.h"
 
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
 
 #include <limits>
 
@@ -80,7 +81,7 @@ std::vector<Sample> binary_samples(std::string_view op, Tensor (*f)(const Tensor
 std::vector<Sample> extreme_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&),
                                     const Tensor& at_ties) {
   auto samples = binary_samples(op, f);
-  // The first operands lie near whole numbers, the second near halves.
+  // First operands are near whole numbers, second ones near halves.
   for (auto& s : samples) {
     if (!s.throws.empty()) continue;
     for (std::size_t i = 0; i < s.inputs.size(); ++i) {

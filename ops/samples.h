@@ -1,4 +1,5 @@
-// Calls that many operations' samples share. Inputs are f64: the checks make the other dtypes from them.
+// What the samples of many operations share: inputs, and calls that are checked for any function of one or
+// two numbers. Inputs are f64; the checks convert them to the other dtypes.
 #pragma once
 #include <bobbin/op.h>
 #include <bobbin/random.h>
@@ -14,32 +15,34 @@ inline Tensor sample_input(const Shape& shape, double low = -2, double high = 2)
 /// Uniform of either sign, at least `gap` away from 0: for functions with a kink there.
 Tensor sample_input_off_zero(const Shape& shape, double gap = 0.1, double high = 2);
 
-/// f on [low, high], on a scalar, an empty tensor and the special values; and an i64 tensor refused, if so.
+/// Calls of f with values from [low, high], a scalar, an empty tensor and special values; and an invalid
+/// call, with an i64 tensor if `floating_only`, else a bool one.
 std::vector<Sample> unary_samples(std::string_view op, Tensor (*f)(const Tensor&), double low, double high,
                                   bool floating_only = true);
-/// The same on values of either sign, away from 0.
+/// The same with values of either sign, away from 0.
 std::vector<Sample> unary_samples_off_zero(std::string_view op, Tensor (*f)(const Tensor&),
                                            bool floating_only = true);
-/// f on equal and broadcasting shapes; shapes and dtypes that do not fit refused.
+/// Calls of f with equal and with broadcasting shapes; and invalid calls, with shapes and dtypes that do not
+/// fit.
 std::vector<Sample> binary_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&),
                                    double low = -2, double high = 2);
-/// The same for functions with a kink where the operands are equal: derivatives are compared well away from
-/// it. At ties, of {1, 2, 3} and {1, 5, 3}, the first operand's must be `at_ties`.
+/// The same for functions with a kink where the operands are equal: derivatives are compared away from it.
+/// For the operands {1, 2, 3} and {1, 5, 3}, the derivative of the first must be `at_ties`.
 std::vector<Sample> extreme_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&),
                                     const Tensor& at_ties);
-/// Sample at kinks of its first input, with the derivative that is documented there.
+/// A sample at kinks of its first input, with the derivative that is documented there.
 inline Sample at_kinks(std::string note, std::vector<Tensor> inputs, std::function<Tensor(Inputs)> call,
                        Tensor derivative) {
   return {std::move(note), std::move(inputs), std::move(call), {}, false, std::move(derivative)};
 }
-/// Of f at 0, 1 and -1: a function of one number, with its derivatives there.
+/// A function of one number at 0, 1 and -1, with its derivatives there.
 Sample kink_at_zero(Tensor (*f)(const Tensor&), double at_0, double at_1, double at_minus_1);
-/// Sample whose rows are independent of each other.
+/// A sample whose rows are computed independently of each other.
 inline Sample batch(Sample s) {
   s.batch = true;
   return s;
 }
-/// Sample of an invalid call.
+/// A sample of an invalid call.
 inline Sample invalid(std::string note, std::vector<Tensor> inputs, std::function<Tensor(Inputs)> call,
                       std::string message) {
   return {std::move(note), std::move(inputs), std::move(call), std::move(message)};

@@ -15,7 +15,7 @@ BOBBIN_HD T exp(T x) {
   return exp(x);
 }
 
-/// a - b, and the part that rounding took from it: a - b == difference + rest exactly (Knuth's TwoSum).
+/// a - b and its rounding error: a - b == difference + rest exactly (Knuth's TwoSum).
 template<class T>
 struct Difference {
   T difference, rest;
@@ -28,11 +28,11 @@ BOBBIN_HD Difference<T> two_difference(T a, T b) {
 
 #ifndef __CUDACC__
 namespace detail {
-// F is float, or a vector of them; I are integers as wide.
-constexpr float round = 0x1.8p23f;  // adding it leaves the nearest integer in the low bits
+// F is float or a vector of floats, and I is the integer type of the same size.
+constexpr float round = 0x1.8p23f;  // x + round holds the nearest integer to x in its low bits
 
-// x = n ln 2 + r, |r| <= ln 2 / 2. n ln 2 is taken off in two parts, the first exact. With `to` = round + k
-// the low bits of `shifted` hold n + k.
+// x = n ln 2 + r with |r| <= ln 2 / 2. n ln 2 is subtracted in two parts, of which the first is exact. With
+// `to` = round + k, the low bits of `shifted` hold n + k.
 template<class F>
 struct Reduced {
   F shifted, n, r;
@@ -44,8 +44,8 @@ struct Reduced {
   }
 };
 
-// e^r - 1, so that 1 + this is e^r within 0.03 ULP but for rounding: of all polynomials of this degree that
-// begin with r, the closest.
+// e^r - 1 by the minimax polynomial of this degree that begins with r. Before rounding, 1 + the result is
+// within 0.03 ULP of e^r.
 template<class F>
 F exp_less_1(F r) {
   F p = r * 1.3814540e-3f + 8.3687451e-3f;
@@ -55,7 +55,7 @@ F exp_less_1(F r) {
   return p * (r * r) + r;
 }
 
-// 2^n e^r. The power of two is applied in two steps, so that results reach the subnormals.
+// 2^n e^r. The power of two is applied in two steps, so that results can be subnormal.
 template<class F, class I>
 F exp(const Reduced<F>& x) {
   const I n = std::bit_cast<I>(x.shifted) - std::bit_cast<std::int32_t>(round), half = n >> 1;
@@ -69,7 +69,7 @@ template<class F, class I>
 F exp_difference(F a, F b) {
   const auto [d, rest] = two_difference(a, b);
   const F zero = F{}, low = zero + exp_low;
-  Reduced<F> x(d < low ? zero : d);  // what underflows costs 150 cycles
+  Reduced<F> x(d < low ? zero : d);  // an underflow would cost 150 cycles
   x.r += rest;
   const F e = exp<F, I>(x);
   return d < low ? zero : e;
@@ -83,7 +83,7 @@ inline float exp(float x) {
   return detail::exp<float, std::int32_t>(detail::Reduced(c));
 }
 
-/// exp(a - b) for a <= b, as close to the exact difference's as exp: rounding of a - b is made up for.
+/// exp(a - b) for a <= b, as exact as exp itself: the rounding error of a - b is corrected.
 inline float exp_difference(float a, float b) { return detail::exp_difference<float, std::int32_t>(a, b); }
 #endif
 template<class T>

@@ -1,3 +1,4 @@
+// Runs kernels over rows in parallel, copying strided or narrow rows to a buffer and back.
 #include "ops/cpu/rows.h"
 
 #include <bobbin/parallel.h>
@@ -12,17 +13,18 @@
 namespace bobbin {
 namespace {
 
-constexpr std::int64_t large = std::int64_t{8} << 20;  // bytes
+constexpr std::int64_t large = std::int64_t{8} << 20;  // bytes of a tensor that no cache holds
 
-// A group of neighbouring slices, as contiguous rows. With inner > 1, elements of one slice lie `inner` apart
-// and those of neighbouring slices side by side: reading `width` of them at once uses whole cache lines.
+// The slices of contiguous tensors along one axis. With inner > 1, elements of one slice are `inner` apart,
+// and those of neighbouring slices are adjacent: several slices are copied together, to use whole cache
+// lines.
 struct Slices {
   std::int64_t length, inner;
   DType compute;
 
   char* at(const Tensor& t, std::int64_t slice, std::int64_t i) const {
-    const std::int64_t place = slice / inner * length * inner + i * inner + slice % inner;
-    return t.raw<char>() + place * size_of(t.dtype());
+    const std::int64_t index = slice / inner * length * inner + i * inner + slice % inner;
+    return t.raw<char>() + index * size_of(t.dtype());
   }
   void gather(const Tensor& t, std::int64_t slice, std::int64_t width, char* rows) const {
     for (std::int64_t w = 0; w < width; ++w)
@@ -51,8 +53,8 @@ void detail::for_rows(std::span<const Tensor> inputs, const Tensor& out, int axi
   const std::int64_t count = like.numel() / slices.length, row_bytes = slices.length * size_of(compute);
   const auto in_place = [&](const Tensor& t) { return t && inner == 1 && t.dtype() == compute; };
 
-  // Slices a tile takes: enough work for a thread, and never across two values of the outer axes. More of
-  // them where they are in place, as kernels prepare for the next one; what is buffered is to stay in a
+  // A tile is the slices that a thread takes at a time; it never spans two values of the outer axes. Without
+  // buffers it is larger, because kernels overlap the work on one row with the next; buffers have to fit the
   // cache.
   std::int64_t width = std::max<std::int64_t>(1, tile_elements / slices.length);
   if (in_place(out) && std::all_of(inputs.begin(), inputs.end(), in_place))
@@ -68,7 +70,7 @@ void detail::for_rows(std::span<const Tensor> inputs, const Tensor& out, int axi
     for (const Tensor& x : inputs) buffers += !in_place(x);
     const Storage buffer(static_cast<std::size_t>(n * row_bytes) * (buffers + !in_place(out)), Device());
 
-    // Where the rows of each operand are, and how far apart.
+    // The rows of each operand, in the tensor or in a buffer.
     char* next = static_cast<char*>(buffer.data);
     const auto rows_of = [&](const Tensor& t) {
       return in_place(t) ? slices.at(t, first, 0) : std::exchange(next, next + n * row_bytes);

@@ -1,4 +1,4 @@
-// Runs a kernel over the slices of tensors along one axis, each slice laid out as a contiguous row. CPU only.
+// Runs a CPU kernel over the slices of tensors along one axis, each of which it gets as a contiguous row.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -8,12 +8,12 @@
 
 namespace bobbin {
 
-/// `count` rows, each `row_bytes` behind the one before, of the inputs and of the output.
+/// `count` rows of the inputs and of the output, `row_bytes` apart.
 struct RowBlock {
   std::array<const char*, 4> in;
   char* out;
   std::int64_t first, count, row_bytes;
-  bool large;  ///< the output is a tensor's, which no cache holds: it is best written past them
+  bool large;  ///< the output is too large for the caches, and should be written past them
 
   template<class T>
   const T* input(std::size_t k, std::int64_t row) const {
@@ -32,9 +32,9 @@ void for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType
 }  // namespace detail
 
 /// Calls f(block) for blocks of slices along `axis` of the inputs (1 to 4, contiguous and of one shape), in
-/// parallel. Rows are in `compute` type: in place where they lie so already, else through a buffer, so that
-/// every layout gives the same bits. What becomes of a row must not hang on its block. Without `out`, the
-/// output's rows are scratch space.
+/// parallel. Rows have the type `compute`. They are in the tensors themselves where these have that type and
+/// contiguous rows, else in buffers, so that every layout gives the same bits. The result of a row must not
+/// depend on its block. If `out` is undefined, the output's rows are scratch space.
 template<class F>
 void for_row_blocks(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute, F&& f,
                     std::int64_t tile_elements = 1 << 14) {
@@ -44,11 +44,12 @@ void for_row_blocks(std::span<const Tensor> inputs, const Tensor& out, int axis,
   detail::for_rows(inputs, out, axis, compute, tile_elements, call, std::addressof(f));
 }
 
-/// The same a row at a time: f(in, out, slice), with a pointer to each input's row (a span of const void*),
-/// to the output's (void*), and the slice's number, which counts the other axes in row-major order.
+/// The same for one row at a time: f(in, out, slice), where `in` are pointers to the inputs' rows (a span of
+/// const void*), `out` points to the output's row (void*), and `slice` is the row-major index of the other
+/// axes.
 template<class F>
 void for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute, F&& f) {
-  constexpr std::int64_t tile_elements = 1 << 8;  // each takes far longer than in a kernel that takes blocks
+  constexpr std::int64_t tile_elements = 1 << 8;  // these kernels take far longer for a row
   for_row_blocks(
       inputs, out, axis, compute,
       [&](const RowBlock& block) {

@@ -1,3 +1,4 @@
+// The public activation functions.
 #include "ops/elementwise/activation.h"
 
 namespace bobbin {

@@ -1,6 +1,6 @@
-// Activation functions.
+// Activation functions: names, derivatives and samples.
 #pragma once
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
 
 #include "ops/elementwise/map.h"
 #include "ops/elementwise/unary.h"
@@ -8,7 +8,8 @@
 
 namespace bobbin {
 
-/// The gradient where the output is positive: relu's derivative in one pass.
+/// The derivative of relu. Inputs: the gradient and the output; gives the gradient where the output is
+/// positive, else 0.
 struct ReluBackward : Binary<ReluBackward, fn::ReluBackward> {
   static constexpr std::string_view name = "relu_backward";
   static constexpr Saves saves = Saves::input(1);

@@ -1,14 +1,15 @@
 // Functions of two numbers, with broadcasting; comparisons; where; and conversions.
 #pragma once
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
+#include <bobbin/reduce.h>
 
 #include "ops/elementwise/map.h"
 #include "ops/samples.h"
 
 namespace bobbin {
 
-/// Gradients of a broadcasting operation: each summed back to its input's shape, and left out where not
-/// needed.
+/// The gradients of a broadcasting operation. Each is computed where its input needs one, and summed to the
+/// input's shape.
 template<class... G>
 Grads sum_back(const Vjp& v, const G&... gradients) {
   Grads g;
@@ -82,7 +83,7 @@ struct Pow : Binary<Pow, fn::Pow> {
   }
 };
 
-/// Maximum and minimum: the gradient goes to the operand taken, in halves where both are.
+/// Maximum and minimum: the gradient goes to the operand that is taken, and in halves to equal operands.
 template<class Self, class F>
 struct Extreme : Binary<Self, F> {
   static constexpr Saves saves = Saves::inputs;
@@ -132,7 +133,7 @@ struct Where {
   static constexpr bool strided = true;
   static constexpr Saves saves = Saves::input(0);
   TensorSpec infer(Inputs) const;
-  void cpu(Inputs x, Tensor& y) const { detail::map<fn::Where, 3>({}, x, y); }
+  void cpu(Inputs, Tensor&) const;
   void cuda(Inputs, Tensor&) const;
   Grads vjp(const Vjp&) const;
   static std::vector<Sample> samples();
@@ -144,7 +145,7 @@ struct ToDType {
   static constexpr bool strided = true;
   TensorSpec infer(Inputs x) const { return {x[0].shape(), dtype, x[0].device()}; }
   void cpu(Inputs, Tensor&) const;
-  void cuda(Inputs x, Tensor& y) const { cpu(x, y); }  // copies know where they are
+  void cuda(Inputs x, Tensor& y) const { cpu(x, y); }  // copy_elements runs on the device of its tensors
   Grads vjp(const Vjp& v) const { return {to(v.grad, v.spec(0).dtype)}; }
   static std::vector<Sample> samples();
 };

@@ -1,6 +1,5 @@
-// The scalar mathematics of the elementwise operations, shared by g++ and nvcc. A functor takes one value an
-// operand; `types` says which dtypes it takes (floating unless said otherwise), and attributes are its
-// fields.
+// The scalar mathematics of the elementwise operations, for the CPU and for CUDA. A functor takes one value
+// for each operand. Its `types` are the dtypes it accepts, and the operation's attributes are its fields.
 #pragma once
 #include <numbers>
 
@@ -8,7 +7,8 @@
 
 namespace bobbin::fn {
 
-// Other number types bring their own, found beside them.
+// For the standard types. Other number types bring functions of these names, found by argument-dependent
+// lookup.
 using std::cos, std::erf, std::expm1, std::log, std::log1p, std::pow, std::sin, std::sqrt, std::tanh;
 
 enum class Types { floating, numeric, all };
@@ -45,7 +45,7 @@ BOBBIN_FN1(Sin, floating, T(sin(x)))
 BOBBIN_FN1(Cos, floating, T(cos(x)))
 BOBBIN_FN1(Tanh, floating, T(tanh(x)))
 BOBBIN_FN1(Erf, floating, T(erf(x)))
-// e^-|x| never overflows, and 1 - sigmoid keeps its digits on the far side.
+// e^-|x| does not overflow, and small results keep their digits.
 BOBBIN_FN1(Sigmoid, floating,
            (x < T(0) ? T(math::exp(x) / (T(1) + math::exp(x))) : T(T(1) / (T(1) + math::exp(T(-x))))))
 BOBBIN_FN1(Relu, numeric, x > T(0) ? x : T(x != x ? x : T(0)))

@@ -1,3 +1,4 @@
+// Runs elementwise CPU kernels block by block, on several threads.
 #include "ops/elementwise/map.h"
 
 #include <bobbin/parallel.h>
@@ -11,7 +12,7 @@ namespace bobbin {
 namespace {
 
 constexpr std::size_t max_operands = 3;
-constexpr std::int64_t tile = 16 * block_size;
+constexpr std::int64_t tile = 16 * block_size;  // elements that a thread takes at a time
 
 }  // namespace
 

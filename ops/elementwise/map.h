@@ -1,6 +1,7 @@
-// Elementwise operations from functors: Unary, Binary and Where hold the checks and kernels, an operation
-// adds its name, derivative and samples. Kernels take contiguous blocks; strides, broadcasting and 16-bit
-// types are resolved before them (core/strided_copy.h), so that every layout gives the same bits.
+// Elementwise operations from functors: Unary and Binary hold the checks and the kernels, and an operation
+// adds its name, derivative and samples. CPU kernels take contiguous blocks of the type they compute in.
+// Strided, broadcast and 16-bit operands are copied into such blocks (core/strided_copy.h), so that every
+// layout gives the same bits.
 #pragma once
 #include <bobbin/op.h>
 
@@ -12,8 +13,8 @@ namespace bobbin {
 
 using BlockKernel = void (*)(const void* functor, const void* const* in, void* out, std::int64_t n);
 
-/// Runs `kernel` over blocks of y, whose shape the inputs broadcast to. Input i is read as types[i]; the
-/// kernel writes `out_type`.
+/// Runs `kernel` over blocks of y in parallel. The inputs are broadcast to its shape, and input i is
+/// converted to types[i]; the kernel's results, of type `out_type`, are converted to y's.
 void map_blocks(Inputs, const DType* types, const Tensor& y, DType out_type, BlockKernel kernel,
                 const void* functor);
 
@@ -26,7 +27,7 @@ void require_types(std::string_view op, const Tensor& x) {
     fail<DTypeError>(op, ": expected numbers; got ", x.spec(), "; convert it with to(x, DType)");
 }
 
-/// Calls f(Type<T>{}) with the type F computes in for tensors of dtype d.
+/// Calls f(Type<T>{}) with the type that F computes in for tensors of dtype d.
 template<class F, class Call>
 void visit_compute(DType d, Call&& f) {
   switch (compute_type(d)) {
@@ -52,53 +53,31 @@ void visit_compute(DType d, Call&& f) {
   }
 }
 
-template<class F, int operands>
-void map(const F& f, Inputs x, const Tensor& y) {
-  visit_compute<F>(x[x.size() - 1].dtype(), [&]<class T>(Type<T>) {
-    if constexpr (operands == 1) {
-      using R = std::invoke_result_t<F, T>;
-      const DType types[] = {dtype_of<T>()};
-      map_blocks(
-          x, types, y, dtype_of<R>(),
-          [](const void* f, const void* const* in, void* out, std::int64_t n) {
-            const F functor = *static_cast<const F*>(f);
-            const T* __restrict a = static_cast<const T*>(in[0]);
-            R* __restrict r = static_cast<R*>(out);
-            for (std::int64_t i = 0; i < n; ++i) r[i] = functor(a[i]);
-          },
-          &f);
-    } else if constexpr (operands == 2) {
-      using R = std::invoke_result_t<F, T, T>;
-      const DType types[] = {dtype_of<T>(), dtype_of<T>()};
-      map_blocks(
-          x, types, y, dtype_of<R>(),
-          [](const void* f, const void* const* in, void* out, std::int64_t n) {
-            const F functor = *static_cast<const F*>(f);
-            const T* __restrict a = static_cast<const T*>(in[0]), * __restrict b =
-                                                                      static_cast<const T*>(in[1]);
-            R* __restrict r = static_cast<R*>(out);
-            for (std::int64_t i = 0; i < n; ++i) r[i] = functor(a[i], b[i]);
-          },
-          &f);
-    } else {
-      const DType types[] = {DType::boolean, dtype_of<T>(), dtype_of<T>()};
-      map_blocks(
-          x, types, y, dtype_of<T>(),
-          [](const void* f, const void* const* in, void* out, std::int64_t n) {
-            const F functor = *static_cast<const F*>(f);
-            const bool* __restrict c = static_cast<const bool*>(in[0]);
-            const T* __restrict a = static_cast<const T*>(in[1]), * __restrict b =
-                                                                      static_cast<const T*>(in[2]);
-            T* __restrict r = static_cast<T*>(out);
-            for (std::int64_t i = 0; i < n; ++i) r[i] = functor(c[i], a[i], b[i]);
-          },
-          &f);
-    }
-  });
+template<class F, class R, class... In>
+void map_block(const F& f, std::int64_t n, R* __restrict y, const In* __restrict... x) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = f(x[i]...);
 }
+
+/// y = f(x...), broadcast. In are the types that f takes, one an input.
+template<class... In, class F>
+void map(const F& f, Inputs x, const Tensor& y) {
+  using R = std::invoke_result_t<F, In...>;
+  const DType types[] = {dtype_of<In>()...};
+  map_blocks(
+      x, types, y, dtype_of<R>(),
+      [](const void* functor, const void* const* in, void* out, std::int64_t n) {
+        [&]<std::size_t... k>(std::index_sequence<k...>) {
+          map_block(*static_cast<const F*>(functor), n, static_cast<R*>(out),
+                    static_cast<const In*>(in[k])...);
+        }
+        (std::index_sequence_for<In...>());
+      },
+      &f);
+}
+
 }  // namespace detail
 
-/// y = f(x). Self is the operation's own struct, for its name.
+/// The operation y = f(x). Self is the struct that derives from this one.
 template<class Self, class F>
 struct Unary {
   [[no_unique_address]] F f{};
@@ -108,11 +87,13 @@ struct Unary {
     detail::require_types<F>(Self::name, x[0]);
     return x[0].spec();
   }
-  void cpu(Inputs x, Tensor& y) const { detail::map<F, 1>(f, x, y); }
+  void cpu(Inputs x, Tensor& y) const {
+    detail::visit_compute<F>(x[0].dtype(), [&]<class T>(Type<T>) { detail::map<T>(f, x, y); });
+  }
   void cuda(Inputs x, Tensor& y) const;  // map.cuh
 };
 
-/// y = f(a, b), broadcast.
+/// The operation y = f(a, b), with broadcasting.
 template<class Self, class F>
 struct Binary {
   [[no_unique_address]] F f{};
@@ -125,7 +106,9 @@ struct Binary {
     return {broadcast(Self::name, x[0].shape(), x[1].shape()), compares ? DType::boolean : x[0].dtype(),
             x[0].device()};
   }
-  void cpu(Inputs x, Tensor& y) const { detail::map<F, 2>(f, x, y); }
+  void cpu(Inputs x, Tensor& y) const {
+    detail::visit_compute<F>(x[0].dtype(), [&]<class T>(Type<T>) { detail::map<T, T>(f, x, y); });
+  }
   void cuda(Inputs x, Tensor& y) const;  // map.cuh
 };
 

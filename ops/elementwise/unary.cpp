@@ -1,3 +1,4 @@
+// The public functions of one number.
 #include "ops/elementwise/unary.h"
 
 namespace bobbin {

@@ -1,6 +1,6 @@
-// Functions of one number.
+// Functions of one number: names, derivatives and samples.
 #pragma once
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
 
 #include "ops/elementwise/map.h"
 #include "ops/samples.h"
