@@ -1,92 +1,16 @@
+// Cross-entropy: checks, derivatives of any order, and the public function.
 #include "ops/loss/cross_entropy.h"
 
+#include <bobbin/elementwise.h>
+#include <bobbin/index.h>
+#include <bobbin/reduce.h>
+#include <bobbin/softmax.h>
+#include <bobbin/view.h>
+
 #include "ops/check.h"
-#include "ops/cpu/rows.h"
-#include "ops/cpu/softmax_rows.h"
-#include "ops/samples.h"
 
 namespace bobbin {
 namespace {
-
-// The targets of one call, row by row: coefficients t[c] such that a row costs -sum_c t[c] log p[c].
-class Targets {
- public:
-  Targets(const CrossEntropyTerms& terms, Inputs x) : terms_(terms), classes_(x[0].shape()[terms.axis]) {
-    if (x[2])
-      weight_ = x[2].to_vector<double>();
-    else
-      weight_.assign(static_cast<std::size_t>(classes_), 1.0);
-    for (double w : weight_) total_weight_ += w;
-    rows_ = classes_ > 0 ? x[0].numel() / classes_ : 0;
-    if (x[1].dtype() == DType::i64) index_ = x[1].raw<std::int64_t>();
-  }
-
-  bool indexed() const { return index_ != nullptr; }
-  bool ignored(std::int64_t row) const { return index_ && index_[row] == terms_.ignore_index; }
-  std::int64_t rows() const { return rows_; }
-  double weight(std::int64_t c) const { return weight_[static_cast<std::size_t>(c)]; }
-  double spread() const { return terms_.smoothing / static_cast<double>(classes_); }
-
-  /// t[c] of a row; `probabilities` is the row of targets where they are not indices.
-  template<class T>
-  double operator()(std::int64_t row, std::int64_t c, const T* probabilities) const {
-    const double t = index_ ? static_cast<double>(index_[row] == c) : static_cast<double>(probabilities[c]);
-    return weight(c) * (t * (1 - terms_.smoothing) + spread());
-  }
-  template<class T>
-  double sum(std::int64_t row, const T* probabilities) const {
-    if (index_) return (1 - terms_.smoothing) * weight(index_[row]) + spread() * total_weight_;
-    double total = 0;
-    for (std::int64_t c = 0; c < classes_; ++c) total += (*this)(row, c, probabilities);
-    return total;
-  }
-  /// What `mean` divides by.
-  double divisor() const {
-    if (!index_) return static_cast<double>(rows_);
-    double total = 0;
-    for (std::int64_t r = 0; r < rows_; ++r)
-      if (!ignored(r)) total += weight(index_[r]);
-    return total;
-  }
-  void check(std::string_view op) const {
-    for (std::int64_t r = 0; index_ && r < rows_; ++r)
-      if (!ignored(r) && (index_[r] < 0 || index_[r] >= classes_))
-        fail<IndexError>(op, ": class ", index_[r], " at flat position ", r, " is outside [0,", classes_,
-                         ")");
-  }
-
- private:
-  CrossEntropyTerms terms_;
-  std::int64_t classes_, rows_ = 0;
-  const std::int64_t* index_ = nullptr;
-  std::vector<double> weight_;
-  double total_weight_ = 0;
-};
-
-// -sum_c t[c] log p[c], where -log p[c] = (m - x[c]) + log1p(rest).
-template<class T>
-double row_loss(const Targets& t, std::int64_t row, const T* x, const T* probabilities, T* scratch,
-                std::int64_t n) {
-  const auto [max, log_rest] = rows::log_sum(x, scratch, n);
-  const double m = static_cast<double>(max), l = log_rest;
-  double loss = 0;
-  for (std::int64_t c = 0; c < n; ++c)
-    if (const double k = t(row, c, probabilities); k != 0) loss += k * (m - static_cast<double>(x[c]) + l);
-  return l == l ? loss : l;  // NaN logits give NaN whatever the target
-}
-
-template<class F>
-void each_row(Inputs x, const Tensor& out, const CrossEntropyTerms& terms, const Targets& targets, F&& f) {
-  const DType compute = compute_type(x[0].dtype());
-  const std::int64_t n = x[0].shape()[terms.axis];
-  const auto run = [&]<class T>(Type<T>) {
-    for_rows(x.first(targets.indexed() ? 1 : 2), out, terms.axis, compute,
-             [&](std::span<const void* const> in, void* y, std::int64_t row) {
-               f(row, static_cast<const T*>(in[0]), static_cast<const T*>(in.back()), static_cast<T*>(y), n);
-             });
-  };
-  compute == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
-}
 
 Shape without(Shape shape, int axis) {
   shape.erase(axis);
@@ -112,7 +36,40 @@ void check_call(std::string_view op, const CrossEntropyTerms& terms, const Tenso
     fail<ValueError>(op, ": label_smoothing must lie in [0,1]; got ", terms.smoothing);
 }
 
+// w [C] in a shape that broadcasts along the class axis of x.
+Tensor along_classes(const Tensor& w, const Tensor& x, int axis) {
+  Shape shape = Shape::filled(x.rank(), 1);
+  shape[axis] = w.numel();
+  return reshape(w, shape);
+}
+
 }  // namespace
+
+detail::RowTerms detail::row_terms(const CrossEntropyTerms& terms, const Tensor& x, const Tensor& target,
+                                   const Tensor& weight) {
+  const Tensor w = weight ? weight : ones({x.size(terms.axis)}, x.dtype(), x.device());
+  const Tensor spread = mean(w) * terms.smoothing;
+  if (target.dtype() != DType::i64) {
+    const Tensor t =
+        sum(target * along_classes(w, x, terms.axis), {terms.axis}) * (1 - terms.smoothing) + spread;
+    return {ones_like(t), Tensor(), t};
+  }
+  const Tensor counts = ne(target, scalar(static_cast<double>(terms.ignore_index), target));
+  const Tensor of_class = embedding(reshape(w, {-1, 1}), where(counts, target, scalar(0, target)));
+  const Tensor class_weight = to(counts, x.dtype()) * reshape(of_class, target.shape());
+  return {to(counts, x.dtype()), class_weight,
+          class_weight * (1 - terms.smoothing) + to(counts, x.dtype()) * spread};
+}
+
+int detail::class_axis(std::string_view op, const Tensor& x) {
+  if (x.rank() == 0) fail<ShapeError>(op, ": expected logits [C], [N,C] or [N,C,d...]; got ", x.spec());
+  return x.rank() == 1 ? 0 : 1;
+}
+
+void detail::refuse_weight_gradient(std::string_view op, const Tensor& w) {
+  if (w && w.requires_grad())
+    fail<GradError>(op, ": no gradient flows to the class weights; use their detach()");
+}
 
 TensorSpec CrossEntropy::infer(Inputs x) const {
   check_call(name, terms, x[0], x[1], x[2]);
@@ -125,50 +82,84 @@ std::vector<TensorSpec> CrossEntropy::aux(Inputs x) const {
   return {};
 }
 
-void CrossEntropy::cpu(Inputs x, Tensor& out, std::span<Tensor>) const {
-  const Targets targets(terms, x);
-  targets.check(name);
-  std::vector<double> losses(static_cast<std::size_t>(targets.rows()));
-  each_row(x, {}, terms, targets,
-           [&](std::int64_t row, const auto* logits, const auto* t, auto* scratch, std::int64_t n) {
-             losses[static_cast<std::size_t>(row)] =
-                 targets.ignored(row) ? 0 : row_loss(targets, row, logits, t, scratch, n);
-           });
-  if (terms.reduction == Reduction::none) {
-    out.copy_(from_range(losses, out.shape()));
-    return;
-  }
-  const double total =
-      rows::sum<double>(targets.rows(), [&](std::int64_t i) { return losses[static_cast<std::size_t>(i)]; });
-  out.fill_(terms.reduction == Reduction::mean ? total / targets.divisor() : total);
-}
-
 TensorSpec CrossEntropyBackward::infer(Inputs x) const {
   check_call(name, terms, x[0], x[1], x[2]);
   require_same_dtype(name, x[0], x[3]);
   return x[0].spec();
 }
 
-void CrossEntropyBackward::cpu(Inputs x, Tensor& out) const {
-  const Targets targets(terms, x);
-  targets.check(name);
-  const std::vector<double> g = x[3].to_vector<double>();
-  const double scale = terms.reduction == Reduction::mean ? 1 / targets.divisor() : 1;
-  each_row(x, out, terms, targets,
-           [&]<class T>(std::int64_t row, const T* logits, const T* t, T* y, std::int64_t n) {
-             if (targets.ignored(row)) {
-               std::fill(y, y + n, T(0));
-               return;
-             }
-             const double up =
-                 g[terms.reduction == Reduction::none ? static_cast<std::size_t>(row) : 0] * scale;
-             const double total = rows::exponentials(logits, rows::max(logits, n), y, n);
-             const double k = up * targets.sum(row, t) / total;
-             // Which of two products is fused is said here: compilers choose one way in vectors and another
-             // beside them, and which of these runs hangs on addresses.
-             for (std::int64_t c = 0; c < n; ++c)
-               y[c] = static_cast<T>(std::fma(k, static_cast<double>(y[c]), -(up * targets(row, c, t))));
-           });
+namespace {
+
+// The cotangent of each row's loss.
+Tensor row_cotangent(const CrossEntropyTerms& terms, const detail::RowTerms& rows, const Tensor& g) {
+  switch (terms.reduction) {
+    case Reduction::none:
+      return g;
+    case Reduction::sum:
+      return expand(g, rows.sum.shape());
+    case Reduction::mean:
+      break;
+  }
+  const double count = static_cast<double>(rows.sum.numel());
+  return expand(rows.class_weight ? g / sum(rows.class_weight) : g / count, rows.sum.shape());
+}
+
+Tensor backward_of(const CrossEntropyTerms& terms, const Tensor& x, const Tensor& t, const Tensor& w,
+                   const Tensor& g) {
+  return record(CrossEntropyBackward{terms}, {x, t, w, g});
+}
+
+Tensor optional_weight(const Vjp& v) { return v.has_input(2) ? v.input(2) : Tensor(); }
+
+// The forward pass leaves the gradient for a cotangent of 1. It is used if it is not differentiated again.
+// For another cotangent it would have to be scaled, which reads and writes as much as a new computation, and
+// its values are rounded already (in f16, small ones to 0, before a loss scale could prevent it).
+Tensor logits_gradient(const CrossEntropyTerms& terms, const Vjp& v) {
+  const Tensor& x = v.input(0);
+  if (x.device().is_cuda() && v.grad_is_one() && !grad_enabled()) return v.aux(0);
+  return backward_of(terms, x, v.input(1), optional_weight(v), v.grad);
+}
+
+}  // namespace
+
+Grads CrossEntropy::vjp(const Vjp& v) const {
+  const Tensor &x = v.input(0), &t = v.input(1), w = optional_weight(v);
+  Grads g(3);
+  if (v.needs(0)) g[0] = logits_gradient(terms, v);
+  if (v.needs(1)) {
+    const Tensor up = row_cotangent(terms, detail::row_terms(terms, x, t, w), v.grad);
+    const Tensor slope = unsqueeze(up, terms.axis) * -log_softmax(x, terms.axis) * (1 - terms.smoothing);
+    g[1] = w ? slope * along_classes(w, x, terms.axis) : slope;
+  }
+  return g;
+}
+
+// D = g (P s - t) with s = sum(t) and P = softmax(X). For a cotangent H of D, the gradients are
+//   for X: g s softmax_backward(P, H);
+//   for g: sum(H (P s - t));
+//   for probabilities: g w (1-e) (sum(H P) - H).
+Grads CrossEntropyBackward::vjp(const Vjp& v) const {
+  const Tensor &x = v.input(0), &t = v.input(1), w = optional_weight(v), &g = v.input(3), &h = v.grad;
+  const detail::RowTerms rows = detail::row_terms(terms, x, t, w);
+  const Tensor up = unsqueeze(row_cotangent(terms, rows, g), terms.axis), p = softmax(x, terms.axis);
+  Grads out(4);
+  if (v.needs(0)) out[0] = up * unsqueeze(rows.sum, terms.axis) * softmax_backward(p, h, terms.axis);
+  if (v.needs(1)) {
+    const Tensor slope = up * (sum(h * p, {terms.axis}, true) - h) * (1 - terms.smoothing);
+    out[1] = w ? slope * along_classes(w, x, terms.axis) : slope;
+  }
+  if (v.needs(3)) {
+    const Tensor product = h * backward_of(terms, x, t, w, ones_like(g));
+    out[3] = terms.reduction == Reduction::none ? sum(product, {terms.axis}) : sum(product);
+  }
+  return out;
+}
+
+Tensor cross_entropy(const Tensor& x, const Tensor& target, const CrossEntropyOptions& o) {
+  detail::refuse_weight_gradient("cross_entropy", o.weight);
+  const CrossEntropyTerms terms{detail::class_axis("cross_entropy", x), o.ignore_index, o.label_smoothing,
+                                o.reduction};
+  return record(CrossEntropy{terms}, {x, target, o.weight});
 }
 
 }  // namespace bobbin

@@ -1,26 +1,27 @@
-// Softmax cross-entropy: the loss from logits in one operation, its gradient in another. Neither keeps the
-// probabilities; each computes them from the logits. On a GPU, a recorded loss leaves the gradient of the
-// logits behind while it has them on chip, for a walk that starts at the loss.
+// Softmax cross-entropy: one operation computes the loss from logits, another its gradient. Neither keeps the
+// probabilities; each computes them from the logits. On a GPU, a recorded loss also stores the gradient of
+// the logits in the same pass, for a backward pass that starts at the loss.
 #pragma once
-#include <bobbin/ops.h>
+#include <bobbin/loss.h>
+#include <bobbin/op.h>
 
 namespace bobbin {
 
-/// What both operations know of a call.
+/// The attributes of both operations.
 struct CrossEntropyTerms {
-  int axis;  // of the classes
+  int axis;  ///< of the classes
   std::int64_t ignore_index;
   double smoothing;
   Reduction reduction;
 };
 
-/// Inputs logits, target and, defined or not, weight.
+/// Inputs: logits, target and an optional weight.
 struct CrossEntropy {
   CrossEntropyTerms terms;
   static constexpr std::string_view name = "cross_entropy";
   static constexpr Saves saves = Saves::inputs;
   TensorSpec infer(Inputs) const;
-  /// On a GPU, the gradient of the logits for a cotangent of 1, where they need one.
+  /// On a GPU, the gradient of the logits for a cotangent of 1, if they need one.
   std::vector<TensorSpec> aux(Inputs) const;
   void cpu(Inputs, Tensor& out, std::span<Tensor>) const;
   void cuda(Inputs, Tensor& out, std::span<Tensor> aux) const;
@@ -28,8 +29,8 @@ struct CrossEntropy {
   static std::vector<Sample> samples();
 };
 
-/// Inputs logits, target, weight, and the cotangent of the loss; gives the gradient of the logits:
-/// g (p sum(t) - t) a row, where t are the row's weighted targets.
+/// Inputs: logits, target, an optional weight, and the gradient g of the loss. Gives the gradient of the
+/// logits, g (p sum(t) - t) for each row, where p are its probabilities and t its weighted targets.
 struct CrossEntropyBackward {
   CrossEntropyTerms terms;
   static constexpr std::string_view name = "cross_entropy_backward";
@@ -41,7 +42,20 @@ struct CrossEntropyBackward {
   static std::vector<Sample> samples();
 };
 
-/// nll_loss is made of other operations; its samples are in the catalogue all the same.
+namespace detail {
+/// For each row: 1 if it counts or 0, the weight of its class (undefined for probabilities), and the sum of
+/// its weighted targets.
+struct RowTerms {
+  Tensor counts, class_weight, sum;
+};
+RowTerms row_terms(const CrossEntropyTerms&, const Tensor& x, const Tensor& target, const Tensor& weight);
+/// The axis of the classes; throws ShapeError for a scalar.
+int class_axis(std::string_view op, const Tensor& x);
+/// Throws GradError if w needs a gradient.
+void refuse_weight_gradient(std::string_view op, const Tensor& w);
+}  // namespace detail
+
+/// nll_loss is made of other operations; the catalogue has its samples all the same.
 std::vector<Sample> nll_loss_samples();
 
 }  // namespace bobbin
