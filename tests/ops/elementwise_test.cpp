@@ -1,3 +1,4 @@
+// Elementwise functions: kinks, special values, exact integers, broadcasting and conversions.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

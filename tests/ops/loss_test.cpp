@@ -1,3 +1,4 @@
+// Losses against their definitions, and cross-entropy with weights, ignored rows and probabilities.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

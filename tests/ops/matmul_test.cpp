@@ -1,3 +1,4 @@
+// Matrix products against a triple loop, and linear against what it is made of.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

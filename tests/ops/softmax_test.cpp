@@ -1,3 +1,5 @@
+// Softmax and log-softmax: error bounds, special values, layouts, and results that do not depend on
+// neighbouring rows.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

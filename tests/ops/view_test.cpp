@@ -1,3 +1,4 @@
+// Views share storage; which reshapes are views, and what slices, expansions and permutations read.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 
