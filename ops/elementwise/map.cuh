@@ -1,5 +1,5 @@
-// Elementwise kernels: one a functor and compute type. How operands are stored (16-bit types, strides,
-// broadcasting) is decided in the kernel, the same way for all its threads.
+// Elementwise CUDA kernels, one for each functor and compute type. 16-bit storage, strides and broadcasting
+// are resolved in the kernel, by branches that all threads take alike.
 #pragma once
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
@@ -22,12 +22,12 @@ struct MapArgs {
   MapOperand in[inputs];
   void* out;
   DType out_dtype;
-  bool vectors;  // no operand is strided, and those that are packed begin on 16 bytes
+  bool vectors;  // no operand is strided, and packed ones are aligned to 16 bytes
   Walk<inputs> walk;
 };
 
 constexpr int map_threads = 256;
-/// Elements a thread takes: 32 bytes of the compute type, 16 elements at most.
+/// Elements that a thread computes at a time: 32 bytes of the compute type, at most 16 elements.
 template<class T>
 constexpr int map_width = sizeof(T) == 1 ? 16 : 32 / sizeof(T);
 
@@ -56,7 +56,7 @@ __device__ __forceinline__ void store_as(void* data, std::int64_t i, const T (&v
   }
 }
 
-/// n neighbouring elements from `i` on, or the one at i, as T.
+/// Loads n consecutive elements from index i on, converted to T.
 template<class T, int n>
 __device__ __forceinline__ void load(const void* data, [[maybe_unused]] DType d, std::int64_t i, T (&v)[n]) {
   if constexpr (std::is_same_v<T, float>) {
@@ -102,7 +102,8 @@ __global__ void __launch_bounds__(map_threads) map_kernel(const F f, const MapAr
       }
       (all);
     } else {
-      // Neighbouring threads take neighbouring elements; the last tile of vectors is a thread's own.
+      // Consecutive threads compute consecutive elements; but in the last tile of vectors, each thread
+      // computes n consecutive elements one by one.
       for (int j = 0; j < n; ++j) {
         const std::int64_t e = a.vectors ? i + j : first + j * map_threads + threadIdx.x;
         if (e >= numel) break;
@@ -123,7 +124,8 @@ __global__ void __launch_bounds__(map_threads) map_kernel(const F f, const MapAr
   }
 }
 
-/// Where the operands are, and y, which is fresh and row-major: the same for all functors and types.
+/// The arguments of a kernel that writes y, which is contiguous. They do not depend on functor or compute
+/// type.
 template<int inputs>
 MapArgs<inputs> map_args(Inputs x, const Tensor& y) {
   std::array<const Tensor*, inputs> operands;
@@ -140,7 +142,7 @@ MapArgs<inputs> map_args(Inputs x, const Tensor& y) {
   return a;
 }
 
-/// y = f(x...), broadcast; y is fresh and row-major. In are the types that f takes.
+/// y = f(x...), broadcast; y is contiguous. In are the types that f takes, one an input.
 template<class... In, class F>
 void map(std::string_view op, const F& f, Inputs x, const Tensor& y) {
   constexpr int inputs = sizeof...(In);
