@@ -1,29 +1,37 @@
-// The two ways of a convolution on a GPU. All tensors are row-major, and none is empty.
+// The two algorithms of convolutions on a GPU, between which cuda.cu chooses. All tensors are row-major, and
+// none is empty.
 #pragma once
 #include "ops/conv/conv.h"
 
 namespace bobbin::cuda {
 
-/// By a matrix of columns and cuBLASLt: any dtype and stride. z, where y is not rounded yet, may have the
-/// dtype of sums, and so may x where convolutions are products of its images as they are.
-void columns_forward(std::string_view op, const ConvShape&, const Tensor& x, const Tensor& weight,
-                     const Tensor& z);
-/// A bias is added to x where there are columns.
-void columns_input_grad(std::string_view op, const ConvShape&, const Tensor& g, const Tensor& weight,
-                        const Tensor& bias, const Tensor& x);
-void columns_weight_grad(std::string_view op, const ConvShape&, const Tensor& x, const Tensor& g,
-                         const Tensor& weight);
+// Products of im2col columns by cuBLASLt (im2col.cu): for any dtype and stride.
 
-/// Without a matrix of columns, for exact products of f32: whether the sizes fit, and cuBLAS is not faster.
+/// y may have the compute type of x's dtype, so that it is not rounded yet.
+void im2col_forward(std::string_view op, const ConvShape&, const Tensor& x, const Tensor& weight,
+                    const Tensor& y);
+/// For a pointwise convolution, x may have the compute type of g's dtype, and no bias is added. Else a bias,
+/// where it is defined, is added to each channel of x.
+void im2col_input_grad(std::string_view op, const ConvShape&, const Tensor& g, const Tensor& weight,
+                       const Tensor& bias, const Tensor& x);
+void im2col_weight_grad(std::string_view op, const ConvShape&, const Tensor& x, const Tensor& g,
+                        const Tensor& weight);
+
+// Implicit GEMM (implicit_gemm.cu, implicit_weight_grad.cu): for f32 products, unless TF32 is allowed.
+
+/// Whether sizes and dtype suit implicit GEMM, and cuBLAS is not faster.
 bool can_be_implicit(const ConvShape&, DType);
-/// That way. False, and nothing is done, where it cannot be, where a block's shared memory is too small, and
-/// for the gradient of x with another stride than 1.
-/// y = x * weight + bias, where there is one, and then relu, where wanted.
+
+// These return false, and do nothing, unless can_be_implicit(), and where a block would need more shared
+// memory than there is.
+
+/// y = relu(x * weight + bias), without the bias where it is undefined and without relu unless asked for.
 bool implicit_forward(std::string_view op, const ConvShape&, const Tensor& x, const Tensor& weight,
                       const Tensor& bias, bool relu, const Tensor& y);
 
-/// The gradients: g counts as 0 where a gate, if there is one, is not positive. A bias is added to that of x.
-/// The one of a bias, the sums of g, comes with that of the weight, where it is wanted.
+/// The gradient of x, for stride 1 (else returns false), and those of the weight and, where it is defined, of
+/// the bias. g is the cotangent of the output; where a gate (the output of relu) is given, g counts as 0
+/// where the gate is not positive. implicit_input_grad adds a bias, where given, to each channel of x.
 bool implicit_input_grad(std::string_view op, const ConvShape&, const Tensor& g, const Tensor& gate,
                          const Tensor& weight, const Tensor& bias, const Tensor& x);
 bool implicit_weight_grad(std::string_view op, const ConvShape&, const Tensor& x, const Tensor& g,
