@@ -1,6 +1,6 @@
 #include "mnist_data.h"
 
-#include <bobbin/data.h>
+#include <bobbin/data_files.h>
 #include <bobbin/ops.h>
 #include <bobbin/random.h>
 

@@ -1,4 +1,4 @@
-#include <bobbin/data.h>
+#include <bobbin/data_files.h>
 #include <bobbin/error.h>
 #include <bobbin/ops.h>
 #include <csv.h>

@@ -52,15 +52,6 @@ Batch TensorDataset::batch(const Tensor& indices) const {
   return out;
 }
 
-Tensor idx_tensor(const std::filesystem::path& path, int expected_rank) {
-  const IdxArray array = read_idx(path, expected_rank);
-  Shape shape;
-  for (const std::int64_t n : array.dims) shape.push_back(n);
-  Tensor t = empty(shape, DType::u8);
-  std::copy(array.bytes.begin(), array.bytes.end(), t.mutable_data<std::uint8_t>().begin());
-  return t;
-}
-
 TextDataset::TextDataset(std::string_view text, std::int64_t length) : length_(length) {
   if (length < 1 || static_cast<std::int64_t>(text.size()) <= length)
     fail<ValueError>("TextDataset: expected more than ", length, " bytes of text; got ", text.size());

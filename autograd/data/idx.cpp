@@ -1,4 +1,4 @@
-#include <bobbin/data.h>
+#include <bobbin/data_files.h>
 #include <bobbin/error.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -251,6 +251,15 @@ IdxArray read_idx(const std::filesystem::path& path, int expected_rank) {
     fail<FormatError>(file, "more bytes follow the ", count, " that the header promises");
   }
   return array;
+}
+
+Tensor idx_tensor(const std::filesystem::path& path, int expected_rank) {
+  const IdxArray array = read_idx(path, expected_rank);
+  Shape shape;
+  for (const std::int64_t n : array.dims) shape.push_back(n);
+  Tensor t = empty(shape, DType::u8);
+  std::copy(array.bytes.begin(), array.bytes.end(), t.mutable_data<std::uint8_t>().begin());
+  return t;
 }
 
 }  // namespace bobbin

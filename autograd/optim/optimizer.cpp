@@ -1,6 +1,6 @@
 #include <bobbin/ops.h>
 #include <bobbin/optim.h>
-#include <bobbin/saving.h>
+#include <bobbin/state.h>
 #include <bobbin/tape.h>
 #include <fmt/format.h>
 

@@ -1,9 +1,11 @@
+// Figures of a run, as CSV or as lines of JSON.
 #include <bobbin/error.h>
 #include <bobbin/metrics.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+
+#include "autograd/profile/json.h"
 
 namespace bobbin {
 
@@ -14,9 +16,9 @@ MetricsLog::MetricsLog(const std::filesystem::path& path)
 
 void MetricsLog::add(std::int64_t step, std::initializer_list<std::pair<std::string_view, double>> scalars) {
   if (json_) {
-    nlohmann::ordered_json line{{"step", step}};
-    for (auto& [name, value] : scalars) line[std::string(name)] = value;
-    out_ << line.dump() << std::endl;
+    out_ << fmt::format("{{\"step\":{}", step);
+    for (auto& [name, value] : scalars) out_ << ',' << json_string(name) << ':' << json_number(value);
+    out_ << '}' << std::endl;
   } else {
     if (columns_.empty()) {
       out_ << "step";

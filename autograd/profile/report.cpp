@@ -1,11 +1,11 @@
-// A profile for people, as a table and as a trace for Perfetto.
+// A profile as a table, and as a trace for Perfetto.
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 
+#include "autograd/profile/json.h"
 #include "autograd/profile/recorder.h"
 #include "core/atomic_file.h"
 
@@ -53,23 +53,18 @@ std::string Profiler::table() const {
 }
 
 void Profiler::write_trace(const std::filesystem::path& path) const {
-  nlohmann::json trace = nlohmann::json::array();
+  std::string text = R"({"displayTimeUnit":"ms","traceEvents":[)";
+  const char* separator = "";
   for (auto& e : events()) {
-    trace.push_back(
-        {{"name", e.name},
-         {"ph", "X"},
-         {"pid", 0},
-         {"tid", 0},
-         {"ts", e.start_us},
-         {"dur", e.host_us},
-         {"args", {{"inputs", e.inputs}, {"GPU us", e.device_us}, {"bytes held more", e.bytes}}}});
-    trace.push_back({{"name", "bytes live"},
-                     {"ph", "C"},
-                     {"pid", 0},
-                     {"ts", e.start_us + e.host_us},
-                     {"args", {{"bytes", e.live}}}});
+    text += fmt::format(
+        R"({}{{"args":{{"GPU us":{},"bytes held more":{},"inputs":{}}},"dur":{},"name":{},"ph":"X","pid":0,"tid":0,"ts":{}}},)",
+        separator, json_number(e.device_us), e.bytes, json_string(e.inputs), json_number(e.host_us),
+        json_string(e.name), json_number(e.start_us));
+    text += fmt::format(R"({{"args":{{"bytes":{}}},"name":"bytes live","ph":"C","pid":0,"ts":{}}})", e.live,
+                        json_number(e.start_us + e.host_us));
+    separator = ",";
   }
-  const std::string text = nlohmann::json{{"traceEvents", trace}, {"displayTimeUnit", "ms"}}.dump() + "\n";
+  text += "]}\n";
   NewFile file("write_trace", path);
   file.write(text.data(), text.size());
   file.keep();

@@ -17,16 +17,16 @@ function(check_app program)
 endfunction()
 
 # tests/consumer/CMakeLists.txt, with these settings.
-function(check_cmake)
+function(build_consumer)
   run(${CMAKE_COMMAND} -S ${SOURCE}/tests/consumer -B ${WORK}/build -G Ninja ${ARGV})
   run(${CMAKE_COMMAND} --build ${WORK}/build)
-  check_app(${WORK}/build/app)
 endfunction()
 
 # What was installed or unpacked at ${prefix}, found by find_package; and its gradcheck.
 function(check_package prefix)
   # A sanitized library links with sanitized programs only.
-  check_cmake(-DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CXX_FLAGS=${FLAGS}")
+  build_consumer(-DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CXX_FLAGS=${FLAGS}")
+  check_app(${WORK}/build/app)
   file(STRINGS ${WORK}/build/CMakeCache.txt found REGEX "^bobbin_DIR:PATH=${prefix}/")
   if(NOT found)
     message(FATAL_ERROR "find_package took another bobbin than that of ${prefix}")
@@ -82,7 +82,8 @@ if(WAY STREQUAL installed)
 elseif(WAY STREQUAL subdirectory)
   # The kernels are built once, by the project itself.
   set(ENV{CMAKE_CXX_COMPILER_LAUNCHER} "${LAUNCHER}")  # may be a list
-  check_cmake(-DBOBBIN_SOURCE=${SOURCE} -DCMAKE_CXX_FLAGS=-O0 -DBOBBIN_CUDA=OFF)
+  build_consumer(-DBOBBIN_SOURCE=${SOURCE} -DCMAKE_CXX_FLAGS=-O0 -DBOBBIN_CUDA=OFF)
+  run(${WORK}/build/train)
 
 elseif(WAY STREQUAL pkgconfig)
   run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)

@@ -1,32 +1,19 @@
-// Data sets: something of a size that gives batches for indices. Files become data sets, data sets become
-// others by transforms and subsets, and a DataLoader goes through one in batches:
-//   for (auto& batch : DataLoader(csv, {.batch_size = 32})) train(batch[0], batch[1]);
+// Data sets and the loader. A data set has a size and gives the batch of any indices; transforms and subsets
+// make data sets of others; a DataLoader iterates over one in batches:
+//   for (auto& batch : DataLoader(data, {.batch_size = 32})) train(batch[0], batch[1]);
+// data_files.h reads data sets from files.
 #pragma once
 #include <bobbin/tensor.h>
 
 #include <concepts>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <memory>
-#include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace bobbin {
-
-/// An array of bytes as an IDX file holds it: row-major, dims.size() dimensions.
-struct IdxArray {
-  std::vector<std::int64_t> dims;   ///< sizes of the axes
-  std::vector<std::uint8_t> bytes;  ///< as many as the product of dims
-};
-
-/// Reads an IDX file of unsigned bytes (the format of MNIST), plain or gzip; the file's first bytes tell
-/// which. `expected_rank` is the number of dimensions it must have, 0 for any.
-/// Memory grows with what the file really holds, not with what its header claims.
-/// Throws FormatError when the contents are not exactly one such array (another element type, another rank,
-/// too few or too many bytes, a damaged gzip stream); IoError when `path` is not a readable regular file;
-/// ValueError when expected_rank is outside [0, 255].
-IdxArray read_idx(const std::filesystem::path& path, int expected_rank = 0);
 
 /// A batch's tensors, such as images and labels, each with the examples along its first axis.
 using Batch = std::vector<Tensor>;
@@ -60,26 +47,6 @@ class TensorDataset final : public Dataset {
   std::vector<Tensor> tensors_;
 };
 
-/// An IDX file as u8 tensor.
-Tensor idx_tensor(const std::filesystem::path&, int expected_rank = 0);
-
-/// How to read a table.
-struct CsvOptions {
-  bool header = true;        ///< the first line names the columns
-  char separator = ',';      ///< of the fields of a line
-  DType dtype = DType::f32;  ///< of the numbers read
-};
-/// A table of numbers.
-struct Csv {
-  std::vector<std::string> columns;  ///< empty without a header
-  Tensor values;                     ///< [rows, columns]
-  /// The column of this name, [rows]. Throws ValueError that lists the names.
-  Tensor operator[](std::string_view name) const;
-};
-/// Reads RFC 4180 text. Throws IoError, or FormatError with the line of what is no number, or of a row of
-/// another length; an empty field is NaN.
-Csv read_csv(const std::filesystem::path&, const CsvOptions& = {});
-
 /// Windows of a text, as bytes: [n, length + 1] u8 from each index on, of which the first `length` are what a
 /// model reads and the last `length` what it should say. Throws ValueError for a text that is not longer than
 /// `length`.
@@ -95,28 +62,6 @@ class TextDataset final : public Dataset {
  private:
   Tensor text_;
   std::int64_t length_;
-};
-
-/// PNG, JPEG, BMP, GIF and PNM files, in the order of their names, in folders that are classes, read when
-/// asked for.
-class ImageFolder final : public Dataset {
- public:
-  /// Images are scaled to height x width. Throws IoError where the folder holds no folder of images.
-  ImageFolder(const std::filesystem::path&, std::int64_t height, std::int64_t width,
-              std::int64_t channels = 3);
-  /// The number of images.
-  std::int64_t size() const override { return static_cast<std::int64_t>(files_.size()); }
-  /// {images, labels}: f32 [n, channels, height, width] of [0, 1], and i64 [n]. Throws FormatError for a file
-  /// that is no image.
-  Batch batch(const Tensor& indices) const override;
-  /// Names of the folders, in order: label i is classes()[i].
-  const std::vector<std::string>& classes() const { return classes_; }
-
- private:
-  std::vector<std::filesystem::path> files_;
-  std::vector<std::int64_t> labels_;
-  std::vector<std::string> classes_;
-  std::int64_t height_, width_, channels_;
 };
 
 /// What `change` makes of each batch; random ones draw anew each time.

@@ -13,7 +13,7 @@
 // class that registers them, and keeps models copyable, movable and free of virtual functions.
 #pragma once
 #include <bobbin/elementwise.h>
-#include <bobbin/saving.h>
+#include <bobbin/state.h>
 
 #include <functional>
 #include <string>

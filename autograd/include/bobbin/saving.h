@@ -1,23 +1,13 @@
-// Models and training as files: by name, so that other programs can open them.
+// Checkpoints of training, and NumPy's files. Models alone are saved with safetensors.h.
 #pragma once
 #include <bobbin/optim.h>
+#include <bobbin/state.h>
 
 #include <filesystem>
 #include <map>
 #include <string>
-#include <string_view>
 
 namespace bobbin {
-
-/// Tensors by name; handles, so that what they share is the model's.
-using StateDict = std::map<std::string, Tensor>;
-
-/// Throws FormatError that begins with `what` and lists all tensors of `own` that `from` lacks or has in
-/// another shape or dtype, and all that only `from` has.
-void check_state(std::string_view what, const StateDict& own, const StateDict& from);
-/// Copies the elements of `from` into the tensors of `own`, wherever they are. Throws what check_state
-/// throws; nothing has changed then.
-void load_state(std::string_view what, const StateDict& own, const StateDict& from);
 
 /// Writes a safetensors file with all that training goes on from: the model's tensors as "model.NAME", the
 /// optimizer's as "optimizer.NAME", this thread's generator, and `notes` (an epoch, say) as metadata. Atomic,
