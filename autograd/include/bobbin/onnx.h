@@ -4,6 +4,7 @@
 #include <bobbin/module.h>
 
 #include <concepts>
+#include <filesystem>
 
 namespace bobbin {
 
