@@ -1,28 +1,27 @@
-// Loss functions. Predictions come first. `none` gives each element's (or row's) loss, `mean` and `sum` one
-// number.
+// Loss functions. The prediction is the first argument, the target the second.
 #pragma once
 #include <bobbin/tensor.h>
 
 namespace bobbin {
 
-/// What becomes of the losses of all elements (or rows).
+/// How the losses of all elements (or rows) are reduced.
 enum class Reduction {
-  none,  ///< themselves
-  mean,  ///< one number
-  sum,   ///< one number
+  none,  ///< not at all: one loss for each
+  mean,  ///< to their mean
+  sum,   ///< to their sum
 };
 
-/// How cross_entropy and nll_loss weigh rows and classes.
+/// The options of cross_entropy and nll_loss.
 struct CrossEntropyOptions {
   Tensor weight = {};                     ///< [C], one a class; no gradient flows to it
-  std::int64_t ignore_index = -100;       ///< rows with this class index count for nothing
+  std::int64_t ignore_index = -100;       ///< rows of this class are left out
   double label_smoothing = 0;             ///< in [0, 1]
   Reduction reduction = Reduction::mean;  ///< of the rows' losses
 };
 
-/// Softmax cross-entropy in one operation, its gradient in another. The tape keeps logits and targets; on a
-/// GPU the gradient, too, which is made in the same pass as the loss. logits [C], [N,C] or [N,C,d...]:
-/// classes lie on axis 1 (0 for one dimension). Targets are i64 class indices of logits' shape without that
+/// Softmax cross-entropy in one operation, its gradient in another. The tape keeps logits and targets, and on
+/// a GPU also the gradient, which is computed in the same pass as the loss. logits [C], [N,C] or [N,C,d...]:
+/// classes are on axis 1 (0 for one dimension). Targets are i64 class indices of logits' shape without that
 /// axis, or probabilities of logits' shape and dtype. With weight w and smoothing e, a row of class y costs
 /// -(1-e) w[y] log p[y] - e/C sum_c w[c] log p[c]; `mean` divides by the sum of w[y] over rows not ignored,
 /// and is NaN where there is none; for probabilities it divides by the number of rows. (PyTorch.) Throws
