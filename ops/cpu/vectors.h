@@ -89,8 +89,8 @@ __mmask16 first_lanes(std::int64_t n) {
   return static_cast<__mmask16>((1u << n * static_cast<std::int64_t>(sizeof(T) / 4)) - 1);
 }
 #elif defined(__AVX__)
-// A mask with all bits of the first n elements of a register set. n may be negative, or more than a register
-// holds.
+// A mask for one register, with all bits of the first n elements set. n may be negative or more than a
+// register holds.
 template<class T>
 __m256i first_lanes(std::int64_t n) {
   static constexpr std::int32_t masks[] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};

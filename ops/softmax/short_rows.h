@@ -91,8 +91,8 @@ class RowGroups {
       for (std::int64_t i = 0; i < lanes * n_; i += lanes) simd::stream<T>(load(buffer + i), y + i);
       return;
     }
-    // A whole vector at the end of a row overwrites elements of the next rows, which are written later. Rows
-    // that are not followed by enough elements get a partial vector.
+    // A whole vector at the end of a row overwrites elements of the next rows, which are written later. A row
+    // that is followed by too few elements ends with a partial vector.
     const std::int64_t whole = std::max<std::int64_t>(0, (rows_ * n_ - last_ - lanes + n_) / n_);
     rows(y, whole, [](const Vector<T>& v, T* to) { store<T>(v, to); });
   }

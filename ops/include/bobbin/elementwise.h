@@ -1,6 +1,7 @@
-// Operations that work element by element. Binary ones broadcast by NumPy's rule and want one dtype; a number
-// takes the dtype of the tensor beside it. Transcendental functions take floating dtypes; 16-bit types are
-// computed in f32. All throw ShapeError, DTypeError or DeviceError, naming the operation and what it got.
+// Operations that work element by element. Binary ones broadcast by NumPy's rule and need operands of one
+// dtype; in an operator, a number takes the dtype of the tensor. Transcendental functions take floating
+// dtypes; 16-bit types are computed in f32. All throw ShapeError, DTypeError or DeviceError, naming the
+// operation and what it got.
 //
 // Derivatives at kinks: abs and sign have 0 at 0; relu, leaky_relu, elu and huber_loss take the left
 // derivative at 0 (relu: 0); maximum and minimum split the gradient in halves between equal operands; clamp
