@@ -71,7 +71,7 @@ Attributes pool_attributes(const Pool& p) {
 }
 
 // The matrix whose rows are the windows' means; transposed, for a product from the right.
-Name means(Graph& g, const Windows& w, DType d, bool transposed) {
+Name means(Graph& g, const WindowAxis& w, DType d, bool transposed) {
   std::vector<double> m(static_cast<std::size_t>(w.in) * static_cast<std::size_t>(w.out));
   for (int i = 0; i < w.out; ++i)
     for (int j = w.begin(i); j < w.end(i); ++j)
@@ -85,18 +85,18 @@ Name means(Graph& g, const Windows& w, DType d, bool transposed) {
 // ONNX has no adaptive windows. Those of one size are plain ones; the others are products.
 Name avg_pool(Graph& g, const AvgPool2d& op, const Step& s) {
   const PoolShape p = op.shape("avg_pool2d", s.x[0].shape());
-  if (!op.adaptive || (p.down.in % p.down.out == 0 && p.along.in % p.along.out == 0)) {
+  if (!op.adaptive || (p.h.in % p.h.out == 0 && p.w.in % p.w.out == 0)) {
     Pool plain = op;
     if (op.adaptive) {
-      plain.window = plain.stride = Pair(p.down.in / p.down.out, p.along.in / p.along.out);
+      plain.window = plain.stride = Pair(p.h.in / p.h.out, p.w.in / p.w.out);
       plain.padding = 0;
     }
     Attributes attributes = pool_attributes(plain);
     attributes.push_back({"count_include_pad", std::int64_t{1}});
     return g.add("AveragePool", s.in, attributes);
   }
-  const Name rows = g.add("MatMul", {means(g, p.down, s.dtype, false), s.in[0]});
-  return g.add("MatMul", {rows, means(g, p.along, s.dtype, true)});
+  const Name rows = g.add("MatMul", {means(g, p.h, s.dtype, false), s.in[0]});
+  return g.add("MatMul", {rows, means(g, p.w, s.dtype, true)});
 }
 
 }  // namespace

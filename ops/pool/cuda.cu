@@ -1,4 +1,5 @@
-// Pooling on a GPU: a thread for each element of the result, which gathers what it is made of.
+// Pooling on a GPU: a thread gathers what one element of the result is computed from.
+#include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
 #include "core/cuda/strided.cuh"
 #include "ops/check.h"
@@ -9,171 +10,176 @@ namespace {
 
 constexpr int threads = 256;
 
-template<class T>
-using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-/// Windows along an axis, which finds those of an element without divisions.
-struct Axis : Windows {
+/// The windows along an axis, which finds the windows of an element without divisions.
+struct Axis : WindowAxis {
   cuda::Divider by_out, by_in, by_stride;
-  explicit Axis(const Windows& w)
-      : Windows(w),
+  explicit Axis(const WindowAxis& w)
+      : WindowAxis(w),
         by_out(static_cast<std::uint32_t>(w.out)),
         by_in(static_cast<std::uint32_t>(w.in)),
         by_stride(static_cast<std::uint32_t>(w.stride)) {}
   __device__ int first(int x) const {
-    if (adaptive) return Windows::first(x);
+    if (adaptive) return WindowAxis::first(x);
     const int from = x + padding - size + 1;
     return from <= 0 ? 0 : static_cast<int>(by_stride(static_cast<std::uint32_t>(from + stride - 1)));
   }
   __device__ int last(int x) const {
-    if (adaptive) return Windows::last(x);
+    if (adaptive) return WindowAxis::last(x);
     return min(static_cast<int>(by_stride(static_cast<std::uint32_t>(x + padding))) + 1, out);
   }
 };
 
-/// Calls f(element) for those of the image that window i has, row by row.
-template<class F>
-__device__ void each_element(const Axis& down, const Axis& along, int i, F&& f) {
-  const int oy = static_cast<int>(along.by_out(static_cast<std::uint32_t>(i))), ox = i - oy * along.out;
-  const auto inside = [](int x, int size) { return x < 0 ? 0 : x < size ? x : size; };
-  for (int r = inside(down.begin(oy), down.in); r < inside(down.end(oy), down.in); ++r)
-    for (int c = inside(along.begin(ox), along.in); c < inside(along.end(ox), along.in); ++c)
-      f(r * along.in + c);
-}
+/// The windows of a plane.
+struct PlaneWindows {
+  Axis h, w;
+  explicit PlaneWindows(const PoolShape& s) : h(s.h), w(s.w) {}
+  BOBBIN_HD int count() const { return h.out * w.out; }
+  BOBBIN_HD int pixels() const { return h.in * w.in; }
+  __device__ int row_of(int window) const {
+    return static_cast<int>(w.by_out(static_cast<std::uint32_t>(window)));
+  }
 
-/// Calls f(window) for the windows that may hold element i.
-template<class F>
-__device__ void each_window(const Axis& down, const Axis& along, int i, F&& f) {
-  const int r = static_cast<int>(along.by_in(static_cast<std::uint32_t>(i))), c = i - r * along.in;
-  for (int oy = down.first(r); oy < down.last(r); ++oy)
-    for (int ox = along.first(c); ox < along.last(c); ++ox) f(oy * along.out + ox);
-}
-
-/// How many elements window i's mean is over: padding counts.
-__device__ int elements(const Axis& down, const Axis& along, int i) {
-  const int oy = static_cast<int>(along.by_out(static_cast<std::uint32_t>(i))), ox = i - oy * along.out;
-  return (down.end(oy) - down.begin(oy)) * (along.end(ox) - along.begin(ox));
-}
-
-/// y[i] and its place, from x.
-template<class T>
-struct Max {
-  Axis down, along;
-  const T* x;
-  T* y;
-  std::int32_t* places;  // may be null
-  int count;
-  __device__ void operator()(std::int64_t plane, int i) const {
-    const T* const from = x + plane * down.in * along.in;
-    int best = -1;
-    Wide<T> most = 0;
-    each_element(down, along, i, [&](int at) {
-      const auto v = static_cast<Wide<T>>(from[at]);
-      if (best >= 0 && !(v > most || (v != v && most == most))) return;
-      most = v;
-      best = at;
-    });
-    y[plane * count + i] = from[best];
-    if (places) places[plane * count + i] = best;
+  /// Calls f(element) for the elements of a window that are not padding, in row-major order.
+  template<class F>
+  __device__ void each_element(int window, F&& f) const {
+    const int oy = row_of(window), ox = window - oy * w.out;
+    const auto inside = [](int x, int size) { return x < 0 ? 0 : x < size ? x : size; };
+    for (int r = inside(h.begin(oy), h.in); r < inside(h.end(oy), h.in); ++r)
+      for (int c = inside(w.begin(ox), w.in); c < inside(w.end(ox), w.in); ++c) f(r * w.in + c);
+  }
+  /// Calls f(window) for the windows that may hold an element.
+  template<class F>
+  __device__ void each_window(int element, F&& f) const {
+    const int r = static_cast<int>(w.by_in(static_cast<std::uint32_t>(element))), c = element - r * w.in;
+    for (int oy = h.first(r); oy < h.last(r); ++oy)
+      for (int ox = w.first(c); ox < w.last(c); ++ox) f(oy * w.out + ox);
+  }
+  /// The number of elements of a window, with padding: what its sum is divided by.
+  __device__ int size(int window) const {
+    const int oy = row_of(window), ox = window - oy * w.out;
+    return (h.end(oy) - h.begin(oy)) * (w.end(ox) - w.begin(ox));
   }
 };
 
-/// The gradient of pixel i: from the windows whose largest element it was.
+// Functors that compute element i of a plane of the result; `count` is the number of these elements.
+
+/// The maximum of window i, and its index.
+template<class T>
+struct Max {
+  PlaneWindows windows;
+  const T* x;
+  T* y;
+  std::int32_t* indices;  // may be null
+  int count;
+  __device__ void operator()(std::int64_t plane, int i) const {
+    const T* const from = x + plane * windows.h.in * windows.w.in;
+    int index = -1;
+    cuda::Compute<T> max = 0;
+    windows.each_element(i, [&](int at) {
+      const auto v = static_cast<cuda::Compute<T>>(from[at]);
+      if (index >= 0 && !(v > max || (v != v && max == max))) return;
+      max = v;
+      index = at;
+    });
+    y[plane * count + i] = from[index];
+    if (indices) indices[plane * count + i] = index;
+  }
+};
+
+/// The gradient of pixel i: the sum over the windows whose maximum it is.
 template<class T>
 struct MaxBackward {
-  Axis down, along;
+  PlaneWindows windows;
   const T* g;
-  const std::int32_t* places;
+  const std::int32_t* indices;
   T* x;
   int count;
   __device__ void operator()(std::int64_t plane, int i) const {
-    const std::int64_t from = plane * down.out * along.out;
-    Wide<T> sum = 0;
-    each_window(down, along, i, [&](int window) {
-      if (places[from + window] == i) sum += static_cast<Wide<T>>(g[from + window]);
+    const std::int64_t from = plane * windows.h.out * windows.w.out;
+    cuda::Compute<T> sum = 0;
+    windows.each_window(i, [&](int window) {
+      if (indices[from + window] == i) sum += static_cast<cuda::Compute<T>>(g[from + window]);
     });
     x[plane * count + i] = T(sum);
   }
 };
 
-/// The same where windows do not overlap: window i's part of the image, up to the next window.
+/// The same where windows do not overlap: the gradients of window i's region.
 template<class T>
-struct MaxBackwardApart {
-  Axis down, along;
+struct MaxBackwardDisjoint {
+  PlaneWindows windows;
   const T* g;
-  const std::int32_t* places;
+  const std::int32_t* indices;
   T* x;
   int count;  // windows
   __device__ void operator()(std::int64_t plane, int i) const {
-    const int oy = static_cast<int>(along.by_out(static_cast<std::uint32_t>(i))), ox = i - oy * along.out;
+    const Axis &h = windows.h, &w = windows.w;
+    const int oy = windows.row_of(i), ox = i - oy * w.out;
     const std::int64_t from = plane * count + i;
-    const int place = places[from];
+    const int index = indices[from];
     const T gradient = g[from];
-    T* const to = x + plane * down.in * along.in;
-    for (int r = down.part(oy); r < down.part(oy + 1); ++r)
-      for (int c = along.part(ox); c < along.part(ox + 1); ++c) {
-        const int at = r * along.in + c;
-        to[at] = at == place ? gradient : T(0.f);
+    T* const to = x + plane * h.in * w.in;
+    for (int r = h.region(oy); r < h.region(oy + 1); ++r)
+      for (int c = w.region(ox); c < w.region(ox + 1); ++c) {
+        const int at = r * w.in + c;
+        to[at] = at == index ? gradient : T(0.f);
       }
   }
 };
 
+/// The mean of window i.
 template<class T>
 struct Mean {
-  Axis down, along;
+  PlaneWindows windows;
   const T* x;
   T* y;
   int count;
   __device__ void operator()(std::int64_t plane, int i) const {
-    const T* const from = x + plane * down.in * along.in;
-    Wide<T> sum = 0;
-    each_element(down, along, i, [&](int at) { sum += static_cast<Wide<T>>(from[at]); });
-    y[plane * count + i] = T(sum / static_cast<Wide<T>>(elements(down, along, i)));
+    const T* const from = x + plane * windows.h.in * windows.w.in;
+    cuda::Compute<T> sum = 0;
+    windows.each_element(i, [&](int at) { sum += static_cast<cuda::Compute<T>>(from[at]); });
+    y[plane * count + i] = T(sum / static_cast<cuda::Compute<T>>(windows.size(i)));
   }
 };
 
+/// The gradient of pixel i: the sum over its windows.
 template<class T>
 struct MeanBackward {
-  Axis down, along;
+  PlaneWindows windows;
   const T* g;
   T* x;
   int count;
   __device__ void operator()(std::int64_t plane, int i) const {
-    const T* const from = g + plane * down.out * along.out;
-    Wide<T> sum = 0;
-    each_window(down, along, i, [&](int window) {
-      sum += static_cast<Wide<T>>(from[window]) / static_cast<Wide<T>>(elements(down, along, window));
+    const T* const from = g + plane * windows.h.out * windows.w.out;
+    cuda::Compute<T> sum = 0;
+    windows.each_window(i, [&](int window) {
+      sum +=
+          static_cast<cuda::Compute<T>>(from[window]) / static_cast<cuda::Compute<T>>(windows.size(window));
     });
     x[plane * count + i] = T(sum);
   }
 };
 
-/// The functor of an operation, from its tensors.
+/// The functor of an operation with its tensors.
 template<class T>
 Max<T> functor(const MaxPool2d& op, Inputs x, const Tensor& y, std::span<Tensor> aux) {
-  const PoolShape s = op.shape(op.name, x[0].shape());
-  return {Axis(s.down),
-          Axis(s.along),
-          x[0].raw<T>(),
-          y.raw<T>(),
-          aux.empty() ? nullptr : aux[0].raw<std::int32_t>(),
-          s.down.out * s.along.out};
+  const PlaneWindows w(op.shape(op.name, x[0].shape()));
+  return {w, x[0].raw<T>(), y.raw<T>(), aux.empty() ? nullptr : aux[0].raw<std::int32_t>(), w.count()};
 }
 template<class T>
 MaxBackward<T> functor(const MaxPool2dBackward& op, Inputs x, const Tensor& y, std::span<Tensor>) {
-  const PoolShape s = op.shape(op.name, y.shape());
-  return {Axis(s.down), Axis(s.along),         x[0].raw<T>(), x[1].raw<std::int32_t>(),
-          y.raw<T>(),   s.down.in * s.along.in};
+  const PlaneWindows w(op.shape(op.name, y.shape()));
+  return {w, x[0].raw<T>(), x[1].raw<std::int32_t>(), y.raw<T>(), w.pixels()};
 }
 template<class T>
 Mean<T> functor(const AvgPool2d& op, Inputs x, const Tensor& y, std::span<Tensor>) {
-  const PoolShape s = op.shape(op.name, x[0].shape());
-  return {Axis(s.down), Axis(s.along), x[0].raw<T>(), y.raw<T>(), s.down.out * s.along.out};
+  const PlaneWindows w(op.shape(op.name, x[0].shape()));
+  return {w, x[0].raw<T>(), y.raw<T>(), w.count()};
 }
 template<class T>
 MeanBackward<T> functor(const AvgPool2dBackward& op, Inputs x, const Tensor& y, std::span<Tensor>) {
-  const PoolShape s = op.shape(op.name, y.shape());
-  return {Axis(s.down), Axis(s.along), x[0].raw<T>(), y.raw<T>(), s.down.in * s.along.in};
+  const PlaneWindows w(op.shape(op.name, y.shape()));
+  return {w, x[0].raw<T>(), y.raw<T>(), w.pixels()};
 }
 
 /// Calls f(functor) for the dtype of y.
@@ -182,6 +188,7 @@ void visit_functor(const Op& op, Inputs x, const Tensor& y, std::span<Tensor> au
   visit_floating(y.dtype(), [&]<class T>(Type<T>) { f(functor<T>(op, x, y, aux)); });
 }
 
+// A thread computes one element of the result; n is their number.
 template<class F>
 __global__ void __launch_bounds__(threads) each(const F f, cuda::Divider by_count, std::int64_t n) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
@@ -207,8 +214,7 @@ void MaxPool2d::cuda(Inputs x, Tensor& y, std::span<Tensor> aux) const { run(*th
 void MaxPool2dBackward::cuda(Inputs x, Tensor& y) const {
   if (adaptive || window.h > stride.h || window.w > stride.w || x[0].numel() == 0) return run(*this, x, y);
   visit_functor(*this, x, y, {}, [&]<class T>(const MaxBackward<T>& f) {
-    run(name, y, x[0].numel(),
-        MaxBackwardApart<T>{f.down, f.along, f.g, f.places, f.x, f.down.out * f.along.out});
+    run(name, y, x[0].numel(), MaxBackwardDisjoint<T>{f.windows, f.g, f.indices, f.x, f.windows.count()});
   });
 }
 void AvgPool2d::cuda(Inputs x, Tensor& y) const { run(*this, x, y); }

@@ -1,14 +1,15 @@
-// Pooling: windows of an image, and what they make of it.
+// Pooling: each output is the maximum or the mean of a window of the image.
 #pragma once
 #include <bobbin/op.h>
 #include <bobbin/pool.h>
 
 namespace bobbin {
 
-/// Windows along one axis: window i is [begin(i), end(i)), of which some may lie in the padding.
-struct Windows {
+/// The windows along one axis: window i is [begin(i), end(i)). Some of its elements may be padding, outside
+/// [0, in).
+struct WindowAxis {
   int in, out, size, stride, padding;
-  bool adaptive;  ///< they part the axis: size, stride and padding say nothing
+  bool adaptive;  ///< `out` windows of about equal size cover the axis; size, stride and padding are unused
 
   BOBBIN_HD int begin(int i) const {
     return adaptive ? static_cast<int>(static_cast<std::int64_t>(i) * in / out) : i * stride - padding;
@@ -17,12 +18,13 @@ struct Windows {
     return adaptive ? static_cast<int>((static_cast<std::int64_t>(i + 1) * in + out - 1) / out)
                     : begin(i) + size;
   }
-  /// Where the i-th part begins, if the axis is cut where windows begin.
-  BOBBIN_HD int part(int i) const {
+  /// Where windows do not overlap: the axis divided so that each window has the elements up to the next one.
+  /// Those of window i are [region(i), region(i + 1)).
+  BOBBIN_HD int region(int i) const {
     const int x = begin(i);
     return i == 0 || x < 0 ? 0 : i == out || x > in ? in : x;
   }
-  /// The first window that may hold element x, and the one after the last.
+  /// The windows [first(x), last(x)) may hold element x.
   BOBBIN_HD int first(int x) const {
     if (adaptive) return static_cast<int>(static_cast<std::int64_t>(x) * out / in);
     const int from = x + padding - size + 1;
@@ -35,20 +37,26 @@ struct Windows {
   }
 };
 
+/// The sizes of a pooling of x [n, channels, h, w] to y.
 struct PoolShape {
-  std::int64_t planes;  ///< images times channels
-  Windows down, along;
+  std::int64_t planes;  ///< n * channels
+  WindowAxis h, w;
   Shape x, y;
 };
 
-/// What the three operations share.
+/// The attributes that the four operations share.
 struct Pool {
   Pair window = 1, stride = 1, padding = 0;
-  bool adaptive = false;  ///< window is then the size of the result
+  bool adaptive = false;  ///< `window` is then the size of the output
+  /// Throws ShapeError and ValueError.
   PoolShape shape(std::string_view op, const Shape& x) const;
+  /// The checks of a pooling of x, and of a backward operation with the cotangent g of its output and the
+  /// size of its images; and the spec of the result.
+  TensorSpec infer_forward(std::string_view op, const Tensor& x) const;
+  TensorSpec infer_backward(std::string_view op, Pair size, const Tensor& g) const;
 };
 
-/// The largest element of each window, and as aux its place in the plane, i32.
+/// The largest element of each window, and as aux its index in the plane, i32.
 struct MaxPool2d : Pool {
   static constexpr std::string_view name = "max_pool2d";
   static constexpr Saves saves = Saves::none;
@@ -60,7 +68,7 @@ struct MaxPool2d : Pool {
   static std::vector<Sample> samples();
 };
 
-/// The cotangent g of y, and the places -> the gradient of x, of h x w.
+/// The cotangent g of y and the indices -> the gradient of x, whose images have `size` pixels.
 struct MaxPool2dBackward : Pool {
   Pair size;
   static constexpr std::string_view name = "max_pool2d_backward";
@@ -72,6 +80,7 @@ struct MaxPool2dBackward : Pool {
   static std::vector<Sample> samples();
 };
 
+/// The mean of each window; padding counts as 0.
 struct AvgPool2d : Pool {
   static constexpr std::string_view name = "avg_pool2d";
   static constexpr Saves saves = Saves::none;
@@ -82,7 +91,7 @@ struct AvgPool2d : Pool {
   static std::vector<Sample> samples();
 };
 
-/// The transpose of AvgPool2d: g -> the gradient of x, of h x w.
+/// The transpose of AvgPool2d: the cotangent g of y -> the gradient of x, whose images have `size` pixels.
 struct AvgPool2dBackward : Pool {
   Pair size;
   static constexpr std::string_view name = "avg_pool2d_backward";
