@@ -12,6 +12,7 @@ class Checkpoint final : public OpBase {
   Checkpoint(std::function<Tensor(Inputs)> f, Generator before)
       : f_(std::move(f)), before_(before), products_(autocast_dtype()) {}
   std::string_view name() const override { return "checkpoint"; }
+  Saves saves(Needs) const override { return Saves::inputs; }
   std::shared_ptr<Node> make_node(const TensorSpec& spec) const override {
     return std::make_shared<detail::OpNode<Checkpoint>>(spec, *this);
   }

@@ -7,10 +7,8 @@
 #include <unordered_map>
 #include <utility>
 
-#include "core/probe.h"
-#if BOBBIN_HAS_CUDA
 #include "core/cuda/replay_arg.h"
-#endif
+#include "core/probe.h"
 
 namespace bobbin {
 namespace {
@@ -18,10 +16,9 @@ namespace {
 using NodePtr = std::shared_ptr<Node>;
 
 Tensor one_like(const Tensor& y) {
-#if BOBBIN_HAS_CUDA
-  if (y.device().is_cuda())
-    if (Tensor one = cuda::replayed_one(y.spec())) return one;
-#endif
+  if constexpr (built_with_cuda)
+    if (y.device().is_cuda())
+      if (Tensor one = cuda::replayed_one(y.spec())) return one;
   return ones_like(y);
 }
 

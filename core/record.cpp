@@ -22,26 +22,27 @@ void check_inputs(const OpBase& op, Inputs inputs) {
   if (!first) fail<ValueError>(op.name(), ": its tensors are undefined");
 }
 
-// Kernels run unrecorded, and those that do not read strides get contiguous inputs.
+// Runs the kernel of the output's device, unrecorded; inputs that it does not read by strides are made
+// row-major.
 Tensor compute(const OpBase& op, Inputs inputs, bool keep_aux, std::vector<Tensor>& aux) {
   const NoGrad quiet;
   Tensor out = empty(op.infer(inputs));
-#if BOBBIN_HAS_CUDA
-  if (out.device().is_cpu() && cuda::capturing())
-    fail<DeviceError>(op.name(), ": works on the CPU, which a captured step would not repeat; got ",
-                      out.spec());
-#endif
+  if constexpr (built_with_cuda)
+    if (out.device().is_cpu() && cuda::capturing())
+      fail<DeviceError>(op.name(), ": works on the CPU, which a captured step would not repeat; got ",
+                        out.spec());
   if (keep_aux)
     for (auto& spec : op.aux(inputs)) aux.push_back(empty(spec));
-  const bool copies = !op.strided() && std::any_of(inputs.begin(), inputs.end(),
-                                                   [](const Tensor& x) { return x && !x.is_contiguous(); });
-  if (!copies) {
-    op.run(inputs, out, aux);
-    return out;
+  const auto needs_copy = [&, reads = op.strided()](std::size_t i) {
+    return inputs[i] && !inputs[i].is_contiguous() && !reads.has(static_cast<int>(i), out.device());
+  };
+  std::vector<Tensor> copies;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (!needs_copy(i)) continue;
+    if (copies.empty()) copies.assign(inputs.begin(), inputs.end());
+    copies[i] = row_major(inputs[i]);
   }
-  std::vector<Tensor> straight(inputs.begin(), inputs.end());
-  for (Tensor& x : straight) x = row_major(x);
-  op.run(straight, out, aux);
+  op.run(copies.empty() ? inputs : Inputs(copies), out, aux);
   return out;
 }
 

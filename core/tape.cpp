@@ -1,5 +1,6 @@
+// The tape's nodes and how they are released, the modes that say what is recorded, and what a derivative
+// reads.
 #include <bobbin/op.h>
-#include <bobbin/tape.h>
 
 #include <atomic>
 #include <cmath>
@@ -84,6 +85,13 @@ Tensor Vjp::output() const {
 const TensorSpec& Vjp::spec(int i) const {
   const auto& producer = node_.inputs[static_cast<std::size_t>(i)].producer;
   return producer ? producer->spec : input(i).spec();
+}
+
+Grads Vjp::empty_grads() const {
+  Grads grads(node_.inputs.size());
+  for (int i = 0; i < count(); ++i)
+    if (needs(i)) grads[static_cast<std::size_t>(i)] = empty(spec(i));
+  return grads;
 }
 
 }  // namespace bobbin

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ops/attention/samples.h"
 #include "ops/conv/conv.h"
 #include "ops/elementwise/activation.h"
 #include "ops/elementwise/binary.h"
@@ -10,9 +11,10 @@
 #include "ops/index/index.h"
 #include "ops/loss/cross_entropy.h"
 #include "ops/loss/elementwise_loss.h"
+#include "ops/matmul/linear.h"
 #include "ops/matmul/matmul.h"
 #include "ops/norm/batch_norm.h"
-#include "ops/norm/norm.h"
+#include "ops/norm/samples.h"
 #include "ops/pool/pool.h"
 #include "ops/random/dropout.h"
 #include "ops/random/random_affine.h"

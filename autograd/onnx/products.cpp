@@ -1,6 +1,7 @@
 // Matrix products, convolutions and pooling.
 #include "autograd/onnx/rules.h"
 #include "ops/conv/conv.h"
+#include "ops/matmul/linear.h"
 #include "ops/matmul/matmul.h"
 #include "ops/pool/pool.h"
 

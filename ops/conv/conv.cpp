@@ -5,10 +5,7 @@
 #include <bobbin/tape.h>
 #include <bobbin/view.h>
 
-#include "core/strided_copy.h"
 #include "ops/check.h"
-#include "ops/conv/cpu.h"
-#include "ops/conv/cuda.h"
 #include "ops/matmul/autocast.h"
 
 namespace bobbin {
@@ -80,52 +77,15 @@ TensorSpec Conv2d::infer(Inputs x) const {
   return {s.y(), x[0].dtype(), x[0].device()};
 }
 
-Tensor Conv2d::before_activation(const Vjp& v) const {
-  return bobbin::before_activation(v, activation, [&] {
+Grads Conv2d::vjp(const Vjp& v) const {
+  Grads out(static_cast<std::size_t>(v.count()));
+  const Tensor g = sums_gradient(v, activation, [&] {
     return conv2d(v.input(0), v.input(1), v.count() > 2 ? v.input(2) : Tensor(), options);
   });
-}
-
-Grads Conv2d::vjp(const Vjp& v) const {
-  if (const auto grads = fused_vjp(v)) return *grads;
-  Grads out(static_cast<std::size_t>(v.count()));
-  const Tensor g = before_activation(v);
   const auto size = [&](int i) { return Pair(v.spec(i).shape[2], v.spec(i).shape[3]); };
   if (v.needs(0)) out[0] = record(Conv2dInputGrad{options, size(0)}, {g, v.input(1)});
   if (v.needs(1)) out[1] = record(Conv2dWeightGrad{options, size(1)}, {v.input(0), g});
   if (v.count() > 2) out[2] = bias_grad(v, g);
-  return out;
-}
-
-std::optional<Grads> Conv2d::fused_vjp(const Vjp& v) const {
-  const bool relu = activation == Activation::relu, on_gpu = v.grad.device().is_cuda();
-  const DType type = v.grad.dtype();
-  if (grad_enabled() || v.grad.numel() == 0 || (!relu && activation != Activation::none) || !v.needs(1))
-    return {};
-  const ConvShape s = conv_shape(name, options, v.spec(0).shape, v.spec(1).shape);
-  if (!on_gpu && (compute_type(type) != type || !s.is_direct())) return {};
-#if BOBBIN_HAS_CUDA
-  if (on_gpu && !cuda::can_be_implicit(s, type)) return {};
-#endif
-
-  Grads out(static_cast<std::size_t>(v.count()));
-  for (int i = 0; i < v.count(); ++i)
-    if (v.needs(i)) out[static_cast<std::size_t>(i)] = empty(v.spec(i));
-  const Tensor x = row_major(v.input(0)), g = row_major(v.grad), gate = relu ? v.output() : Tensor(),
-               weight = v.needs(0) ? row_major(v.input(1)) : Tensor(),
-               bias = v.count() > 2 ? out[2] : Tensor();
-#if BOBBIN_HAS_CUDA
-  if (on_gpu) {
-    if (v.needs(0) && !cuda::implicit_input_grad(name, s, g, gate, weight, {}, out[0])) return {};
-    if (!cuda::implicit_weight_grad(name, s, x, g, gate, out[1], bias)) return {};
-    return out;
-  }
-#endif
-  const auto run = [&]<class T>(Type<T>) {
-    if (v.needs(0)) direct_input_grad<T>(s, g, gate, weight, {}, out[0]);
-    direct_weight_grad<T>(s, x, g, gate, out[1], bias);
-  };
-  type == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
   return out;
 }
 

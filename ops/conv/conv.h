@@ -7,6 +7,7 @@
 
 #include <optional>
 
+#include "core/strided_copy.h"
 #include "ops/elementwise/layer_activation.h"
 
 namespace bobbin {
@@ -41,13 +42,21 @@ struct Conv2d {
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;
   Grads vjp(const Vjp&) const;
+  /// The activation and the bias take no passes over memory of their own.
+  std::optional<Grads> fused_vjp_cpu(const Vjp&) const;
+  std::optional<Grads> fused_vjp_cuda(const Vjp&) const;
   static std::vector<Sample> samples();
+};
 
- private:
-  Tensor before_activation(const Vjp&) const;
-  /// The gradients, where nothing is recorded, without passes over memory of their own for the activation
-  /// and the bias. None, and nothing is done, where that cannot be.
-  std::optional<Grads> fused_vjp(const Vjp&) const;
+/// What conv2d's fused derivatives read, row-major: x, the cotangent g, the output as a gate where there is a
+/// relu, and the weight where x needs a gradient.
+struct Conv2dBackwardInputs {
+  Tensor x, g, gate, weight;
+  Conv2dBackwardInputs(const Vjp& v, Activation activation)
+      : x(row_major(v.input(0))),
+        g(row_major(v.grad)),
+        gate(activation == Activation::relu ? v.output() : Tensor()),
+        weight(v.needs(0) ? row_major(v.input(1)) : Tensor()) {}
 };
 
 /// The cotangent g of y, the weight and an optional bias, which is added to the result -> the gradient of x,

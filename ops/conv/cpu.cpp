@@ -5,8 +5,8 @@
 
 #include "core/strided_copy.h"
 #include "ops/check.h"
+#include "ops/cpu/compute_type.h"
 #include "ops/cpu/gemm.h"
-#include "ops/matmul/matmul.h"
 
 namespace bobbin {
 namespace {
@@ -147,6 +147,23 @@ void compute(Inputs x, Tensor& y, F&& f) {
 void Conv2d::cpu(Inputs x, Tensor& y) const {
   const ConvShape s = conv_shape(name, options, x[0].shape(), x[1].shape());
   compute(x, y, [&]<class T>(Type<T>, auto&... t) { forward<T>(s, activation, t...); });
+}
+
+std::optional<Grads> Conv2d::fused_vjp_cpu(const Vjp& v) const {
+  const DType type = v.grad.dtype();
+  if (!is_relu_or_none(activation) || !v.needs(1) || compute_type(type) != type) return {};
+  const ConvShape s = conv_shape(name, options, v.spec(0).shape, v.spec(1).shape);
+  if (!s.is_direct()) return {};
+
+  Grads out = v.empty_grads();
+  const Conv2dBackwardInputs in(v, activation);
+  const Tensor bias = v.count() > 2 ? out[2] : Tensor();
+  const auto run = [&]<class T>(Type<T>) {
+    if (v.needs(0)) direct_input_grad<T>(s, in.g, in.gate, in.weight, {}, out[0]);
+    direct_weight_grad<T>(s, in.x, in.g, in.gate, out[1], bias);
+  };
+  type == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
+  return out;
 }
 
 void Conv2dInputGrad::cpu(Inputs x, Tensor& y) const {

@@ -71,7 +71,7 @@ void Conv2d::cuda(Inputs x, Tensor& y) const {
   const Tensor &in = x[0], &weight = x[1], bias = bias_of(x);
   const bool relu = activation == Activation::relu;
   if (cuda::implicit_forward(name, s, in, weight, bias, relu, y))
-    return relu || activation == Activation::none ? void() : add_bias(name, y, {}, activation, y);
+    return is_relu_or_none(activation) ? void() : add_bias(name, y, {}, activation, y);
   // Sums are rounded to y's dtype once, after the bias and the activation.
   const bool more = bias || activation != Activation::none;
   const Tensor z = more && compute_type(y.dtype()) != y.dtype()
@@ -79,6 +79,19 @@ void Conv2d::cuda(Inputs x, Tensor& y) const {
                        : y;
   s.taps() == 0 ? cuda::fill_elements(z, 0) : cuda::im2col_forward(name, s, in, weight, z);
   if (more) add_bias(name, z, bias, activation, y);
+}
+
+std::optional<Grads> Conv2d::fused_vjp_cuda(const Vjp& v) const {
+  if (!is_relu_or_none(activation) || !v.needs(1)) return {};
+  const ConvShape s = conv_shape(name, options, v.spec(0).shape, v.spec(1).shape);
+  if (!cuda::can_be_implicit(s, v.grad.dtype())) return {};
+
+  Grads out = v.empty_grads();
+  const Conv2dBackwardInputs in(v, activation);
+  const Tensor bias = v.count() > 2 ? out[2] : Tensor();
+  if (v.needs(0) && !cuda::implicit_input_grad(name, s, in.g, in.gate, in.weight, {}, out[0])) return {};
+  if (!cuda::implicit_weight_grad(name, s, in.x, in.g, in.gate, out[1], bias)) return {};
+  return out;
 }
 
 void Conv2dInputGrad::cuda(Inputs x, Tensor& y) const {

@@ -130,7 +130,7 @@ BOBBIN_COMPARE(Ge, ge)
 
 struct Where {
   static constexpr std::string_view name = "where";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   static constexpr Saves saves = Saves::input(0);
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
@@ -142,7 +142,7 @@ struct Where {
 struct ToDType {
   DType dtype;
   static constexpr std::string_view name = "to_dtype";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs x) const { return {x[0].shape(), dtype, x[0].device()}; }
   void cpu(Inputs, Tensor&) const;
   void cuda(Inputs x, Tensor& y) const { cpu(x, y); }  // copy_elements runs on the device of its tensors

@@ -1,17 +1,18 @@
+// The derivatives of layers' activations, and what they read.
 #include "ops/elementwise/layer_activation.h"
 
 #include "ops/elementwise/activation.h"
 
 namespace bobbin {
 
-// tanh, sigmoid and relu find their slope in the output; gelu and silu need what went in, computed again.
+// tanh, sigmoid and relu compute their slope from the output; gelu and silu from the sums, computed again.
 Saves saved_by_layer(Needs needs, Activation a) {
   if (a == Activation::gelu || a == Activation::silu) return Saves::inputs;
   return (needs[0] ? Saves::input(1) : Saves::none) | (needs[1] ? Saves::input(0) : Saves::none) |
          (a == Activation::none ? Saves::none : Saves::output);
 }
 
-Tensor before_activation(const Vjp& v, Activation a, const std::function<Tensor()>& sums) {
+Tensor sums_gradient(const Vjp& v, Activation a, const std::function<Tensor()>& sums) {
   switch (a) {
     case Activation::none:
       return v.grad;

@@ -1,4 +1,4 @@
-// The activation of a layer, linear or convolutional: what it does to sums, and the way back through it.
+// The activation of a linear or convolutional layer: the function, and its derivative.
 #pragma once
 #include <bobbin/activation.h>
 #include <bobbin/op.h>
@@ -28,10 +28,15 @@ constexpr void visit_activation(Activation a, F&& f) {
   }
 }
 
+/// Whether kernels apply the derivative of `a` as they read a gradient: they take 0 where the output is not
+/// positive (relu), or the gradient as it is (none).
+constexpr bool is_relu_or_none(Activation a) { return a == Activation::relu || a == Activation::none; }
+
 /// What a layer of inputs x, weight and, where given, bias keeps for its derivative.
 Saves saved_by_layer(Needs, Activation);
 
-/// The cotangent of the layer's sums. sums() computes them again, where an activation needs that.
-Tensor before_activation(const Vjp&, Activation, const std::function<Tensor()>& sums);
+/// The gradient of the layer's sums, which its activation is applied to. sums() computes them again, where
+/// the activation needs that.
+Tensor sums_gradient(const Vjp&, Activation, const std::function<Tensor()>& sums);
 
 }  // namespace bobbin

@@ -81,7 +81,7 @@ void map(const F& f, Inputs x, const Tensor& y) {
 template<class Self, class F>
 struct Unary {
   [[no_unique_address]] F f{};
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs x) const {
     static_assert(is_listed<Self>, "add the operation to ops/elementwise/list.h");
     detail::require_types<F>(Self::name, x[0]);
@@ -97,7 +97,7 @@ struct Unary {
 template<class Self, class F>
 struct Binary {
   [[no_unique_address]] F f{};
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs x) const {
     static_assert(is_listed<Self>, "add the operation to ops/elementwise/list.h");
     require_same_dtype(Self::name, x[0], x[1]);

@@ -46,7 +46,7 @@ TensorSpec IndexSelect::infer(Inputs x) const {
 
 // Slices are copied as runs of the elements behind the axis, which must lie in one piece for that.
 void IndexSelect::cpu(Inputs in, Tensor& y) const {
-  const Tensor index = row_major(in[1]);
+  const Tensor& index = in[1];
   const auto* pick = checked(name, index, in[0].shape()[axis]);
   if (y.numel() == 0) return;
   Shape run;
@@ -95,7 +95,7 @@ TensorSpec IndexAdd::infer(Inputs x) const {
 }
 
 void IndexAdd::cpu(Inputs in, Tensor& y) const {
-  const Tensor index = row_major(in[1]), source = row_major(in[2]);
+  const Tensor &index = in[1], &source = in[2];
   const std::int64_t size = in[0].shape()[axis], length = index.numel();
   const auto* pick = checked(name, index, size);
   std::int64_t outer = 1, inner = 1;
@@ -123,7 +123,7 @@ TensorSpec Gather::infer(Inputs x) const {
 }
 
 void Gather::cpu(Inputs in, Tensor& y) const {
-  const Tensor &x = in[0], index = row_major(in[1]);
+  const Tensor &x = in[0], &index = in[1];
   const auto* pick = checked(name, index, x.shape()[axis]);
   const Grid grid(index.shape(), x.strides(), axis);
   const auto* from = x.raw<char>();
@@ -156,7 +156,7 @@ TensorSpec ScatterAdd::infer(Inputs x) const {
 }
 
 void ScatterAdd::cpu(Inputs in, Tensor& y) const {
-  const Tensor index = row_major(in[1]), source = row_major(in[2]);
+  const Tensor &index = in[1], &source = in[2];
   const auto* pick = checked(name, index, y.shape()[axis]);
   const Grid grid(index.shape(), y.strides(), axis);
   add_to_copy(in[0], y, [&]<class T, class Sum>(Type<T>, Sum* sums) {

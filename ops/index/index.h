@@ -10,7 +10,8 @@ namespace bobbin {
 struct IndexSelect {
   int axis;
   static constexpr std::string_view name = "index_select";
-  static constexpr bool strided = true;  // else a batch from a strided data set would copy the whole set
+  // A batch from a strided data set does not copy the whole set.
+  static constexpr Strided strided{.cpu = Strided::input(0), .cuda = Strided::all.cuda};
   static constexpr Saves saves = Saves::input(1);
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
@@ -23,7 +24,7 @@ struct IndexSelect {
 struct IndexAdd {
   int axis;
   static constexpr std::string_view name = "index_add";
-  static constexpr bool strided = true;
+  static constexpr Strided strided{.cpu = Strided::input(0), .cuda = Strided::input(0) | Strided::input(1)};
   static constexpr Saves saves(Needs needs) { return needs[2] ? Saves::input(1) : Saves::none; }
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
@@ -36,7 +37,7 @@ struct IndexAdd {
 struct Gather {
   int axis;
   static constexpr std::string_view name = "gather";
-  static constexpr bool strided = true;
+  static constexpr Strided strided{.cpu = Strided::input(0), .cuda = Strided::all.cuda};
   static constexpr Saves saves = Saves::input(1);
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
@@ -49,7 +50,7 @@ struct Gather {
 struct ScatterAdd {
   int axis;
   static constexpr std::string_view name = "scatter_add";
-  static constexpr bool strided = true;
+  static constexpr Strided strided{.cpu = Strided::input(0), .cuda = Strided::input(0) | Strided::input(1)};
   static constexpr Saves saves(Needs needs) { return needs[2] ? Saves::input(1) : Saves::none; }
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;

@@ -144,7 +144,7 @@ void add_sorted(const char* op, const cuda::Walk<2>& walk, const Tensor& index, 
 }  // namespace
 
 void IndexAdd::cuda(Inputs in, Tensor& y) const {
-  const Tensor &index = in[1], source = row_major(in[2]);
+  const Tensor &index = in[1], &source = in[2];
   const std::int64_t size = y.shape()[axis], n = index.numel(), inner = behind(y.shape(), axis);
   if (y.numel() > 0) cuda::copy_elements(in[0], y);
   if (source.numel() == 0) return index_grid::check_indices(name.data(), index, size);
@@ -159,7 +159,7 @@ void IndexAdd::cuda(Inputs in, Tensor& y) const {
 }
 
 void ScatterAdd::cuda(Inputs in, Tensor& y) const {
-  const Tensor &index = in[1], source = row_major(in[2]);
+  const Tensor &index = in[1], &source = in[2];
   if (y.numel() > 0) cuda::copy_elements(in[0], y);
   if (source.numel() == 0) return;
   if (index.shape()[axis] <= limit) return add_short(name.data(), axis, index, index.strides(), 1, source, y);

@@ -111,26 +111,31 @@ Tensor backward_of(const CrossEntropyTerms& terms, const Tensor& x, const Tensor
 
 Tensor optional_weight(const Vjp& v) { return v.has_input(2) ? v.input(2) : Tensor(); }
 
-// The forward pass leaves the gradient for a cotangent of 1. It is used if it is not differentiated again.
-// For another cotangent it would have to be scaled, which reads and writes as much as a new computation, and
-// its values are rounded already (in f16, small ones to 0, before a loss scale could prevent it).
-Tensor logits_gradient(const CrossEntropyTerms& terms, const Vjp& v) {
-  const Tensor& x = v.input(0);
-  if (x.device().is_cuda() && v.grad_is_one() && !grad_enabled()) return v.aux(0);
-  return backward_of(terms, x, v.input(1), optional_weight(v), v.grad);
+// The gradient of targets that are probabilities.
+Tensor target_gradient(const CrossEntropyTerms& terms, const Vjp& v) {
+  const Tensor &x = v.input(0), w = optional_weight(v);
+  const Tensor up = row_cotangent(terms, detail::row_terms(terms, x, v.input(1), w), v.grad);
+  const Tensor slope = unsqueeze(up, terms.axis) * -log_softmax(x, terms.axis) * (1 - terms.smoothing);
+  return w ? slope * along_classes(w, x, terms.axis) : slope;
 }
 
 }  // namespace
 
 Grads CrossEntropy::vjp(const Vjp& v) const {
-  const Tensor &x = v.input(0), &t = v.input(1), w = optional_weight(v);
   Grads g(3);
-  if (v.needs(0)) g[0] = logits_gradient(terms, v);
-  if (v.needs(1)) {
-    const Tensor up = row_cotangent(terms, detail::row_terms(terms, x, t, w), v.grad);
-    const Tensor slope = unsqueeze(up, terms.axis) * -log_softmax(x, terms.axis) * (1 - terms.smoothing);
-    g[1] = w ? slope * along_classes(w, x, terms.axis) : slope;
-  }
+  if (v.needs(0)) g[0] = backward_of(terms, v.input(0), v.input(1), optional_weight(v), v.grad);
+  if (v.needs(1)) g[1] = target_gradient(terms, v);
+  return g;
+}
+
+// For another cotangent than 1, the stored gradient would have to be scaled, which reads and writes as much
+// as a new computation, and its values are rounded already (in f16, small ones to 0, before a loss scale
+// could prevent it).
+std::optional<Grads> CrossEntropy::fused_vjp_cuda(const Vjp& v) const {
+  if (!v.needs(0) || !v.grad_is_one()) return {};
+  Grads g(3);
+  g[0] = v.aux(0);
+  if (v.needs(1)) g[1] = target_gradient(terms, v);
   return g;
 }
 

@@ -1,5 +1,6 @@
 // Matrix products on a GPU.
 #include "core/cuda/backend.h"
+#include "core/strided_copy.h"
 #include "ops/matmul/blas.h"
 #include "ops/matmul/matmul.h"
 

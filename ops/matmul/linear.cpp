@@ -1,11 +1,18 @@
+// linear: its checks, its derivatives, and the kernels for the CPU.
+#include "ops/matmul/linear.h"
+
+#include <bobbin/reduce.h>
+#include <bobbin/view.h>
+
 #include <algorithm>
 
 #include "core/ceil_div.h"
+#include "core/strided_copy.h"
+#include "ops/check.h"
+#include "ops/cpu/compute_type.h"
 #include "ops/cpu/gemm.h"
 #include "ops/elementwise/layer_activation.h"
 #include "ops/matmul/autocast.h"
-#include "ops/matmul/matmul.h"
-#include "ops/samples.h"
 
 namespace bobbin {
 namespace {
@@ -96,17 +103,13 @@ void Linear::cpu(Inputs x, Tensor& y) const {
   });
 }
 
-Tensor Linear::before_activation(const Vjp& v) const {
-  return bobbin::before_activation(
+Tensor Linear::sums_gradient(const Vjp& v) const {
+  return bobbin::sums_gradient(
       v, activation, [&] { return linear(v.input(0), v.input(1), v.has_input(2) ? v.input(2) : Tensor()); });
 }
 
 Grads Linear::vjp(const Vjp& v) const {
-#if BOBBIN_HAS_CUDA
-  if (const auto grads = cuda_vjp(v)) return *grads;
-#endif
-  const Tensor g = before_activation(v);
-  if (const auto grads = cpu_vjp(v, g)) return *grads;
+  const Tensor g = sums_gradient(v);
   const Tensor rows = reshape(g, {g.numel() / std::max<std::int64_t>(1, g.size(-1)), g.size(-1)});
   Grads out(3);
   if (v.needs(0)) out[0] = matmul(g, v.input(1));
@@ -115,52 +118,18 @@ Grads Linear::vjp(const Vjp& v) const {
   return out;
 }
 
-std::optional<Grads> Linear::cpu_vjp(const Vjp& v, const Tensor& g) {
-  const DType type = g.dtype();
-  if (grad_enabled() || !g.device().is_cpu() || g.numel() == 0 || compute_type(type) != type) return {};
-  Grads out(3);
-  for (int i = 0; i < 3; ++i)
-    if (v.needs(i)) out[static_cast<std::size_t>(i)] = empty(v.spec(i));
-  const Tensor rows = row_major(g), x = v.needs(1) ? row_major(v.input(0)) : Tensor(),
+std::optional<Grads> Linear::fused_vjp_cpu(const Vjp& v) const {
+  const DType type = v.grad.dtype();
+  if (compute_type(type) != type) return {};
+  const Tensor g = row_major(sums_gradient(v)), x = v.needs(1) ? row_major(v.input(0)) : Tensor(),
                weight = v.needs(0) ? row_major(v.input(1)) : Tensor();
-  type == DType::f64 ? gradients<double>(rows, x, weight, out) : gradients<float>(rows, x, weight, out);
+  Grads out = v.empty_grads();
+  type == DType::f64 ? gradients<double>(g, x, weight, out) : gradients<float>(g, x, weight, out);
   return out;
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
   return record_product(Linear{activation}, {x, weight, bias});
-}
-
-std::vector<Sample> Linear::samples() {
-  std::vector<Sample> samples;
-  const auto with = [](Activation a) { return [a](Inputs x) { return linear(x[0], x[1], x[2], a); }; };
-  const std::pair<const char*, Activation> all[] = {
-      {"no activation", Activation::none}, {"gelu", Activation::gelu}, {"tanh", Activation::tanh},
-      {"sigmoid", Activation::sigmoid},    {"silu", Activation::silu}, {"relu", Activation::relu}};
-  for (auto& [note, activation] : all)
-    samples.push_back(
-        {note, {sample_input({3, 2}), sample_input({2, 2}), sample_input({2})}, with(activation)});
-  // Far enough from the kink on either side: weights are small against the bias.
-  samples.back().inputs = {sample_input({3, 2}, -0.1, 0.1), sample_input({2, 2}),
-                           tensor({1, -1}, DType::f64)};
-  const auto no_bias = [](Inputs x) { return linear(x[0], x[1]); };
-  samples.push_back(batch({"no bias", {sample_input({2, 2, 3}), sample_input({2, 3})}, no_bias}));
-  samples.push_back({"no bias, silu", {sample_input({2, 3}), sample_input({2, 3})}, [](Inputs x) {
-                       return linear(x[0], x[1], {}, Activation::silu);
-                     }});
-  samples.push_back({"one row", {sample_input({3}), sample_input({2, 3})}, no_bias});
-  samples.push_back({"no rows", {sample_input({0, 3}), sample_input({2, 3})}, no_bias});
-  samples.push_back({"several tiles",
-                     {sample_input({70, 90}), sample_input({300, 90}), sample_input({300})},
-                     with(Activation::relu),
-                     {},
-                     false});
-  samples.push_back(invalid("in", {sample_input({2, 3}), sample_input({3, 2}), sample_input({3})},
-                            with(Activation::none),
-                            "linear: expected x [..., in] and weight [out, in]; got f64[2,3] and f64[3,2]"));
-  samples.push_back(invalid("bias", {sample_input({2, 3}), sample_input({4, 3}), sample_input({3})},
-                            with(Activation::none), "linear: expected a bias [4]; got f64[3]"));
-  return samples;
 }
 
 }  // namespace bobbin

@@ -2,9 +2,11 @@
 #include "core/cuda/backend.h"
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
+#include "core/strided_copy.h"
+#include "ops/check.h"
 #include "ops/elementwise/layer_activation.cuh"
 #include "ops/matmul/blas.h"
-#include "ops/matmul/matmul.h"
+#include "ops/matmul/linear.h"
 
 namespace bobbin {
 namespace {
@@ -96,7 +98,7 @@ void Linear::cuda(Inputs x, Tensor& y) const {
                   .tf32 = tf32_allowed()};
   // relu and rounding to 16 bits may change places.
   const bool relu = activation == Activation::relu;
-  if (in > 0 && (relu || activation == Activation::none)) {
+  if (in > 0 && is_relu_or_none(activation)) {
     p.bias = bias.raw();
     p.relu = relu;
     if (cuda::multiply(name, y.device(), p)) return;
@@ -113,17 +115,14 @@ void Linear::cuda(Inputs x, Tensor& y) const {
   finish(z, bias, y, activation);
 }
 
-std::optional<Grads> Linear::cuda_vjp(const Vjp& v) const {
+std::optional<Grads> Linear::fused_vjp_cuda(const Vjp& v) const {
+  if (!is_relu_or_none(activation) || (v.needs(2) && !v.needs(1))) return {};
   const bool relu = activation == Activation::relu;
-  if (grad_enabled() || !v.grad.device().is_cuda() || v.grad.numel() == 0) return {};
-  if ((!relu && activation != Activation::none) || (v.needs(2) && !v.needs(1))) return {};
   const std::int64_t out = v.grad.size(-1), rows = v.grad.numel() / out;
   const std::int64_t in = v.needs(1) ? v.input(0).size(-1) : v.input(1).size(-1);
   if (in == 0) return {};
 
-  Grads grads(3);
-  for (int i = 0; i < 3; ++i)
-    if (v.needs(i)) grads[static_cast<std::size_t>(i)] = empty(v.spec(i));
+  Grads grads = v.empty_grads();
   Tensor g = row_major(v.grad), gate = relu ? v.output() : Tensor();
   const Tensor x = v.needs(1) ? row_major(v.input(0)) : Tensor(),
                weight = v.needs(0) ? row_major(v.input(1)) : Tensor();
@@ -147,7 +146,7 @@ std::optional<Grads> Linear::cuda_vjp(const Vjp& v) const {
   if (cuda::multiply_small(name, g.device(), products)) return grads;
 
   if (relu) {
-    g = before_activation(v);
+    g = sums_gradient(v);
     gate = {};
   }
   for (const std::size_t i : {1, 0})

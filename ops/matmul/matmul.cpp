@@ -1,13 +1,19 @@
+// matmul: its checks, its derivative, and the kernel for the CPU.
 #include "ops/matmul/matmul.h"
 
+#include <bobbin/elementwise.h>
 #include <bobbin/parallel.h>
+#include <bobbin/reduce.h>
+#include <bobbin/view.h>
 
 #include <algorithm>
 #include <atomic>
 
+#include "core/strided_copy.h"
+#include "ops/check.h"
+#include "ops/cpu/compute_type.h"
 #include "ops/cpu/gemm.h"
 #include "ops/matmul/autocast.h"
-#include "ops/samples.h"
 
 namespace bobbin {
 namespace {
@@ -118,43 +124,6 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     return reshape(matmul(reshape(a, {-1, a.size(-1)}), b), shape);
   }
   return record_product(Matmul{}, {a, b});
-}
-
-std::vector<Sample> Matmul::samples() {
-  const auto call = [](Inputs x) { return matmul(x[0], x[1]); };
-  const auto sample = [&](std::string note, Shape a, Shape b) {
-    return Sample{std::move(note), {sample_input(a), sample_input(b)}, call};
-  };
-  std::vector<Sample> samples{sample("2x3 by 3x4", {2, 3}, {3, 4}),
-                              sample("vector by vector", {4}, {4}),
-                              sample("vector by matrix", {3}, {3, 2}),
-                              sample("matrix by vector", {2, 3}, {3}),
-                              batch(sample("batches", {2, 2, 3}, {2, 3, 2})),
-                              sample("batch by matrix", {2, 2, 3}, {3, 2}),
-                              sample("broadcast batches", {2, 1, 2, 2}, {3, 2, 1}),
-                              sample("nothing inside", {2, 0}, {0, 3}),
-                              sample("no rows", {0, 2}, {2, 3}),
-                              {"both transposed",
-                               {sample_input({3, 2}), sample_input({4, 3})},
-                               [](Inputs x) { return matmul(transpose(x[0]), transpose(x[1])); }},
-                              {"expanded",
-                               {sample_input({1, 3}), sample_input({3, 1})},
-                               [](Inputs x) {
-                                 return matmul(expand(x[0], {2, 3}), expand(x[1], {3, 2}));
-                               }},
-                              {"every other column",
-                               {sample_input({2, 6}), sample_input({3, 2})},
-                               [](Inputs x) { return matmul(slice(x[0], 1, 0, 6, 2), x[1]); }},
-                              invalid("inner dimensions", {tensor({{1, 2}}), tensor({{1}, {2}, {3}})}, call,
-                                      "matmul: inner dimensions must agree; got f32[1,2] and f32[3,1]"),
-                              invalid("vectors", {sample_input({3}), sample_input({4})}, call,
-                                      "matmul: inner dimensions must agree; got f64[3] and f64[4]"),
-                              invalid("scalar", {sample_input({}), sample_input({2, 2})}, call,
-                                      "matmul: expected at least one dimension; got f64[] and f64[2,2]"),
-                              invalid("integers", {zeros({2, 2}, DType::i64), zeros({2, 2}, DType::i64)},
-                                      call, "matmul: expected a floating-point tensor; got i64[2,2]")};
-  samples.push_back({"several tiles", {sample_input({300, 40}), sample_input({40, 150})}, call, {}, false});
-  return samples;
 }
 
 }  // namespace bobbin

@@ -1,11 +1,9 @@
-// Matrix products, alone and as a layer.
+// Products of matrices, and of batches of them.
 #pragma once
-#include <bobbin/ops.h>
+#include <bobbin/matmul.h>
+#include <bobbin/op.h>
 
 #include <optional>
-
-#include "core/strided_copy.h"
-#include "ops/check.h"
 
 namespace bobbin {
 
@@ -26,20 +24,10 @@ std::int64_t batch_stride(const Tensor& x, const Shape& batch, int d);
 /// Where matrix number i of the broadcast batch begins, in elements from x's first.
 std::int64_t batch_offset(const Tensor& x, const Shape& batch, std::int64_t i);
 
-/// Runs f on y, or on a stand-in of its compute type, which is then rounded into y.
-template<class F>
-void in_compute_type(const Tensor& y, F&& f) {
-  const DType compute = compute_type(y.dtype());
-  if (compute == y.dtype()) return f(y);
-  const Tensor wide = empty(y.shape(), compute, y.device());
-  f(wide);
-  copy_elements(wide, y);
-}
-
 /// Operands of at least two dimensions; the axes before those broadcast.
 struct Matmul {
   static constexpr std::string_view name = "matmul";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   static constexpr Saves saves(Needs needs) {
     return (needs[0] ? Saves::input(1) : Saves::none) | (needs[1] ? Saves::input(0) : Saves::none);
   }
@@ -48,27 +36,6 @@ struct Matmul {
   void cuda(Inputs, Tensor& out) const;
   Grads vjp(const Vjp&) const;
   static std::vector<Sample> samples();
-};
-
-/// Inputs x, weight and, defined or not, bias.
-struct Linear {
-  Activation activation;
-  static constexpr std::string_view name = "linear";
-  Saves saves(Needs) const;
-  TensorSpec infer(Inputs) const;
-  void cpu(Inputs, Tensor& out) const;
-  void cuda(Inputs, Tensor& out) const;
-  Grads vjp(const Vjp&) const;
-  static std::vector<Sample> samples();
-
- private:
-  Tensor before_activation(const Vjp&) const;
-  /// The gradients on a GPU, where nothing is recorded, in one kernel or two. None, and nothing is done,
-  /// where that cannot be. linear.cu
-  std::optional<Grads> cuda_vjp(const Vjp&) const;
-  /// The gradients on the CPU, where nothing is recorded, side by side. g is the cotangent of the sums. None
-  /// where that cannot be.
-  static std::optional<Grads> cpu_vjp(const Vjp&, const Tensor& g);
 };
 
 }  // namespace bobbin

@@ -1,162 +1,107 @@
+// Batch normalisation: the public function, and the operation that it records while training, with its
+// derivatives of any order.
 #include "ops/norm/batch_norm.h"
 
-#include <bobbin/ops.h>
-#include <bobbin/parallel.h>
+#include <bobbin/elementwise.h>
+#include <bobbin/reduce.h>
+#include <bobbin/view.h>
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <vector>
 
-#include "core/ceil_div.h"
 #include "core/strided_copy.h"
 #include "ops/check.h"
-#include "ops/cpu/vectors.h"
-#include "ops/matmul/matmul.h"
+#include "ops/norm/normalize.h"
 
 namespace bobbin {
 namespace {
 
-using simd::Vector;
-
-// The sums over channel c of what terms(at, n) makes of the n elements from `at` on, a vector of them at
-// most: in vectors for some thousand elements, then in f64.
-template<std::size_t count, class T, class F>
-std::array<double, count> sum_channel(const Channels& s, std::int64_t c, F&& terms) {
-  constexpr std::int64_t together = 4096;
-  std::array<double, count> sums{};
-  Vector<T> some[count] = {};
-  std::int64_t held = 0;
-  for (std::int64_t image = 0; image < s.images; ++image) {
-    const std::int64_t begin = (image * s.channels + c) * s.size, end = begin + s.size;
-    for (std::int64_t at = begin; at < end; at += simd::lanes<T>) {
-      terms(at, std::min(simd::lanes<T>, end - at), some);
-      held += simd::lanes<T>;
-      if (held < together && (image + 1 < s.images || at + simd::lanes<T> < end)) continue;
-      for (std::size_t k = 0; k < count; ++k) {
-        sums[k] += static_cast<double>(simd::reduce_sum<T>(some[k]));
-        some[k] = Vector<T>{};
-      }
-      held = 0;
-    }
-  }
-  return sums;
-}
-
-template<class T>
-void moments(const Tensor& x, const Tensor& out) {
-  const Channels s(x.shape());
-  const T* const from = x.raw<T>();
-  const auto count = static_cast<double>(s.count());
-  const std::int64_t next_image = s.channels * s.size;
-  parallel_for(s.channels, [&](std::int64_t c) {
-    const auto mean = static_cast<T>(sum_channel<1, T>(s, c,
-                                                       [&](auto at, auto n, auto& sum) {
-                                                         __builtin_prefetch(from + at + next_image);
-                                                         sum[0] += simd::load_n(from + at, n, T(0));
-                                                       })[0] /
-                                     count);
-    const auto [squares] = sum_channel<1, T>(s, c, [&](auto at, auto n, auto& sum) {
-      const auto centred = simd::load_n(from + at, n, mean) - Vector<T>::all(mean);
-      sum[0] += centred * centred;
-    });
-    out.raw<T>()[c] = mean;
-    out.raw<T>()[s.channels + c] = static_cast<T>(squares / count);
-  });
-}
-
-// Calls f(channel, first, last) for all planes: where their elements lie.
-template<class F>
-void each_plane(const Channels& s, F&& f) {
-  const std::int64_t planes = s.images * s.channels,
-                     tile = std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, s.size));
-  parallel_for(ceil_div(planes, tile), [&](std::int64_t t) {
-    for (std::int64_t p = t * tile; p < std::min(planes, (t + 1) * tile); ++p)
-      f(p % s.channels, p * s.size, (p + 1) * s.size);
-  });
-}
-
-// 1 / sqrt(variance + eps) of each channel.
-template<class T>
-std::vector<T> scales(const Tensor& moments, double eps) {
-  std::vector<T> out;
-  const std::int64_t channels = moments.size(1);
-  for (std::int64_t c = 0; c < channels; ++c)
-    out.push_back(static_cast<T>(1 / std::sqrt(static_cast<double>(moments.raw<T>()[channels + c]) + eps)));
-  return out;
-}
-
-template<class T>
-void forward(const Tensor& x, const Tensor& moments, const Tensor& weight, const Tensor& bias,
-             const Tensor& y, double eps) {
-  const auto scale = scales<T>(moments, eps);
-  each_plane(Channels(x.shape()), [&](std::int64_t c, std::int64_t first, std::int64_t last) {
-    const T mean = moments.raw<T>()[c],
-            by = scale[static_cast<std::size_t>(c)] * (weight ? weight.raw<T>()[c] : T(1)),
-            more = bias ? bias.raw<T>()[c] : T(0);
-    const T* const from = x.raw<T>();
-    T* const to = y.raw<T>();
-    for (std::int64_t i = first; i < last; ++i) to[i] = (from[i] - mean) * by + more;
-  });
-}
-
-template<class T>
-void backward(const BatchNorm::Cotangent& v, double eps, const Tensor& x_grad, const Tensor& sums) {
-  const Channels s(v.x.shape());
-  const auto scale = scales<T>(v.moments, eps);
-  const T *const g = v.g.raw<T>(), *const x = v.x.raw<T>(), *const mean = v.moments.raw<T>();
-  T* const sum = sums.raw<T>();
-  const std::int64_t next_image = s.channels * s.size;
-  parallel_for(s.channels, [&](std::int64_t c) {
-    const auto both = sum_channel<2, T>(s, c, [&](auto at, auto n, auto& out) {
-      __builtin_prefetch(g + at + next_image);
-      __builtin_prefetch(x + at + next_image);
-      const auto cotangent = simd::load_n(g + at, n, T(0));
-      out[0] += cotangent;
-      out[1] += cotangent * (simd::load_n(x + at, n, mean[c]) - Vector<T>::all(mean[c]));
-    });
-    sum[c] = static_cast<T>(both[0]);
-    sum[s.channels + c] = static_cast<T>(both[1] * static_cast<double>(scale[static_cast<std::size_t>(c)]));
-  });
-  const T count = static_cast<T>(s.count());
-  T* const to = x_grad.raw<T>();
-  each_plane(s, [&](std::int64_t c, std::int64_t first, std::int64_t last) {
-    const T by = scale[static_cast<std::size_t>(c)], m = mean[c], all = sum[c] / count,
-            along = sum[s.channels + c] / count * by, out = by * (v.weight ? v.weight.raw<T>()[c] : T(1));
-    for (std::int64_t i = first; i < last; ++i) to[i] = (g[i] - all - (x[i] - m) * along) * out;
-  });
+Axes all_but_channels(const Tensor& x) {
+  Axes axes{0};
+  for (int i = 2; i < x.rank(); ++i) axes.push_back(i);
+  return axes;
 }
 
 }  // namespace
 
-Tensor channel_moments(const Tensor& given) {
-  const DType type = compute_type(given.dtype());
-  const Tensor out = empty({2, given.size(1)}, type, given.device());
-#if BOBBIN_HAS_CUDA
-  if (given.device().is_cuda()) return cuda::channel_moments(row_major(given), out), out;
-#endif
-  const Tensor x = row_major(given, type);
-  type == DType::f64 ? moments<double>(x, out) : moments<float>(x, out);
-  return out;
+Tensor channel_moments(const Tensor& x) {
+  const Tensor moments = empty({2, x.size(1)}, compute_type(x.dtype()), x.device());
+  if constexpr (built_with_cuda)
+    if (x.device().is_cuda()) return cuda::channel_moments(row_major(x), moments), moments;
+  cpu_channel_moments(row_major(x, moments.dtype()), moments);
+  return moments;
 }
 
 TensorSpec BatchNorm::infer(Inputs x) const { return x[0].spec(); }
 
-void BatchNorm::cpu(Inputs x, Tensor& y) const {
-  const DType type = compute_type(y.dtype());
-  const Tensor in = row_major(x[0], type), weight = row_major(x[2], type), bias = row_major(x[3], type);
-  in_compute_type(y, [&](const Tensor& out) {
-    type == DType::f64 ? forward<double>(in, x[1], weight, bias, out, eps)
-                       : forward<float>(in, x[1], weight, bias, out, eps);
-  });
+// Ioffe and Szegedy's formula: scale (g - mean(g) - xhat mean(g xhat)), where g has been multiplied by
+// weight.
+Grads BatchNorm::vjp(const Vjp& v) const {
+  const Tensor x = v.input(0), weight = v.has_input(2) ? v.input(2) : Tensor();
+  const DType type = compute_type(x.dtype());
+  Grads out(4);
+  const Axes axes = all_but_channels(x);
+  const Tensor g = to(v.grad, type), wide = to(x, type), centred = wide - mean(wide, axes, true),
+               scale = rsqrt(mean(square(centred), axes, true) + eps), normal = centred * scale,
+               weighted = weight ? g * by_channel(to(weight, type), x) : g;
+  if (v.needs(0))
+    out[0] =
+        to(scale * (weighted - mean(weighted, axes, true) - normal * mean(weighted * normal, axes, true)),
+           x.dtype());
+  if (v.needs(2)) out[2] = to(sum(g * normal, axes), x.dtype());
+  if (v.needs(3)) out[3] = to(sum(g, axes), x.dtype());
+  return out;
 }
 
-void BatchNorm::backward_cpu(const Cotangent& v, const Tensor& x_grad, const Tensor& sums) const {
-  const DType type = sums.dtype();
-  const Tensor g = row_major(v.g, type), x = row_major(v.x, type), weight = row_major(v.weight, type);
-  in_compute_type(x_grad, [&](const Tensor& out) {
-    type == DType::f64 ? backward<double>({g, x, v.moments, weight}, eps, out, sums)
-                       : backward<float>({g, x, v.moments, weight}, eps, out, sums);
+BatchNormBackward::BatchNormBackward(const Vjp& v)
+    : g(row_major(v.grad)),
+      x(row_major(v.input(0))),
+      moments(v.input(1)),
+      weight(v.has_input(2) ? v.input(2) : Tensor()),
+      sums(empty({2, x.size(1)}, compute_type(x.dtype()), x.device())),
+      x_grad(empty(x.spec())) {}
+
+Grads BatchNormBackward::grads(const Vjp& v) const {
+  Grads out(4);
+  out[0] = x_grad;
+  for (const int i : {2, 3})
+    if (v.needs(i))
+      out[static_cast<std::size_t>(i)] =
+          to(reshape(slice(sums, 0, 3 - i, 4 - i), {sums.size(1)}), x_grad.dtype());
+  return out;
+}
+
+Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
+                  const Tensor& weight, const Tensor& bias, const BatchNormOptions& o) {
+  constexpr std::string_view op = "batch_norm";
+  require_channels(op, x);
+  const Shape channels{x.size(1)};
+  require_like(op, x, weight, channels, "a weight");
+  require_like(op, x, bias, channels, "a bias");
+  if (!running_mean || !running_var || running_mean.shape() != channels || running_var.shape() != channels)
+    fail<ShapeError>(op, ": expected running statistics ", channels);
+  if (o.training) {
+    const std::int64_t count = x.numel() / std::max<std::int64_t>(1, x.size(1));
+    if (count < 2) fail<ShapeError>(op, ": training wants more than one element a channel; got ", x.spec());
+    // Kernels want the elements of a channel beside each other.
+    if (x.rank() == 2)
+      return contiguous(transpose(
+          squeeze(batch_norm(unsqueeze(transpose(x), 0), running_mean, running_var, weight, bias, o), 0)));
+    const Tensor moments = channel_moments(x);
+    const auto follow = [&](Tensor running, std::int64_t row, double share) {
+      const NoGrad quiet;
+      const Tensor now = reshape(slice(moments, 0, row, row + 1), channels);
+      running.copy_(running * (1 - o.momentum) + to(now, running.dtype()) * share);
+    };
+    follow(running_mean, 0, o.momentum);
+    follow(running_var, 1, o.momentum * static_cast<double>(count) / static_cast<double>(count - 1));
+    return record(BatchNorm{o.eps}, {x, moments, weight, bias});
+  }
+  return in_wide(x, [&](auto wide) {
+    const Tensor t = wide(x);
+    const auto along = [&](const Tensor& of) { return by_channel(to(of, t.dtype()), x); };
+    Tensor scale = rsqrt(along(running_var) + o.eps);
+    if (weight) scale = scale * along(weight);
+    return affine((t - along(running_mean)) * scale, {}, bias ? along(bias) : bias);
   });
 }
 

@@ -164,15 +164,17 @@ void BatchNorm::cuda(Inputs x, Tensor& y) const {
   });
 }
 
-void BatchNorm::backward_cuda(const Cotangent& v, const Tensor& x_grad, const Tensor& sums) const {
-  const Channels s(v.x.shape());
-  visit_floating(v.x.dtype(), [&]<class T>(Type<T>) {
-    cuda::launch(name, {.device = v.x.device(), .grid = static_cast<unsigned>(s.channels), .block = wide},
-                 add_gradients<T>, Sizes(s), v.g.raw<T>(), v.x.raw<T>(), v.moments.raw<Sum<T>>(),
-                 sums.raw<Sum<T>>(), eps);
-    for_each(x_grad, Gradient<T>{v.g.raw<T>(), v.x.raw<T>(), v.weight.raw<T>(), v.moments.raw<Sum<T>>(),
-                                 sums.raw<Sum<T>>(), x_grad.raw<T>(), eps});
+std::optional<Grads> BatchNorm::fused_vjp_cuda(const Vjp& v) const {
+  const BatchNormBackward b(v);
+  const Channels s(b.x.shape());
+  visit_floating(b.x.dtype(), [&]<class T>(Type<T>) {
+    cuda::launch(name, {.device = b.x.device(), .grid = static_cast<unsigned>(s.channels), .block = wide},
+                 add_gradients<T>, Sizes(s), b.g.raw<T>(), b.x.raw<T>(), b.moments.raw<Sum<T>>(),
+                 b.sums.raw<Sum<T>>(), eps);
+    for_each(b.x_grad, Gradient<T>{b.g.raw<T>(), b.x.raw<T>(), b.weight.raw<T>(), b.moments.raw<Sum<T>>(),
+                                   b.sums.raw<Sum<T>>(), b.x_grad.raw<T>(), eps});
   });
+  return b.grads(v);
 }
 
 }  // namespace bobbin

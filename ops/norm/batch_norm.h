@@ -1,14 +1,13 @@
-// Normalisation of each channel by its batch: what batch_norm records while training. Without a tape for its
-// derivative, that is two passes over g and x; with one, it is made of other operations.
+// Normalisation of each channel by its batch: the operation that batch_norm records while training.
 #pragma once
 #include <bobbin/norm.h>
 #include <bobbin/op.h>
 
 namespace bobbin {
 
-/// How x [images, channels, ...] is cut into planes.
+/// The sizes of x [images, channels, ...]; a plane is one channel of one image.
 struct Channels {
-  std::int64_t images, channels, size = 1;
+  std::int64_t images, channels, size = 1;  ///< size: elements of a plane
   explicit Channels(const Shape& x) : images(x[0]), channels(x[1]) {
     for (int i = 2; i < x.size(); ++i) size *= x[i];
   }
@@ -29,20 +28,27 @@ struct BatchNorm {
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;
   Grads vjp(const Vjp&) const;
+  /// Two passes over the cotangent and x.
+  std::optional<Grads> fused_vjp_cpu(const Vjp&) const;
+  std::optional<Grads> fused_vjp_cuda(const Vjp&) const;
   static std::vector<Sample> samples();
-
-  /// What the gradient is made of besides x, its moments and the weight.
-  struct Cotangent {
-    const Tensor &g, &x, &moments, &weight;
-  };
-  /// Into x_grad, and into sums [2, channels] the sums of g and of g (x - mean) / sqrt(variance + eps).
-  /// Inputs are row-major; on the CPU f32 or f64.
-  void backward_cpu(const Cotangent&, const Tensor& x_grad, const Tensor& sums) const;
-  void backward_cuda(const Cotangent&, const Tensor& x_grad, const Tensor& sums) const;
 };
 
+/// What the kernels of the fused derivatives read and write.
+struct BatchNormBackward {
+  Tensor g, x, moments, weight;  ///< inputs: the cotangent and x, row-major, and those of BatchNorm
+  Tensor sums;                   ///< [2, channels]: of g, and of g (x - mean) / sqrt(variance + eps)
+  Tensor x_grad;                 ///< of x's dtype
+
+  explicit BatchNormBackward(const Vjp&);
+  /// The gradients of all inputs, once x_grad and sums are there.
+  Grads grads(const Vjp&) const;
+};
+
+/// Writes channel_moments of a row-major x, of f32 or f64.
+void cpu_channel_moments(const Tensor& x, const Tensor& moments);
 namespace cuda {
-/// batch_norm.cu
+/// The same on a GPU, of any floating dtype.
 void channel_moments(const Tensor& x, const Tensor& moments);
 }  // namespace cuda
 

@@ -13,7 +13,7 @@ struct Dropout {
   double p;
   Generator state;  ///< Philox{state.seed, state.draws} is the draw
   static constexpr std::string_view name = "dropout";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
   void cuda(Inputs, Tensor&) const;

@@ -21,7 +21,7 @@ struct Over {
 struct Sum {
   Over over;
   static constexpr std::string_view name = "sum";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
   void cuda(Inputs, Tensor&) const;
@@ -33,7 +33,7 @@ struct Sum {
 struct Mean {
   Over over;
   static constexpr std::string_view name = "mean";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
   void cuda(Inputs, Tensor&) const;
@@ -46,7 +46,7 @@ struct Var {
   Over over;
   double correction = 1;
   static constexpr std::string_view name = "var";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   static constexpr Saves saves = Saves::inputs;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
@@ -60,7 +60,7 @@ struct Std {
   Over over;
   double correction = 1;
   static constexpr std::string_view name = "std";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   static constexpr Saves saves = Saves::inputs | Saves::output;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
@@ -75,7 +75,7 @@ template<bool largest>
 struct FirstExtreme {
   Over over;
   static constexpr std::string_view name = largest ? "max" : "min";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs) const;
   std::vector<TensorSpec> aux(Inputs) const;
   void cpu(Inputs, Tensor&, std::span<Tensor> aux) const;
@@ -91,7 +91,7 @@ template<bool largest>
 struct SharedExtreme {
   Over over;
   static constexpr std::string_view name = largest ? "amax" : "amin";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   static constexpr Saves saves = Saves::inputs | Saves::output;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
@@ -107,7 +107,7 @@ template<bool largest>
 struct ArgExtreme {
   Over over;
   static constexpr std::string_view name = largest ? "argmax" : "argmin";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   static constexpr bool differentiable = false;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
@@ -121,7 +121,7 @@ using ArgMin = ArgExtreme<false>;
 struct LogSumExp {
   Over over;
   static constexpr std::string_view name = "logsumexp";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   static constexpr Saves saves = Saves::inputs | Saves::output;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
@@ -135,7 +135,7 @@ struct Norm {
   Over over;
   double p = 2;
   static constexpr std::string_view name = "norm";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   constexpr Saves saves(Needs) const { return p == 1 ? Saves::inputs : Saves::inputs | Saves::output; }
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;

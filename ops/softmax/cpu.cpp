@@ -1,9 +1,7 @@
 // Softmax, log-softmax and their derivatives on the CPU, over blocks of contiguous rows. The result of a row
 // does not depend on the block it is in.
 #include <algorithm>
-#include <array>
 
-#include "core/strided_copy.h"
 #include "ops/check.h"
 #include "ops/cpu/rows.h"
 #include "ops/cpu/softmax_rows.h"
@@ -158,10 +156,8 @@ void softmax_backward(const RowBlock& block, std::int64_t n) {
 }
 
 // Runs f(Type, block, length) over blocks of rows in the compute type.
-template<int inputs, class F>
-void each_block(Inputs any, const Tensor& y, int axis, F&& f) {
-  std::array<Tensor, inputs> x;
-  std::transform(any.begin(), any.end(), x.begin(), [](const Tensor& t) { return row_major(t); });
+template<class F>
+void each_block(Inputs x, const Tensor& y, int axis, F&& f) {
   const DType compute = compute_type(y.dtype());
   const std::int64_t n = y.rank() ? y.shape()[axis] : 1;
   const auto run = [&](auto type) {
@@ -174,19 +170,19 @@ void each_block(Inputs any, const Tensor& y, int axis, F&& f) {
 }  // namespace rows
 
 void Softmax::cpu(Inputs x, Tensor& y) const {
-  rows::each_block<1>(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
+  rows::each_block(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
     n <= rows::max_short ? rows::softmax_short<T>(block, n) : rows::softmax<T>(block, n);
   });
 }
 
 void SoftmaxBackward::cpu(Inputs x, Tensor& y) const {
-  rows::each_block<2>(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
+  rows::each_block(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
     n <= rows::max_short ? rows::softmax_backward_short<T>(block, n) : rows::softmax_backward<T>(block, n);
   });
 }
 
 void LogSoftmax::cpu(Inputs x, Tensor& y) const {
-  rows::each_block<1>(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
+  rows::each_block(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
     for (std::int64_t r = 0; r < block.count; ++r) {
       const T* const x = block.input<T>(0, r);
       T* const y = block.output<T>(r);
@@ -198,7 +194,7 @@ void LogSoftmax::cpu(Inputs x, Tensor& y) const {
 }
 
 void LogSoftmaxBackward::cpu(Inputs x, Tensor& y) const {
-  rows::each_block<2>(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
+  rows::each_block(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
     for (std::int64_t r = 0; r < block.count; ++r) {
       const T *const o = block.input<T>(0, r), *const g = block.input<T>(1, r);
       T* const y = block.output<T>(r);

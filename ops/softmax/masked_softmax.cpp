@@ -40,7 +40,6 @@ TensorSpec MaskedSoftmax::infer(Inputs x) const {
 }
 
 void MaskedSoftmax::cpu(Inputs x, Tensor& y) const {
-  const Tensor logits = row_major(x[0]);
   const RowMasks masks(x);
   const auto keep_of = [&](std::int64_t row) -> const bool* {
     if (!masks.first) return nullptr;
@@ -52,20 +51,19 @@ void MaskedSoftmax::cpu(Inputs x, Tensor& y) const {
   const std::int64_t n = y.size(-1), length = causal ? y.size(-2) : 1;
   const auto run = [&]<class T>(Type<T>) {
     constexpr T hidden = -std::numeric_limits<T>::infinity();
-    for_rows({&logits, 1}, y, y.rank() - 1, compute_type(y.dtype()),
-             [&](auto in, void* out, std::int64_t row) {
-               const T* const x = static_cast<const T*>(in[0]);
-               T* const y = static_cast<T*>(out);
-               const std::int64_t seen = causal ? std::min(n, row % length + 1) : n;
-               const bool* const keep = keep_of(row);
-               if (!keep || !masks.along)
-                 for (std::int64_t i = 0; i < seen; ++i) y[i] = keep && !*keep ? hidden : x[i];
-               else
-                 for (std::int64_t i = 0; i < seen; ++i) y[i] = keep[i] ? x[i] : hidden;
-               const T scale = static_cast<T>(1 / rows::exponentials(y, rows::max(y, seen), y, seen));
-               for (std::int64_t i = 0; i < seen; ++i) y[i] *= scale;
-               std::fill(y + seen, y + n, scale * 0);  // NaN if the row is NaN
-             });
+    for_rows(x.first(1), y, y.rank() - 1, compute_type(y.dtype()), [&](auto in, void* out, std::int64_t row) {
+      const T* const x = static_cast<const T*>(in[0]);
+      T* const y = static_cast<T*>(out);
+      const std::int64_t seen = causal ? std::min(n, row % length + 1) : n;
+      const bool* const keep = keep_of(row);
+      if (!keep || !masks.along)
+        for (std::int64_t i = 0; i < seen; ++i) y[i] = keep && !*keep ? hidden : x[i];
+      else
+        for (std::int64_t i = 0; i < seen; ++i) y[i] = keep[i] ? x[i] : hidden;
+      const T scale = static_cast<T>(1 / rows::exponentials(y, rows::max(y, seen), y, seen));
+      for (std::int64_t i = 0; i < seen; ++i) y[i] *= scale;
+      std::fill(y + seen, y + n, scale * 0);  // NaN if the row is NaN
+    });
   };
   y.dtype() == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
 }

@@ -13,7 +13,7 @@ struct MaskedSoftmax {
   bool causal;
   static constexpr std::string_view name = "masked_softmax";
   static constexpr Saves saves = Saves::output;
-  static constexpr bool strided = true;
+  static constexpr Strided strided{.cpu = Strided::input(1), .cuda = Strided::all.cuda};
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;

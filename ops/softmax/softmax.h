@@ -1,6 +1,6 @@
 // Softmax and log-softmax along one axis. Each keeps only its output for the derivative, and each derivative
-// is an operation with a derivative of its own. GPU kernels read rows at any stride; CPU kernels copy strided
-// rows.
+// is an operation with a derivative of its own. Only GPU kernels read rows by their
+// strides.
 #pragma once
 #include <bobbin/op.h>
 #include <bobbin/softmax.h>
@@ -13,7 +13,7 @@ struct Softmax {
   int axis;
   static constexpr std::string_view name = "softmax";
   static constexpr Saves saves = Saves::output;
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::on_cuda;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;
@@ -26,7 +26,7 @@ struct SoftmaxBackward {
   int axis;
   static constexpr std::string_view name = "softmax_backward";
   static constexpr Saves saves = Saves::inputs;
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::on_cuda;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;
@@ -38,7 +38,7 @@ struct LogSoftmax {
   int axis;
   static constexpr std::string_view name = "log_softmax";
   static constexpr Saves saves = Saves::output;
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::on_cuda;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;
@@ -51,7 +51,7 @@ struct LogSoftmaxBackward {
   int axis;
   static constexpr std::string_view name = "log_softmax_backward";
   static constexpr Saves saves = Saves::inputs;
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::on_cuda;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;

@@ -10,7 +10,7 @@ struct Concat {
   int axis;
   std::vector<std::int64_t> sizes;  ///< of the axis, one an input: the derivative cuts the gradient there
   static constexpr std::string_view name = "concat";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor&) const;
   void cuda(Inputs x, Tensor& y) const { cpu(x, y); }  // copies know where they are
@@ -24,7 +24,7 @@ struct Pad {
   Dims starts, steps;
   double value = 0;
   static constexpr std::string_view name = "pad";
-  static constexpr bool strided = true;
+  static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs x) const { return {shape, x[0].dtype(), x[0].device()}; }
   void cpu(Inputs, Tensor&) const;
   void cuda(Inputs x, Tensor& y) const { cpu(x, y); }  // copies know where they are

@@ -10,7 +10,8 @@ namespace bobbin {
 struct ToDevice {
   Device device;
   static constexpr std::string_view name = "to_device";
-  static constexpr bool strided = true, any_device = true;
+  static constexpr Strided strided = Strided::all;
+  static constexpr bool any_device = true;
   TensorSpec infer(Inputs x) const { return {x[0].shape(), x[0].dtype(), device}; }
   void cpu(Inputs x, Tensor& y) const { copy_elements(x[0], y); }
   void cuda(Inputs x, Tensor& y) const { copy_elements(x[0], y); }

@@ -1,112 +1,58 @@
 // What an operation is. One struct defines it: its attributes are fields, and its members are
 //
 //   static constexpr std::string_view name;      also how errors begin
-//   static constexpr Saves saves;                what its derivative reads (or: Saves saves(Needs) const)
+//   static constexpr Saves saves;                what its derivative reads (or: Saves saves(Needs) const);
+//                                                nothing unless it says so
 //   TensorSpec infer(Inputs) const;              every check, and the result's spec; no mathematics
 //   void cpu(Inputs, Tensor& out) const;         the kernels; `out` is fresh, row-major and uninitialised
 //   void cuda(Inputs, Tensor& out) const;        optional
-//   Grads vjp(const Vjp&) const;                 written with public operations (ops.h)
+//   Grads vjp(const Vjp&) const;                 the derivative, written with public operations (ops.h)
 //   static std::vector<Sample> samples();        calls the tests and the gradient checker make
 //
-// A view operation has `Tensor view(const Tensor& x) const` in place of infer and the kernels. One without a
-// derivative says `static constexpr bool differentiable = false`. One whose kernels read strides says
-// `static constexpr bool strided = true`; the others get contiguous inputs. One that leaves the derivative
-// something besides inputs and output has `std::vector<TensorSpec> aux(Inputs) const`, and its kernels take a
-// further `std::span<Tensor>`, empty when nothing is recorded. One whose derivative is that of another tape
-// has `Tensor replay(const Vjp&) const` in place of vjp: the walk goes on through the tensor it returns.
+// These are optional:
+//
+//   static constexpr Strided strided;            inputs that kernels read by their strides; the kernels get
+//                                                the others row-major
+//   static constexpr bool any_device = true;     inputs may lie on different devices
+//   std::vector<TensorSpec> aux(Inputs) const;   what the kernels leave the derivative besides the output.
+//                                                They take a further std::span<Tensor>, which is empty when
+//                                                nothing is recorded
+//   std::optional<Grads> fused_vjp_cpu(const Vjp&) const;
+//   std::optional<Grads> fused_vjp_cuda(const Vjp&) const;
+//                                                the same gradients as vjp, in fewer passes over memory.
+//                                                Tried before vjp where the derivative itself is not recorded
+//                                                and its cotangent, on that device, is not empty; nullopt,
+//                                                with nothing done: vjp computes them
+//
+// A view operation has `Tensor view(const Tensor& x) const` in place of infer and the kernels. One whose
+// derivative is that of another tape has `Tensor replay(const Vjp&) const` in place of vjp: the backward pass
+// continues through the tensor it returns. An operation is differentiable when it has vjp or replay; one that
+// has neither says `static constexpr bool differentiable = false`.
 #pragma once
-#include <bobbin/tape.h>
+#include <bobbin/sample.h>
+#include <bobbin/vjp.h>
 
 #include <concepts>
-#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 #include <vector>
 
 namespace bobbin {
 
-/// An operation's operands. An undefined one was left out.
-using Inputs = std::span<const Tensor>;
-using Grads = std::vector<Tensor>;  ///< one an input; undefined: no gradient
-
-/// Which inputs need a gradient. Those from the 63rd on share a bit.
-struct Needs {
-  std::uint64_t bits = 0;  ///< bit(i) for input i
+/// Which inputs the kernels of each device read by their strides; the others are made row-major for them.
+struct Strided {
+  std::uint64_t cpu = 0, cuda = 0;  ///< as in Needs
+  static const Strided all;         ///< all inputs, on every device
+  static const Strided on_cuda;     ///< all inputs on GPUs, none on the CPU
   /// The bit of input i.
-  static constexpr std::uint64_t bit(int i) { return std::uint64_t{1} << (i < 62 ? i : 62); }
-  /// Says that input i needs one.
-  constexpr void add(int i) { bits |= bit(i); }
-  /// Whether any input needs one.
-  constexpr bool any() const { return bits != 0; }
-  /// Whether input i needs one.
-  constexpr bool operator[](int i) const { return (bits & bit(i)) != 0; }
+  static constexpr std::uint64_t input(int i) { return Needs::bit(i); }
+  /// Whether kernels of `d` read input i by its strides.
+  constexpr bool has(int i, Device d) const { return ((d.is_cpu() ? cpu : cuda) & input(i)) != 0; }
 };
-
-/// Which tensors the tape keeps for a derivative. `saves` may be a function of what is needed: a product
-/// keeps one factor only where the other needs a gradient.
-struct Saves {
-  std::uint64_t bits = 0;     ///< as in Needs for inputs; the highest one is the output's
-  static const Saves none;    ///< nothing
-  static const Saves output;  ///< the result
-  static const Saves inputs;  ///< all inputs
-  /// Input i alone.
-  static constexpr Saves input(int i) { return {Needs::bit(i)}; }
-  /// What either keeps.
-  friend constexpr Saves operator|(Saves a, Saves b) { return {a.bits | b.bits}; }
-  /// Whether any of `s` is kept.
-  constexpr bool has(Saves s) const { return (bits & s.bits) != 0; }
-};
-inline constexpr Saves Saves::none{0};
-inline constexpr Saves Saves::output{std::uint64_t{1} << 63};
-inline constexpr Saves Saves::inputs{~(std::uint64_t{1} << 63)};
-
-/// What a derivative is computed from.
-class Vjp {
- public:
-  /// For the walk: `node` and the cotangent of its output. Both must outlive this.
-  Vjp(Node& node, const Tensor& grad, bool is_one = false) : grad(grad), node_(node), is_one_(is_one) {}
-  const Tensor& grad;  ///< the cotangent of the output, of its shape and dtype
-  /// Whether `grad` is known to be the 1 that a walk without a given cotangent starts from.
-  bool grad_is_one() const { return is_one_; }
-
-  /// Saved input i. Throws GradError when it was edited since; std::logic_error when `saves` leaves it out.
-  const Tensor& input(int i) const;
-  /// The saved output; throws as input() does.
-  Tensor output() const;
-  /// What the kernels left as aux i; throws as input() does.
-  const Tensor& aux(int i) const;
-  /// Whether input i was kept (and was not left out).
-  bool has_input(int i) const { return bool(node_.inputs[static_cast<std::size_t>(i)].saved.tensor); }
-  int count() const { return static_cast<int>(node_.inputs.size()); }  ///< of inputs
-  /// Whether input i needs a gradient; if it does, its spec is known.
-  bool needs(int i) const { return node_.inputs[static_cast<std::size_t>(i)].producer != nullptr; }
-  /// The spec of input i, where it needs a gradient or was kept.
-  const TensorSpec& spec(int i) const;
-
- private:
-  Node& node_;
-  bool is_one_;
-};
-
-/// One call of an operation, for the tests and the checkers. Random inputs come from the default generator,
-/// so that a fresh seed gives fresh inputs.
-struct Sample {
-  std::string note;                    ///< what is special, for reports
-  std::vector<Tensor> inputs;          ///< those that derivatives are taken by
-  std::function<Tensor(Inputs)> call;  ///< the operation on them
-  /// The message the call must throw, for an invalid call; what follows is then unused.
-  std::string throws = {};
-  /// Whether derivatives are compared with finite differences here: false at kinks and at infinities.
-  bool differentiable = true;
-  /// At kinks of the first input: the derivative that is documented for each of its elements. The gradient
-  /// must be the cotangent, which must broadcast to the input, times this, and lie between the one-sided
-  /// slopes.
-  Tensor at_kinks = {};
-  /// Whether rows of the first input, along its first axis, make the rows of the result each by itself.
-  bool batch = false;
-};
+inline constexpr Strided Strided::all{~std::uint64_t{0}, ~std::uint64_t{0}};
+inline constexpr Strided Strided::on_cuda{0, ~std::uint64_t{0}};
 
 /// An operation that gives another view of its input's storage.
 template<class T>
@@ -124,7 +70,7 @@ template<class T>
 concept ComputeOperator = AuxOperator<T> || requires(const T& op, Inputs x, Tensor& y) {
   op.cpu(x, y);
 };
-/// An operation with a derivative.
+/// An operation whose derivative is a function.
 template<class T>
 concept HasVjp = requires(const T& op, const Vjp& v) {
   { op.vjp(v) } -> std::same_as<Grads>;
@@ -133,6 +79,19 @@ concept HasVjp = requires(const T& op, const Vjp& v) {
 template<class T>
 concept HasReplay = requires(const T& op, const Vjp& v) {
   { op.replay(v) } -> std::same_as<Tensor>;
+};
+/// An operation that has a derivative.
+template<class T>
+concept Differentiable = HasVjp<T> || HasReplay<T>;
+/// An operation with one kernel or so for all its gradients on the CPU.
+template<class T>
+concept HasFusedVjpCpu = requires(const T& op, const Vjp& v) {
+  { op.fused_vjp_cpu(v) } -> std::same_as<std::optional<Grads>>;
+};
+/// The same on GPUs.
+template<class T>
+concept HasFusedVjpCuda = requires(const T& op, const Vjp& v) {
+  { op.fused_vjp_cuda(v) } -> std::same_as<std::optional<Grads>>;
 };
 /// An operation that declares a kernel for GPUs.
 template<class T>
@@ -154,14 +113,14 @@ concept Operator = std::copy_constructible<T> && requires {
                          requires(const T& op, Inputs x) {
                            { op.infer(x) } -> std::same_as<TensorSpec>;
                          })) &&
-    (HasVjp<T> || HasReplay<T> || DeclaredConstant<T>);
+    (Differentiable<T> || DeclaredConstant<T>);
 
 namespace detail {
 [[noreturn]] void no_cuda_kernel(std::string_view op);
 [[noreturn]] void unreachable(std::string_view op);
 }  // namespace detail
 
-/// An operation with its type erased. What a kind of operation does not have stays as it is here.
+/// An operation with its type erased. The defaults here are those of an operation that leaves a member out.
 class OpBase {
  public:
   virtual ~OpBase() = default;
@@ -171,14 +130,14 @@ class OpBase {
   virtual std::shared_ptr<Node> make_node(const TensorSpec&) const = 0;
   /// Whether view() takes the place of infer() and run().
   virtual bool is_view() const { return false; }
-  /// Whether kernels read strides; inputs are made contiguous for the others.
-  virtual bool strided() const { return false; }
+  /// Which inputs kernels read by their strides.
+  virtual Strided strided() const { return {}; }
   /// Whether it has a derivative.
   virtual bool differentiable() const { return true; }
   /// Whether inputs may lie on different devices.
   virtual bool any_device() const { return false; }
   /// What the tape keeps, for these inputs that need a gradient.
-  virtual Saves saves(Needs) const { return Saves::inputs; }
+  virtual Saves saves(Needs) const { return Saves::none; }
   /// The view of x.
   virtual Tensor view(const Tensor&) const { detail::unreachable(name()); }
   /// Checks the inputs, and gives the result's spec.
@@ -187,7 +146,7 @@ class OpBase {
   virtual std::vector<TensorSpec> aux(Inputs) const { return {}; }
   /// Runs the kernel of the output's device; `aux` is empty where nothing is recorded.
   virtual void run(Inputs, Tensor&, std::span<Tensor>) const { detail::unreachable(name()); }
-  /// The gradient of each input, from that of the output.
+  /// The gradient of each input, from that of the output: by a fused derivative where there is one.
   virtual Grads vjp(const Vjp&) const { detail::unreachable(name()); }
   /// The output computed again, on a tape of its own; undefined where vjp() is there instead.
   virtual Tensor replay(const Vjp&) const { return {}; }
@@ -212,10 +171,10 @@ class OpModel final : public OpBase {
   const T& op() const { return op_; }
   std::string_view name() const override { return T::name; }
   bool is_view() const override { return ViewOperator<T>; }
-  bool differentiable() const override { return HasVjp<T> || HasReplay<T>; }
-  bool strided() const override {
+  bool differentiable() const override { return Differentiable<T>; }
+  Strided strided() const override {
     if constexpr (requires { T::strided; }) return T::strided;
-    return false;
+    return {};
   }
   bool any_device() const override {
     if constexpr (requires { T::any_device; }) return T::any_device;
@@ -256,20 +215,21 @@ class OpModel final : public OpBase {
       else
         op_.cpu(x, y);
     } else {
-#if BOBBIN_HAS_CUDA
-      if constexpr (HasCuda<T> && AuxOperator<T>)
-        return op_.cuda(x, y, aux);
-      else if constexpr (HasCuda<T>)
-        return op_.cuda(x, y);
-#endif
-      no_cuda_kernel(T::name);
+      if constexpr (!built_with_cuda || !HasCuda<T>)
+        no_cuda_kernel(T::name);
+      else if constexpr (AuxOperator<T>)
+        op_.cuda(x, y, aux);
+      else
+        op_.cuda(x, y);
     }
   }
   Grads vjp([[maybe_unused]] const Vjp& v) const override {
-    if constexpr (HasVjp<T>)
+    if constexpr (HasVjp<T>) {
+      if (auto grads = fused_vjp(v)) return *std::move(grads);
       return op_.vjp(v);
-    else
+    } else {
       unreachable(T::name);
+    }
   }
   Tensor replay([[maybe_unused]] const Vjp& v) const override {
     if constexpr (HasReplay<T>)
@@ -282,6 +242,16 @@ class OpModel final : public OpBase {
   }
 
  private:
+  std::optional<Grads> fused_vjp([[maybe_unused]] const Vjp& v) const {
+    if (grad_enabled() || v.grad.numel() == 0) return {};
+    const bool on_cpu = v.grad.device().is_cpu();
+    if constexpr (HasFusedVjpCpu<T>)
+      if (on_cpu) return op_.fused_vjp_cpu(v);
+    if constexpr (built_with_cuda && HasFusedVjpCuda<T>)
+      if (!on_cpu) return op_.fused_vjp_cuda(v);
+    return {};
+  }
+
   T op_;
 };
 
@@ -304,14 +274,14 @@ Tensor record(T op, std::initializer_list<Tensor> inputs) {
 struct OpInfo {
   std::string_view name;                       ///< unique in the catalogue
   bool has_cuda = false;                       ///< runs on GPUs, as far as the build has CUDA
-  bool differentiable = false;                 ///< has a `vjp`
+  bool differentiable = false;                 ///< it is Differentiable
   std::vector<Sample> (*samples)() = nullptr;  ///< calls to test it with; null: none
 };
 
 /// What the catalogue says of T.
 template<Operator T>
 OpInfo op_info() {
-  OpInfo info{T::name, HasCuda<T> || ViewOperator<T>, HasVjp<T>, nullptr};
+  OpInfo info{T::name, HasCuda<T> || ViewOperator<T>, Differentiable<T>, nullptr};
   if constexpr (requires {
                   { T::samples() } -> std::same_as<std::vector<Sample>>;
                 })

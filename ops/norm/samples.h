@@ -1,6 +1,5 @@
-// Samples of what is made of other operations.
+// Calls of the normalisations that are made of other operations, for the catalogue.
 #pragma once
-#include <bobbin/norm.h>
 #include <bobbin/op.h>
 
 namespace bobbin {
@@ -8,6 +7,5 @@ namespace bobbin {
 std::vector<Sample> layer_norm_samples();
 std::vector<Sample> rms_norm_samples();
 std::vector<Sample> group_norm_samples();
-std::vector<Sample> attention_samples();
 
 }  // namespace bobbin

@@ -1,0 +1,28 @@
+// A product with a weight, a bias and an activation in one operation.
+#pragma once
+#include <bobbin/activation.h>
+#include <bobbin/matmul.h>
+#include <bobbin/op.h>
+
+namespace bobbin {
+
+/// Inputs x, weight and, defined or not, bias.
+struct Linear {
+  Activation activation;
+  static constexpr std::string_view name = "linear";
+  Saves saves(Needs) const;
+  TensorSpec infer(Inputs) const;
+  void cpu(Inputs, Tensor& out) const;
+  void cuda(Inputs, Tensor& out) const;
+  Grads vjp(const Vjp&) const;
+  /// Both products and the sums of columns share one list of tiles.
+  std::optional<Grads> fused_vjp_cpu(const Vjp&) const;
+  /// One or two kernels apply relu's derivative, multiply, and add up the gradient of the bias.
+  std::optional<Grads> fused_vjp_cuda(const Vjp&) const;
+  static std::vector<Sample> samples();
+
+ private:
+  Tensor sums_gradient(const Vjp&) const;
+};
+
+}  // namespace bobbin

@@ -1,0 +1,33 @@
+// What the normalisations share: the checks of their arguments, and the steps of their formula, which are
+// made of public operations.
+#pragma once
+#include <bobbin/elementwise.h>
+#include <bobbin/tensor.h>
+
+#include <string_view>
+
+namespace bobbin {
+
+/// Throws unless t, where it is defined, has x's dtype and this shape. `what` names it in the message.
+void require_like(std::string_view op, const Tensor& x, const Tensor& t, const Shape& shape,
+                  std::string_view what);
+/// Throws unless x is floating and [n, channels, ...].
+void require_channels(std::string_view op, const Tensor& x);
+/// The last axes of x. Throws unless they have the sizes `over`.
+Axes last_axes(std::string_view op, const Tensor& x, const Shape& over);
+
+/// (x - mean) / sqrt(variance + eps) over these axes.
+Tensor standardized(const Tensor& x, const Axes& axes, double eps);
+/// y weight + bias; either may be undefined.
+Tensor affine(Tensor y, const Tensor& weight, const Tensor& bias);
+/// t [channels] in a shape that broadcasts to x [n, channels, ...]; undefined stays undefined.
+Tensor by_channel(const Tensor& t, const Tensor& x);
+
+/// f(wide), whose result is rounded to x's dtype; wide(t) is t, in f32 where x is of 16 bits.
+template<class F>
+Tensor in_wide(const Tensor& x, F&& f) {
+  if (x.dtype() == DType::f64 || x.dtype() == DType::f32) return f([](const Tensor& t) { return t; });
+  return to(f([](const Tensor& t) { return t ? to(t, DType::f32) : t; }), x.dtype());
+}
+
+}  // namespace bobbin
