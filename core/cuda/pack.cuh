@@ -4,6 +4,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include "core/cuda/ptx.cuh"
+
 namespace bobbin::cuda {
 
 template<class T, int n = 16 / sizeof(T)>
@@ -47,14 +49,14 @@ __device__ __forceinline__ T narrow(Compute<T> x) {
 /// seen.
 __device__ __forceinline__ void await_data() {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
+  ptx::griddepcontrol_wait();
 #endif
 }
 /// Lets the next kernel's blocks in where that is launched early: at the end of a kernel all are. Never
 /// before await_data(): two kernels that wait would crowd multiprocessors unevenly.
 __device__ __forceinline__ void call_next() {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  ptx::griddepcontrol_launch_dependents();
 #endif
 }
 /// Both at once: for short kernels.

@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(threads, width == 4 ? 6 : 4)
                                j < channels_left);
       }
     }
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    ptx::cp_async_commit_group();
   };
 
   await_data();
@@ -171,7 +171,7 @@ __global__ void __launch_bounds__(threads, width == 4 ? 6 : 4)
     copy_chunk(from + p.chunk, memory + next * p.stage);
     float* const stage = memory + (next ^ 1) * p.stage;
     const int count = min(in.group_channels - from, p.chunk);
-    asm volatile("cp.async.wait_group 1;" ::: "memory");
+    ptx::cp_async_wait_group<1>();
     if constexpr (gated) in.apply_gate(stage + input_at, stage + gate_at, count, first, last);
     __syncthreads();
     add_products<pitch>(stage, stage + warp_row * thread_channels, tap_offsets, window,

@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(threads, 2) weight_grad(const __grid_constant_
       };
       p.copy_width == 4 ? copy_g(std::integral_constant<int, 4>{}) : copy_g(std::integral_constant<int, 1>{});
     }
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    ptx::cp_async_commit_group();
   };
 
   float sum[warp_channels * warp_taps] = {};
@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(threads, 2) weight_grad(const __grid_constant_
   for (unsigned from = begin; from < end; from += threads, next ^= 1) {
     copy_stage(from + threads, memory + next * p.stage);
     float* const stage = memory + (next ^ 1) * p.stage;
-    asm volatile("cp.async.wait_group 1;" ::: "memory");
+    ptx::cp_async_wait_group<1>();
     if constexpr (gated) p.copy_width == 4 ? apply_gate<4>(stage) : apply_gate<1>(stage);
     __syncthreads();
     const int positions = static_cast<int>(min(threads, end - from));

@@ -8,11 +8,7 @@
 namespace bobbin::cuda {
 
 // blockDim.x, read anew: kept from one use to the next, its multiples would take the registers of a pack.
-__device__ __forceinline__ int threads_again() {
-  int threads;
-  asm volatile("mov.u32 %0, %%ntid.x;" : "=r"(threads));
-  return threads;
-}
+__device__ __forceinline__ int threads_again() { return ptx::ntid_x(); }
 
 /// Each block of a team takes `share` packs of a row, P of each input a thread; the first one also the
 /// elements beside the packs.

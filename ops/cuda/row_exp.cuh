@@ -6,12 +6,6 @@
 
 namespace bobbin::cuda {
 
-__device__ __forceinline__ float exp2_approximately(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 /// exp(d + rest) for a rest far below d, within about 3 ULP: what rounding takes from d log2(e) is made up
 /// for. Results under 2^-126 are 0. A NaN in `rest` alone, which d = -infinity leaves, counts for nothing.
 __device__ __forceinline__ float exp_with_rest(float d, float rest) {
@@ -19,8 +13,8 @@ __device__ __forceinline__ float exp_with_rest(float d, float rest) {
   constexpr float log2e_rest = 1.33497582e-08f;  // what it lacks, times ln 2
   constexpr float ln2 = 6.93147182e-01f;
   float y = d * log2e;
-  asm("" : "+f"(y));  // or -y becomes a product of its own
-  const float e = exp2_approximately(y);
+  ptx::opaque(y);  // or -y becomes a product of its own
+  const float e = ptx::ex2_approx_ftz(y);
   const float lost = fmaf(fmaf(d, log2e, -y), ln2, fmaf(d, log2e_rest, rest));
   return fmaf(e, fminf(lost, 1.0f), e);
 }
@@ -33,7 +27,7 @@ __device__ __forceinline__ Compute<T> exp_of(Compute<T> x) {
   else if constexpr (std::is_same_v<T, float>)
     return exp_with_rest(x, 0.0f);
   else
-    return exp2_approximately(x * 1.44269502f);
+    return ptx::ex2_approx_ftz(x * 1.44269502f);
 }
 
 /// exp(x - m) for x <= m, for rows stored as T; NaN where both are infinite.

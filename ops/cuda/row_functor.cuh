@@ -184,7 +184,7 @@ __device__ __forceinline__ void add_pack(const F& f, uint4 (&x)[F::inputs], S m,
 template<int n>
 __device__ __forceinline__ void keep_packed(uint4 (&x)[n]) {
 #pragma unroll
-  for (int k = 0; k < n; ++k) asm volatile("" : "+r"(x[k].x), "+r"(x[k].y), "+r"(x[k].z), "+r"(x[k].w));
+  for (int k = 0; k < n; ++k) ptx::opaque(x[k]);
 }
 
 template<bool kept, class F, class Finish, class R>

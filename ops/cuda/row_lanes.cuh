@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(lanes_threads)
 #pragma unroll
     for (int k = 0; k < n; ++k) {
       from[k] = a.in[k] + first * a.pitch[k] + of_warp * per_pack<T>;
-      asm("" : "+l"(from[k]));  // or all of it is computed for each pack
+      ptx::opaque(from[k]);  // or all of it is computed for each pack
       gap[k] = a.pitch[k] - a.columns;
     }
     each_of_warp([&](int elements, int row, uint4* to) {
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(lanes_threads)
   if (!together || !a.out) return;
   __syncwarp();
   T* to = a.out + first * a.columns + of_warp * per_pack<T>;
-  asm("" : "+l"(to));
+  ptx::opaque(to);
   each_of_warp([&](int elements, int, const uint4* y) { store_pack(to + elements, *y); });
 }
 

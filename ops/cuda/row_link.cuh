@@ -37,15 +37,11 @@ class Exchange {
   /// `room` is shared memory.
   __device__ Exchange(const F& f, const Team& team, S* room, std::int64_t rows)
       : f_(f), team_(team), room_(room), rows_(rows) {
-    if (team.link == Link::grid) tag_ = static_cast<unsigned>(load(team.board.words));
+    if (team.link == Link::grid) tag_ = static_cast<unsigned>(ptx::ld_relaxed_gpu(team.board.words));
 #if __CUDA_ARCH__ >= 900
     if (team.link != Link::cluster) return;
-    if (threadIdx.x == 0)
-      asm volatile(
-          "mbarrier.init.shared.b64 [%0], 1;\n"
-          "fence.mbarrier_init.release.cluster;" ::"r"(barrier())
-          : "memory");
-    asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
+    if (threadIdx.x == 0) ptx::mbarrier_init_1(barrier());
+    ptx::barrier_cluster_arrive_relaxed();
 #endif
   }
 
@@ -57,7 +53,7 @@ class Exchange {
     S* const others = here + warps;
     if (lane() == 0) here[warp()] = mine;
 #if __CUDA_ARCH__ >= 900
-    if (team_.link == Link::cluster) asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
+    if (team_.link == Link::cluster) ptx::barrier_cluster_wait_acquire();
 #endif
     __syncthreads();
     if (team_.link == Link::block) return merge_all(here, warps);
@@ -86,7 +82,8 @@ class Exchange {
     if (atomicAdd(done, 1u) != gridDim.x - 1) return;
     *done = 0;
     const auto rounds = (rows_ + team_.count - 1) / team_.count;
-    store(team_.board.words, static_cast<unsigned>(load(team_.board.words)) + static_cast<unsigned>(rounds));
+    ptx::st_relaxed_gpu(team_.board.words, static_cast<unsigned>(ptx::ld_relaxed_gpu(team_.board.words)) +
+                                               static_cast<unsigned>(rounds));
   }
 
  private:
@@ -107,8 +104,8 @@ class Exchange {
       const auto* const word = reinterpret_cast<const unsigned*>(&block);
 #pragma unroll
       for (int w = 0; w < n_words; ++w)
-        store(slots + static_cast<std::size_t>(w) * gridDim.x + blockIdx.x,
-              static_cast<unsigned long long>(tag_) << 32 | word[w]);
+        ptx::st_relaxed_gpu(slots + static_cast<std::size_t>(w) * gridDim.x + blockIdx.x,
+                            static_cast<unsigned long long>(tag_) << 32 | word[w]);
     }
     S s = S::none();
     for (int i = lane(); i < team_.blocks; i += 32) {
@@ -117,7 +114,7 @@ class Exchange {
 #pragma unroll
       for (int w = 0; w < n_words; ++w) {
         unsigned long long seen;
-        do seen = load(slots + static_cast<std::size_t>(w) * gridDim.x + first + i);
+        do seen = ptx::ld_relaxed_gpu(slots + static_cast<std::size_t>(w) * gridDim.x + first + i);
         while (seen >> 32 != tag_);
         word[w] = static_cast<unsigned>(seen);
       }
@@ -127,50 +124,22 @@ class Exchange {
     return lanes_merge(f_, s, 32);
   }
 
-  static __device__ unsigned long long load(const unsigned long long* p) {
-    unsigned long long v;
-    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
-    return v;
-  }
-  static __device__ void store(unsigned long long* p, unsigned long long v) {
-    asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
-  }
-
 #if __CUDA_ARCH__ >= 900
   // What blocks of a cluster send each other, they count in bytes: none waits for memory, as a barrier of the
   // cluster would.
-  __device__ unsigned barrier() const { return static_cast<unsigned>(__cvta_generic_to_shared(room_)); }
+  __device__ unsigned barrier() const { return ptx::shared_address(room_); }
   __device__ void await_others() const {
     if (threadIdx.x == 0)
-      asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier()),
-                   "r"(static_cast<unsigned>(team_.blocks * sizeof(S)))
-                   : "memory");
-    unsigned done;
-    do
-      asm volatile(
-          "{\n.reg .pred done;\n"
-          "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%1], 0;\n"
-          "selp.u32 %0, 1, 0, done;\n}"
-          : "=r"(done)
-          : "r"(barrier())
-          : "memory");
-    while (!done);
-  }
-  static __device__ unsigned at_rank(unsigned here, int rank) {
-    unsigned there;
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(here), "r"(rank));
-    return there;
+      ptx::mbarrier_arrive_expect_tx(barrier(), static_cast<unsigned>(team_.blocks * sizeof(S)));
+    while (!ptx::mbarrier_try_wait_phase_0(barrier())) {
+    }
   }
   __device__ void send(S* place, int rank, const S& s) const {
-    const unsigned to = at_rank(static_cast<unsigned>(__cvta_generic_to_shared(place)), rank);
-    const unsigned there = at_rank(barrier(), rank);
+    const unsigned to = ptx::mapa(ptx::shared_address(place), rank);
+    const unsigned there = ptx::mapa(barrier(), rank);
     const auto* const word = reinterpret_cast<const unsigned*>(&s);
 #pragma unroll
-    for (int w = 0; w < n_words; ++w)
-      asm volatile(
-          "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(to + 4 * w),
-          "r"(word[w]), "r"(there)
-          : "memory");
+    for (int w = 0; w < n_words; ++w) ptx::st_async(to + 4 * w, word[w], there);
   }
 #endif
 

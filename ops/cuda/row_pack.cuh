@@ -2,6 +2,7 @@
 // used.
 #pragma once
 #include "core/cuda/pack.cuh"
+#include "core/cuda/ptx.cuh"
 
 namespace bobbin::cuda {
 
@@ -114,27 +115,16 @@ __device__ __forceinline__ Compute<T> largest(const uint4& x) {
 
 /// Rows are read once: they pass the first-level cache by. Volatile, or it might move above await_previous.
 __device__ __forceinline__ uint4 load_pack(const void* p, bool there, uint4 otherwise) {
-  uint4 x = otherwise;
-  asm volatile(
-      "{\n.reg .pred there;\nsetp.ne.b32 there, %5, 0;\n"
-      "@there ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n}"
-      : "+r"(x.x), "+r"(x.y), "+r"(x.z), "+r"(x.w)
-      : "l"(p), "r"(static_cast<int>(there)));
-  return x;
+  ptx::ld_global_no_allocate_v4(otherwise, p, there);
+  return otherwise;
 }
 /// In one access, which a plain assignment is not: compilers take it apart.
 __device__ __forceinline__ void store_pack(void* p, const uint4& x, bool there = true) {
-  asm volatile(
-      "{\n.reg .pred there;\nsetp.ne.b32 there, %5, 0;\n"
-      "@there st.global.v4.u32 [%4], {%0, %1, %2, %3};\n}" ::"r"(x.x),
-      "r"(x.y), "r"(x.z), "r"(x.w), "l"(p), "r"(static_cast<int>(there)));
+  ptx::st_global_v4(p, x, there);
 }
 
 /// Starts a copy of 16 bytes to shared memory, past the registers; this thread sees it after await_copies.
-__device__ __forceinline__ void copy_pack(uint4* shared, const void* p) {
-  const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(p) : "memory");
-}
-__device__ __forceinline__ void await_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+__device__ __forceinline__ void copy_pack(uint4* shared, const void* p) { ptx::cp_async_cg_16(shared, p); }
+__device__ __forceinline__ void await_copies() { ptx::cp_async_wait_all(); }
 
 }  // namespace bobbin::cuda

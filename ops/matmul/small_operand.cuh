@@ -1,6 +1,7 @@
 // Operands of small products: how a block fetches its terms of a tile, whichever way their lines lie.
 #pragma once
 #include "core/cuda/pack.cuh"
+#include "core/cuda/ptx.cuh"
 #include "core/cuda/strided.cuh"
 
 namespace bobbin::cuda::small {
@@ -22,14 +23,10 @@ struct Side {
 
 template<int n>
 __device__ void copy_async(float* to, const float* from, bool there) {  // or zeros
-  const unsigned shared = static_cast<unsigned>(__cvta_generic_to_shared(to));
-  const int bytes = there ? n * 4 : 0;
   if constexpr (n == 4)
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(from), "r"(bytes)
-                 : "memory");
+    ptx::cp_async_cg_16(to, from, there ? 16 : 0);
   else
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared), "l"(from), "r"(bytes)
-                 : "memory");
+    ptx::cp_async_ca_4(to, from, there ? 4 : 0);
 }
 
 // `extent` rows or columns of an operand, that `lanes` lanes of a warp share: `group` side by side are a
@@ -77,15 +74,6 @@ struct Layout {
     }
   }
 };
-
-// In shared memory, read at once even where only some elements turn out to be needed.
-__device__ inline float4 vector_at(const float* p) {
-  float4 v;
-  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(p))));
-  return v;
-}
 
 // This thread's part of what a block fetches of an operand.
 template<class L>
@@ -140,7 +128,8 @@ struct Reader {
   __device__ void apply_gate(float* to, const float* gate_at, int terms) const {
     if (whole)
       each<4>(terms, [&](int place, int, bool) {
-        const float4 x = vector_at(to + place), g = vector_at(gate_at + place);
+        // One access of 16 bytes each, even where only some elements turn out to be needed.
+        const float4 x = ptx::ld_shared_v4(to + place), g = ptx::ld_shared_v4(gate_at + place);
         *reinterpret_cast<float4*>(to + place) = {g.x > 0 ? x.x : 0, g.y > 0 ? x.y : 0, g.z > 0 ? x.z : 0,
                                                   g.w > 0 ? x.w : 0};
       });

@@ -127,7 +127,7 @@ __device__ Sums<height, width> add_up(const Piece& p, const Tile& t, float* shar
       a.fetch(to + B::floats, to + B::floats + A::floats, from, terms);
       b.fetch(to, nullptr, from, terms);
     }
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    ptx::cp_async_commit_group();
   };
 
   await_data();
@@ -142,7 +142,7 @@ __device__ Sums<height, width> add_up(const Piece& p, const Tile& t, float* shar
     const bool last = from + segment >= all;
     if (last) call_next();
     float *const b_side = shared + stage * stage_floats, *const a_side = b_side + B::floats;
-    asm volatile("cp.async.wait_group %0;" ::"n"(stages - 1) : "memory");
+    ptx::cp_async_wait_group<stages - 1>();
     if (a.gate) a.apply_gate(a_side, a_side + A::floats, terms);
     __syncthreads();
 #pragma unroll 1
@@ -167,16 +167,7 @@ template<class T>
 __device__ T of_rank(const T* p, int rank) {
   T v{};
 #if __CUDA_ARCH__ >= 900
-  const unsigned here = static_cast<unsigned>(__cvta_generic_to_shared(p));
-  unsigned there;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(here), "r"(rank));
-  if constexpr (sizeof(T) == 16)
-    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
-                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-                 : "r"(there)
-                 : "memory");
-  else
-    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
+  ptx::ld_shared_cluster(v, ptx::mapa(ptx::shared_address(p), rank));
 #endif
   return v;
 }
@@ -243,7 +234,8 @@ __device__ void product(const Piece& p, const Tile& t, float* shared) {
   }
 #if __CUDA_ARCH__ >= 900
   if (alone) return;
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  ptx::barrier_cluster_arrive_release_aligned();
+  ptx::barrier_cluster_wait_acquire_aligned();
   const int lines = height / p.ranks, first = t.rank * lines;  // that this block writes
   const auto all = [&]<class T>(const T* at) {
     T v = of_rank(at, 0);
@@ -257,7 +249,8 @@ __device__ void product(const Piece& p, const Tile& t, float* shared) {
   }
   if (row_sums && thread < lines) put_row(first + thread, all(row_at + first));
   // Nobody leaves while its memory is read.
-  asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+  ptx::barrier_cluster_arrive_relaxed_aligned();
+  ptx::barrier_cluster_wait_acquire_aligned();
 #endif
 }
 
@@ -274,7 +267,7 @@ __global__ void __launch_bounds__(threads, width == 64 ? 1 : 2)
   unsigned word = 0;
 #pragma unroll
   for (unsigned i = 0; i < sizeof(Piece) / 4; i += 8) word |= reinterpret_cast<const unsigned*>(&p)[i];
-  asm volatile("" ::"r"(word));
+  ptx::use(word);
   n >>= 31 - __clz(p.ranks);
   if (n >= p.tiles) return;
   t.matrix = p.by_tiles(n);

@@ -1,0 +1,194 @@
+// Raw PTX: all inline assembly of Bobbin's kernels, a function an instruction, named after it. Headings are
+// the sections of the PTX ISA manual, chapter "Instructions", that describe them (their numbers differ from
+// release to release).
+#pragma once
+#include <cuda_runtime.h>
+
+namespace bobbin::cuda::ptx {
+
+/// The 32-bit address, in the window of shared memory, that the instructions below take.
+__device__ __forceinline__ unsigned shared_address(const void* p) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(p));
+}
+
+/// No instruction: the compiler must hold x in a register here and cannot know its value afterwards.
+__device__ __forceinline__ void opaque(float& x) { asm("" : "+f"(x)); }
+template<class T>
+__device__ __forceinline__ void opaque(T*& x) {
+  asm("" : "+l"(x));
+}
+__device__ __forceinline__ void opaque(uint4& x) {
+  asm volatile("" : "+r"(x.x), "+r"(x.y), "+r"(x.z), "+r"(x.w));
+}
+/// No instruction: the compiler must compute x, as if somebody used it.
+__device__ __forceinline__ void use(unsigned x) { asm volatile("" ::"r"(x)); }
+
+// Floating Point Instructions; Special Registers
+
+/// 2^x, within 2 units in the last place; subnormal results are 0.
+__device__ __forceinline__ float ex2_approx_ftz(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+/// blockDim.x, read again at each call.
+__device__ __forceinline__ int ntid_x() {
+  int n;
+  asm volatile("mov.u32 %0, %%ntid.x;" : "=r"(n));
+  return n;
+}
+
+// Data Movement and Conversion Instructions: ld, st
+
+/// Where `there`, overwrites x with 16 bytes of global memory, which the L1 cache does not keep. Volatile:
+/// the compiler does not move it above griddepcontrol_wait.
+__device__ __forceinline__ void ld_global_no_allocate_v4(uint4& x, const void* p, bool there) {
+  asm volatile(
+      "{\n.reg .pred there;\nsetp.ne.b32 there, %5, 0;\n"
+      "@there ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n}"
+      : "+r"(x.x), "+r"(x.y), "+r"(x.z), "+r"(x.w)
+      : "l"(p), "r"(static_cast<int>(there)));
+}
+/// Where `there`, writes 16 bytes to global memory in one access.
+__device__ __forceinline__ void st_global_v4(void* p, const uint4& x, bool there) {
+  asm volatile(
+      "{\n.reg .pred there;\nsetp.ne.b32 there, %5, 0;\n"
+      "@there st.global.v4.u32 [%4], {%0, %1, %2, %3};\n}" ::"r"(x.x),
+      "r"(x.y), "r"(x.z), "r"(x.w), "l"(p), "r"(static_cast<int>(there)));
+}
+/// Reads 16 bytes of shared memory in one access.
+__device__ __forceinline__ float4 ld_shared_v4(const float* p) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(shared_address(p)));
+  return v;
+}
+/// A load, and a store, that blocks of the whole GPU may race with; they order nothing else.
+__device__ __forceinline__ unsigned long long ld_relaxed_gpu(const unsigned long long* p) {
+  unsigned long long v;
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
+  return v;
+}
+__device__ __forceinline__ void st_relaxed_gpu(unsigned long long* p, unsigned long long v) {
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
+}
+
+// Data Movement and Conversion Instructions: Asynchronous copy
+
+/// Starts a copy of 16 bytes from global to shared memory, which bypasses registers and the L1 cache.
+__device__ __forceinline__ void cp_async_cg_16(void* to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
+}
+/// The same of the first `bytes` bytes; the rest of the 16 become zeros.
+__device__ __forceinline__ void cp_async_cg_16(void* to, const void* from, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+               "r"(bytes)
+               : "memory");
+}
+/// The same of 4 bytes, by way of the L1 cache.
+__device__ __forceinline__ void cp_async_ca_4(void* to, const void* from, int bytes) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes)
+               : "memory");
+}
+/// Makes a group of the copies that this thread started since the last group.
+__device__ __forceinline__ void cp_async_commit_group() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+/// Waits until at most the n latest groups of this thread are incomplete.
+template<int n>
+__device__ __forceinline__ void cp_async_wait_group() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
+}
+/// Waits for all copies that this thread started.
+__device__ __forceinline__ void cp_async_wait_all() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+// Instructions of compute capability 9.0 and later.
+#if __CUDA_ARCH__ >= 900
+
+// Parallel Synchronization and Communication Instructions: griddepcontrol
+
+/// Waits until the kernels that this one depends on are complete and their writes are visible (programmatic
+/// dependent launch).
+__device__ __forceinline__ void griddepcontrol_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+/// Lets the dependent kernel start once all blocks of this one have called this or ended.
+__device__ __forceinline__ void griddepcontrol_launch_dependents() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+// Parallel Synchronization and Communication Instructions: barrier.cluster
+
+/// The two halves of a barrier for all threads of a cluster. Arrival is relaxed (it makes no writes visible)
+/// or a release; the wait is an acquire. `aligned`: all threads of a warp execute it together.
+__device__ __forceinline__ void barrier_cluster_arrive_relaxed() {
+  asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
+}
+__device__ __forceinline__ void barrier_cluster_wait_acquire() {
+  asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
+}
+__device__ __forceinline__ void barrier_cluster_arrive_release_aligned() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void barrier_cluster_arrive_relaxed_aligned() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void barrier_cluster_wait_acquire_aligned() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+// Data Movement and Conversion Instructions: mapa, ld
+
+/// The address, for the instructions on `shared::cluster`, of what block `rank` of the cluster has at a
+/// shared address of this block.
+__device__ __forceinline__ unsigned mapa(unsigned shared, int rank) {
+  unsigned there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared), "r"(rank));
+  return there;
+}
+/// Reads the shared memory of a block of the cluster.
+__device__ __forceinline__ void ld_shared_cluster(float& v, unsigned address) {
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(address) : "memory");
+}
+__device__ __forceinline__ void ld_shared_cluster(float4& v, unsigned address) {
+  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(address)
+               : "memory");
+}
+
+// Parallel Synchronization and Communication Instructions: mbarrier; Data Movement: st.async
+
+/// Makes a barrier object of 8 bytes in shared memory, for one arriving thread, and shows it to the cluster.
+__device__ __forceinline__ void mbarrier_init_1(unsigned barrier) {
+  asm volatile(
+      "mbarrier.init.shared.b64 [%0], 1;\n"
+      "fence.mbarrier_init.release.cluster;" ::"r"(barrier)
+      : "memory");
+}
+/// Arrives at the barrier, whose phase then ends when so many bytes have come by st_async.
+__device__ __forceinline__ void mbarrier_arrive_expect_tx(unsigned barrier, unsigned bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+/// Whether the barrier's first phase has ended; waits a while for it.
+__device__ __forceinline__ bool mbarrier_try_wait_phase_0(unsigned barrier) {
+  unsigned done;
+  asm volatile(
+      "{\n.reg .pred done;\n"
+      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%1], 0;\n"
+      "selp.u32 %0, 1, 0, done;\n}"
+      : "=r"(done)
+      : "r"(barrier)
+      : "memory");
+  return done;
+}
+/// Starts a store to a block of the cluster, which counts 4 bytes at that block's barrier when it is done.
+__device__ __forceinline__ void st_async(unsigned to, unsigned word, unsigned barrier) {
+  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(to),
+               "r"(word), "r"(barrier)
+               : "memory");
+}
+
+#endif
+
+}  // namespace bobbin::cuda::ptx
