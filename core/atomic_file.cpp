@@ -11,7 +11,7 @@
 
 namespace bobbin {
 
-NewFile::NewFile(std::string_view op, const std::filesystem::path& target)
+AtomicFile::AtomicFile(std::string_view op, const std::filesystem::path& target)
     : op_(op), target_(target), name_(target.string() + ".XXXXXX") {
   struct stat status {};
   if (::stat(target.c_str(), &status) == 0 && !S_ISREG(status.st_mode))
@@ -23,12 +23,12 @@ NewFile::NewFile(std::string_view op, const std::filesystem::path& target)
   ::fchmod(fd_, 0666 & ~mask);
 }
 
-NewFile::~NewFile() {
+AtomicFile::~AtomicFile() {
   if (fd_ >= 0) ::close(fd_);
   if (!kept_) ::unlink(name_.c_str());
 }
 
-void NewFile::write(const void* data, std::size_t bytes) {
+void AtomicFile::write(const void* data, std::size_t bytes) {
   for (const char* p = static_cast<const char*>(data); bytes > 0;) {
     const ssize_t n = ::write(fd_, p, bytes);
     if (n < 0 && errno == EINTR) continue;
@@ -38,7 +38,7 @@ void NewFile::write(const void* data, std::size_t bytes) {
   }
 }
 
-void NewFile::keep() {
+void AtomicFile::commit() {
   if (::fsync(fd_) != 0) failed("cannot be flushed to disk");
   if (::close(std::exchange(fd_, -1)) != 0) failed("cannot be closed");
   if (::rename(name_.c_str(), target_.c_str()) != 0) failed("cannot be put in place");
@@ -50,7 +50,7 @@ void NewFile::keep() {
   }
 }
 
-void NewFile::failed(std::string_view what) const {
+void AtomicFile::failed(std::string_view what) const {
   fail<IoError>(op_, ": ", target_.string(), " ", what, ": ", std::strerror(errno));
 }
 

@@ -13,7 +13,7 @@ namespace {
 
 // What is enqueued on `later` from now on runs after all that is on `earlier`.
 void follow(Device d, cudaStream_t later, cudaStream_t earlier) {
-  const Use use(d);
+  const DeviceGuard use(d);
   cudaEvent_t event;
   check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "stream");
   check(cudaEventRecord(event, earlier), "stream");
@@ -27,7 +27,7 @@ void follow(Device d, cudaStream_t later, cudaStream_t earlier) {
 Stream::Stream(Device d) : device_(d) {
   if (!d.is_cuda()) fail<DeviceError>("stream: only a GPU has streams; got ", d);
   require(d);
-  const cuda::Use use(d);
+  const cuda::DeviceGuard use(d);
   cudaStream_t s;
   cuda::check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "stream");
   handle_ = std::shared_ptr<void>(s, [](void* s) { cudaStreamDestroy(static_cast<cudaStream_t>(s)); });

@@ -94,9 +94,9 @@ const CheckResult* of_interest(std::span<const CheckResult> results) {
 }  // namespace
 
 void write_text(std::string_view what, const std::filesystem::path& path, const std::string& text) {
-  NewFile file(what, path);
+  AtomicFile file(what, path);
   file.write(text.data(), text.size());
-  file.keep();
+  file.commit();
 }
 
 Summary summarize(std::span<const CheckResult> results) {

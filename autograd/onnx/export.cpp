@@ -151,9 +151,9 @@ void save_onnx(const std::filesystem::path& path, const std::function<Tensor(con
                const Tensor& example, const OnnxOptions& options) {
   const std::string bytes = onnx::encode(options.any_batch ? onnx::watch_batches(options, f, example)
                                                            : onnx::watch(options, f, example));
-  NewFile file("save_onnx", path);
+  AtomicFile file("save_onnx", path);
   file.write(bytes.data(), bytes.size());
-  file.keep();
+  file.commit();
 }
 
 }  // namespace bobbin

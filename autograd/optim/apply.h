@@ -61,7 +61,8 @@ void apply(std::span<const Optimizer::Part> parts, std::initializer_list<const s
       }
 #if BOBBIN_HAS_CUDA
       if (device.is_cuda())
-        return update_on_gpu<Rule<T>>(device, all, cuda::hosted<Rule<T>>([=] { return make(type, group); }));
+        return update_on_gpu<Rule<T>>(device, all,
+                                      cuda::replay_arg<Rule<T>>([=] { return make(type, group); }));
 #endif
       const Rule<T> rule = make(type, group);
       for (auto& e : all) update_on_cpu(rule, e);

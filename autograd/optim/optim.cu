@@ -43,7 +43,7 @@ __device__ void update(const Rule& rule, const Elements<T>& e, std::int64_t i) {
 
 template<class Rule, class T = typename Rule::type>
 __global__ void __launch_bounds__(threads)
-    step(const __grid_constant__ Parts<T> parts, const cuda::Hosted<Rule> hosted) {
+    step(const __grid_constant__ Parts<T> parts, const cuda::ReplayArg<Rule> rule_arg) {
   int k = 0;  // the last part that begins at or before this block
   for (int half = 64; half > 0; half /= 2)
     if (k + half < parts.count && parts.first[k + half] <= blockIdx.x) k += half;
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(threads)
   const std::int64_t begin = std::int64_t{blockIdx.x - parts.first[k]} * stretch<T>, n = e.n - begin;
 
   cuda::await_previous();
-  const Rule rule = hosted.get();
+  const Rule rule = rule_arg.get();
   auto bits = reinterpret_cast<std::uintptr_t>(e.p) | reinterpret_cast<std::uintptr_t>(e.g);
   for (int j = 0; j < Rule::states; ++j) bits |= reinterpret_cast<std::uintptr_t>(e.s[j]);
   if (n >= stretch<T> && bits % 16 == 0)
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(threads)
 
 template<class Rule>
 void update_on_gpu(Device device, std::span<const Elements<typename Rule::type>> all,
-                   cuda::Hosted<Rule> rule) {
+                   cuda::ReplayArg<Rule> rule) {
   using T = typename Rule::type;
   static_assert(sizeof(Parts<T>) + sizeof rule <= 4096 && Parts<T>::capacity <= 128);
   while (!all.empty()) {
@@ -82,23 +82,23 @@ void update_on_gpu(Device device, std::span<const Elements<typename Rule::type>>
   }
 }
 
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<SgdRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<SgdRule<double>>);
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<MomentumRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<MomentumRule<double>>);
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<AdamRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<AdamRule<double>>);
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<RmsPropRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<RmsPropRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<SgdRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<SgdRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<MomentumRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<MomentumRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<AdamRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<AdamRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<RmsPropRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<RmsPropRule<double>>);
 template void update_on_gpu(Device, std::span<const Elements<float>>,
-                            cuda::Hosted<RmsPropMomentumRule<float>>);
+                            cuda::ReplayArg<RmsPropMomentumRule<float>>);
 template void update_on_gpu(Device, std::span<const Elements<double>>,
-                            cuda::Hosted<RmsPropMomentumRule<double>>);
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<AdagradRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<AdagradRule<double>>);
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<LionRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<LionRule<double>>);
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::Hosted<BlendRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::Hosted<BlendRule<double>>);
+                            cuda::ReplayArg<RmsPropMomentumRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<AdagradRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<AdagradRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<LionRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<LionRule<double>>);
+template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<BlendRule<float>>);
+template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<BlendRule<double>>);
 
 }  // namespace bobbin::optim

@@ -131,6 +131,6 @@ struct Elements {
 
 /// Applies a rule to all of them in as few launches as hold their addresses. optim.cu
 template<class Rule>
-void update_on_gpu(Device, std::span<const Elements<typename Rule::type>>, cuda::Hosted<Rule>);
+void update_on_gpu(Device, std::span<const Elements<typename Rule::type>>, cuda::ReplayArg<Rule>);
 
 }  // namespace bobbin::optim

@@ -31,11 +31,11 @@ std::string encode(const Image& image) {
 }  // namespace
 
 void save_png(const Image& image, const std::filesystem::path& path) {
-  NewFile file("save_png", path);
+  AtomicFile file("save_png", path);
   const std::string bytes = encode(image);
   if (bytes.empty()) fail<Error>("save_png: ", path.string(), ": the picture could not be encoded");
   file.write(bytes.data(), bytes.size());
-  file.keep();
+  file.commit();
 }
 
 }  // namespace bobbin::plot

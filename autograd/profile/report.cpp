@@ -65,9 +65,9 @@ void Profiler::write_trace(const std::filesystem::path& path) const {
     separator = ",";
   }
   text += "]}\n";
-  NewFile file("write_trace", path);
+  AtomicFile file("write_trace", path);
   file.write(text.data(), text.size());
-  file.keep();
+  file.commit();
 }
 
 }  // namespace bobbin

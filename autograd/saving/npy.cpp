@@ -97,9 +97,9 @@ Tensor npy_tensor(const std::string& name, std::string_view bytes) {
 
 void save_npy(const std::filesystem::path& path, const Tensor& t) {
   const std::string bytes = npy_bytes("save_npy", t);
-  NewFile file("save_npy", path);
+  AtomicFile file("save_npy", path);
   file.write(bytes.data(), bytes.size());
-  file.keep();
+  file.commit();
 }
 
 Tensor load_npy(const std::filesystem::path& path) {

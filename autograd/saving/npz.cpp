@@ -50,14 +50,14 @@ void save_npz(const std::filesystem::path& path, const StateDict& tensors) {
   }
   if (zip_close(archive.zip) != 0) archive.failed();
   archive.zip = nullptr;
-  NewFile file("save_npz", path);
+  AtomicFile file("save_npz", path);
   if (zip_source_open(archive.source) != 0)
     fail<IoError>("save_npz: ", path.string(), " cannot be read back");
   char block[1 << 16];
   for (zip_int64_t n; (n = zip_source_read(archive.source, block, sizeof block)) > 0;)
     file.write(block, static_cast<std::size_t>(n));
   zip_source_close(archive.source);
-  file.keep();
+  file.commit();
 }
 
 StateDict load_npz(const std::filesystem::path& path) {

@@ -72,7 +72,7 @@ void save_safetensors(const std::filesystem::path& path, const TensorFile& file)
                      ": a name or the metadata is not UTF-8: ", e.what());
   }
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the elements start aligned
-  NewFile out("save_safetensors", path);
+  AtomicFile out("save_safetensors", path);
   const std::uint64_t length =
       text.size();  // the format is little-endian, as are the machines Bobbin runs on
   out.write(&length, sizeof length);
@@ -83,7 +83,7 @@ void save_safetensors(const std::filesystem::path& path, const TensorFile& file)
     here = row_major(here);
     out.write(here.raw(), static_cast<std::size_t>(t.numel() * size_of(t.dtype())));
   }
-  out.keep();
+  out.commit();
 }
 
 namespace {

@@ -110,7 +110,7 @@ class DeviceAllocator final : public Allocator {
     return c;
   }
   void* from_system(std::size_t bytes) {
-    const Use use(device_);
+    const DeviceGuard use(device_);
     void* p = nullptr;
     for (int attempt = 0; attempt < 2; ++attempt) {
       ++stats_.system_calls;
@@ -135,7 +135,7 @@ class DeviceAllocator final : public Allocator {
   }
   [[noreturn]] void out_of_memory(std::size_t bytes) const {
     std::size_t free = 0, total = 0;
-    const Use use(device_);
+    const DeviceGuard use(device_);
     cudaMemGetInfo(&free, &total);
     fail<OutOfMemory>(device_, ": no memory for ", bytes, " bytes; ", stats_.bytes_live,
                       " bytes are in live tensors, and ", free, " of the GPU's ", total, " are free");

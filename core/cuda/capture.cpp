@@ -44,7 +44,7 @@ const void* detail::replayed(std::size_t bytes, std::function<void(void*)> write
   return g.memory_.raw<char>() + at;
 }
 
-Tensor replayed_one(const TensorSpec& spec) {
+Tensor captured_one(const TensorSpec& spec) {
   StepGraph* g = recording;
   if (!g || spec.dtype != DType::f32) return {};
   const void* at = detail::replayed(sizeof(float), [](void* host) { *static_cast<float*>(host) = 1; });
@@ -52,11 +52,11 @@ Tensor replayed_one(const TensorSpec& spec) {
   return g->memory_.alias(spec.shape, contiguous_strides(spec.shape), static_cast<const float*>(at) - first);
 }
 
-Hosted<Philox> replayable(const Philox& p) {
+ReplayArg<Philox> replay_arg(const Philox& p) {
   // A state that does not come from the generator, or from before the step, is a constant.
   const StepGraph* g = recording;
   if (!g || p.seed != g->start_.seed || p.draw < g->start_.draws) return {p, nullptr};
-  return hosted<Philox>([g, ahead = p.draw - g->start_.draws] {
+  return replay_arg<Philox>([g, ahead = p.draw - g->start_.draws] {
     return Philox{g->now_.seed, g->now_.draws + ahead};
   });
 }
@@ -73,7 +73,7 @@ StepGraph::StepGraph(Device d, const std::function<void()>& step) : device_(d) {
 
 void StepGraph::record(const std::function<void()>& step) {
   if (recording) fail<Error>("capture: a step cannot be captured inside another");
-  const Use use(device_);
+  const DeviceGuard use(device_);
   memory_ = empty({static_cast<std::int64_t>(Parameters::capacity / sizeof(float))}, DType::f32, device_);
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "capture");
   now_ = start_ = default_generator();
@@ -143,7 +143,7 @@ void StepGraph::prepare() {
 }
 
 void StepGraph::replay() {
-  const Use use(device_);
+  const DeviceGuard use(device_);
   prepare();
   if (store_) {
     void* to = memory_.raw();
@@ -193,7 +193,7 @@ bool StepGraph::make_loop(std::int64_t bytes) {
 }
 
 void StepGraph::replay(std::int64_t times) {
-  const Use use(device_);
+  const DeviceGuard use(device_);
   const std::size_t step = padded(used_);
   const std::int64_t bytes =
       static_cast<std::int64_t>(sizeof(Progress)) + times * static_cast<std::int64_t>(step);

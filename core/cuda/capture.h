@@ -60,8 +60,8 @@ class StepGraph {
  private:
   friend const void* detail::replayed(std::size_t, std::function<void(void*)>);
   friend void on_replay(std::function<void()>);
-  friend Hosted<Philox> replayable(const Philox&);
-  friend Tensor replayed_one(const TensorSpec&);
+  friend ReplayArg<Philox> replay_arg(const Philox&);
+  friend Tensor captured_one(const TensorSpec&);
   void record(const std::function<void()>& step);
   void instantiate();
   void prepare();

@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(threads)
 
 template<class From>
 __global__ void __launch_bounds__(threads)
-    convert_strided(const From* x, void* y, DType to, const Walk<2> walk) {
+    convert_strided(const From* x, void* y, DType to, const StridedIndex<2> walk) {
   visit_on_device(to, [&]<class To>(Type<To>) {
     const std::int64_t step = std::int64_t{gridDim.x} * threads;
     for (std::int64_t i = std::int64_t{blockIdx.x} * threads + threadIdx.x; i < walk.numel; i += step) {
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(threads)
 
 // Elements as plain words: the same dtype on either side.
 template<class Word>
-__global__ void __launch_bounds__(threads) move_strided(const Word* x, Word* y, const Walk<2> walk) {
+__global__ void __launch_bounds__(threads) move_strided(const Word* x, Word* y, const StridedIndex<2> walk) {
   const std::int64_t step = std::int64_t{gridDim.x} * threads;
   for (std::int64_t i = std::int64_t{blockIdx.x} * threads + threadIdx.x; i < walk.numel; i += step) {
     std::int64_t at[2];
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(threads) move_strided(const Word* x, Word* y, 
 constexpr int tile = 32, tile_rows = 8;
 template<class Word>
 __global__ void __launch_bounds__(tile* tile_rows)
-    transpose_tiles(const Word* x, Word* y, const Walk<2> walk, int across, std::int64_t tiles_along,
+    transpose_tiles(const Word* x, Word* y, const StridedIndex<2> walk, int across, std::int64_t tiles_along,
                     std::int64_t tiles_across) {
   __shared__ Word held[tile][tile + 1];
   std::int64_t t = blockIdx.x;
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(tile* tile_rows)
 }
 
 template<class Word>
-void move(const Tensor& x, const Tensor& y, const Walk<2>& walk) {
+void move(const Tensor& x, const Tensor& y, const StridedIndex<2>& walk) {
   const auto* from = x.raw<Word>();
   auto* to = y.raw<Word>();
   for (int d = 1; d < walk.rank; ++d) {
@@ -163,7 +163,7 @@ void move(const Tensor& x, const Tensor& y, const Walk<2>& walk) {
          move_strided<Word>, from, to, walk);
 }
 
-void move(const Tensor& x, const Tensor& y, const Walk<2>& walk) {
+void move(const Tensor& x, const Tensor& y, const StridedIndex<2>& walk) {
   switch (size_of(x.dtype())) {
     case 1:
       return move<std::uint8_t>(x, y, walk);
@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(threads) fill_packed(Word* y, Word value, std:
   }
 }
 template<class Word>
-__global__ void __launch_bounds__(threads) fill_strided(Word* y, Word value, const Walk<1> walk) {
+__global__ void __launch_bounds__(threads) fill_strided(Word* y, Word value, const StridedIndex<1> walk) {
   const std::int64_t step = std::int64_t{gridDim.x} * threads;
   for (std::int64_t i = std::int64_t{blockIdx.x} * threads + threadIdx.x; i < walk.numel; i += step) {
     std::int64_t at[1];
@@ -205,7 +205,7 @@ void fill(const Tensor& y, const void* value) {
   Word v;
   std::memcpy(&v, value, sizeof v);
   auto* to = y.raw<Word>();
-  const Walk<1> walk(y.shape(), {&y});
+  const StridedIndex<1> walk(y.shape(), {&y});
   if (walk.contiguous(0) && is_aligned(to))
     launch("fill",
            {.device = y.device(),
@@ -222,11 +222,11 @@ void fill(const Tensor& y, const void* value) {
 
 void copy_elements(const Tensor& x, const Tensor& y) {
   if (y.numel() == 0) return;
-  const Walk<2> walk(y.shape(), {&x, &y});
+  const StridedIndex<2> walk(y.shape(), {&x, &y});
   const bool packed = walk.contiguous(0) && walk.contiguous(1);
   if (x.dtype() == y.dtype()) {
     if (!packed) return move(x, y, walk);
-    const Use use(y.device());
+    const DeviceGuard use(y.device());
     return check(cudaMemcpyAsync(y.raw(), x.raw(), static_cast<std::size_t>(y.numel() * size_of(y.dtype())),
                                  cudaMemcpyDeviceToDevice, stream(y.device())),
                  "copy");

@@ -124,7 +124,7 @@ constexpr int count_of = decltype(std::declval<F>()({}))::count;
 
 template<class F>
 __global__ void __launch_bounds__(threads)
-    draw(const __grid_constant__ Hosted<Philox> philox, F f, void* y, DType dtype, std::int64_t n) {
+    draw(const __grid_constant__ ReplayArg<Philox> philox, F f, void* y, DType dtype, std::int64_t n) {
   const std::int64_t block = std::int64_t{blockIdx.x} * threads + threadIdx.x;
   const std::int64_t first = block * count_of<F>;
   if (first >= n) return;
@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(threads)
 }
 
 __global__ void __launch_bounds__(threads)
-    draw_keys(const __grid_constant__ Hosted<Philox> philox, std::uint64_t* __restrict__ keys,
+    draw_keys(const __grid_constant__ ReplayArg<Philox> philox, std::uint64_t* __restrict__ keys,
               std::int64_t* __restrict__ positions, std::int64_t n) {
   const std::int64_t block = std::int64_t{blockIdx.x} * threads + threadIdx.x;
   if (block * 2 >= n) return;
@@ -163,7 +163,7 @@ template<class F>
 void fill(const char* op, const Tensor& y, const Philox& philox, F f) {
   const std::int64_t n = y.numel();
   launch(op, {.device = y.device(), .grid = blocks_for(n, threads * count_of<F>), .block = threads}, draw<F>,
-         replayable(philox), f, y.raw(), y.dtype(), n);
+         replay_arg(philox), f, y.raw(), y.dtype(), n);
 }
 
 }  // namespace
@@ -196,7 +196,7 @@ void randperm(const Tensor& y, const Philox& philox) {
   const auto numbers = [&] { return empty({n}, DType::i64, y.device()); };
   const Tensor keys = numbers();
   launch("randperm", {.device = y.device(), .grid = blocks_for(n, threads * 2), .block = threads}, draw_keys,
-         replayable(philox), keys.raw<std::uint64_t>(), y.raw<std::int64_t>(), n);
+         replay_arg(philox), keys.raw<std::uint64_t>(), y.raw<std::int64_t>(), n);
   // An even number of passes, as 64 bits take, ends where it began.
   const Tensor sorted = sort_pairs({keys, y}, {numbers(), numbers()}, 64).values;
   if (sorted.raw() != y.raw()) copy_elements(sorted, y);

@@ -11,7 +11,7 @@
 namespace bobbin::cuda {
 
 template<class T>
-struct Hosted {
+struct ReplayArg {
   T value;
   const T* replayed = nullptr;  ///< on the device
 #ifdef __CUDACC__
@@ -33,7 +33,7 @@ const void* replayed(std::size_t bytes, std::function<void(void* host)> write);
 
 /// f() now; in a captured step, f() of each replay. T is trivially copyable, of at most 64 bytes.
 template<class T, class F>
-Hosted<T> hosted(F f) {
+ReplayArg<T> replay_arg(F f) {
   if (!capturing()) return {f(), nullptr};
   return {T{}, static_cast<const T*>(
                    detail::replayed(sizeof(T), [f](void* host) { *static_cast<T*>(host) = f(); }))};
@@ -41,9 +41,9 @@ Hosted<T> hosted(F f) {
 
 /// While capturing: a 1 that replays need no kernel for, in place of a fresh f32 tensor of one element.
 /// Undefined at other times and for other dtypes.
-Tensor replayed_one(const TensorSpec&);
+Tensor captured_one(const TensorSpec&);
 
 /// A draw of this thread's generator; in a captured step, each replay's own.
-Hosted<Philox> replayable(const Philox&);
+ReplayArg<Philox> replay_arg(const Philox&);
 
 }  // namespace bobbin::cuda

@@ -85,7 +85,7 @@ const Availability& availability() {
 
 State* make_state(Device d) {
   require(d);
-  const Use use(d);
+  const DeviceGuard use(d);
   auto s = std::make_unique<State>();
   cudaDeviceProp p{};
   check(cudaGetDeviceProperties(&p, d.index), "cuda");
@@ -152,12 +152,12 @@ void check(cudaError_t e, std::string_view what) {
 
 const Properties& properties(Device d) { return state(d).properties; }
 
-Use::Use(Device d) : before_(active) {
+DeviceGuard::DeviceGuard(Device d) : before_(active) {
   if (active == d.index) return;
   check(cudaSetDevice(d.index), "cuda");
   active = d.index;
 }
-Use::~Use() {
+DeviceGuard::~DeviceGuard() {
   if (before_ < 0 || before_ == active) return;
   cudaSetDevice(before_);
   active = before_;
@@ -180,7 +180,7 @@ void wait(Device d, std::string_view what) {
     fail<Error>(what,
                 ": the host cannot wait for the GPU inside a captured step; read results after the step");
   State& s = state(d);
-  const Use use(d);
+  const DeviceGuard use(d);
   ++waits;
   check(cudaStreamSynchronize(stream(d)), what);
   surface(s);
@@ -189,7 +189,7 @@ void wait(Device d, std::string_view what) {
 void detail::launch(std::string_view op, const Launch& l, const void* kernel, void** args) {
   if (l.grid.x == 0 || l.grid.y == 0 || l.grid.z == 0) return;
   State& s = state(l.device);
-  const Use use(l.device);
+  const DeviceGuard use(l.device);
   surface(s);
   if (l.shared > 32 * 1024) opt_in(op, kernel, l.device.index, l.shared);
   cudaLaunchAttribute attributes[3];

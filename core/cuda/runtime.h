@@ -27,12 +27,12 @@ struct Properties {
 const Properties& properties(Device);
 
 /// Makes d the device of this thread's CUDA calls, for a scope.
-class Use {
+class DeviceGuard {
  public:
-  explicit Use(Device d);
-  ~Use();
-  Use(const Use&) = delete;
-  Use& operator=(const Use&) = delete;
+  explicit DeviceGuard(Device d);
+  ~DeviceGuard();
+  DeviceGuard(const DeviceGuard&) = delete;
+  DeviceGuard& operator=(const DeviceGuard&) = delete;
 
  private:
   int before_;

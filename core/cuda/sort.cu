@@ -10,7 +10,7 @@ Pairs sort_pairs(const Pairs& x, const Pairs& spare, int bits) {
   const std::int64_t n = x.keys.numel();
   if (n == 0) return x;
   const Device d = x.keys.device();
-  const Use use(d);
+  const DeviceGuard use(d);
   cub::DoubleBuffer<std::uint64_t> keys(x.keys.raw<std::uint64_t>(), spare.keys.raw<std::uint64_t>());
   cub::DoubleBuffer<std::int64_t> values(x.values.raw<std::int64_t>(), spare.values.raw<std::int64_t>());
   std::size_t bytes = 0;

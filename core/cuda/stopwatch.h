@@ -8,7 +8,7 @@ class Stopwatch {
  public:
   /// Begins; not inside a capture.
   explicit Stopwatch(Device d) : device_(d) {
-    const Use use(d);
+    const DeviceGuard use(d);
     check(cudaEventCreate(&from_), "stopwatch");
     check(cudaEventCreate(&to_), "stopwatch");
     check(cudaEventRecord(from_, stream(d)), "stopwatch");
@@ -18,7 +18,7 @@ class Stopwatch {
   Stopwatch& operator=(const Stopwatch&) = delete;
 
   void stop() {
-    const Use use(device_);
+    const DeviceGuard use(device_);
     check(cudaEventRecord(to_, stream(device_)), "stopwatch");
   }
   /// Waits until the GPU was there.

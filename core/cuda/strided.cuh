@@ -30,7 +30,7 @@ struct Divider {
 /// `count` tensors seen in one shape, dimensions merged where all of their strides allow. Sizes and strides
 /// are of the merged dimensions, the innermost first.
 template<int count>
-struct Walk {
+struct StridedIndex {
   int rank = 0;
   bool narrow = true;  ///< indices fit in 31 bits
   std::int64_t numel = 1;
@@ -38,7 +38,7 @@ struct Walk {
   std::int64_t stride[count][max_rank] = {};
   Divider by[max_rank];
 
-  Walk(const Shape& shape, const std::array<const Tensor*, count>& x) {
+  StridedIndex(const Shape& shape, const std::array<const Tensor*, count>& x) {
     numel = bobbin::numel(shape);
     narrow = numel < (std::int64_t{1} << 31);
     for (int d = shape.size() - 1; d >= 0; --d) {

@@ -52,7 +52,7 @@ Staging& staging(Device d) {
   std::lock_guard lock(mutex);
   Staging*& s = all[static_cast<std::size_t>(d.index)];
   if (!s) {
-    const Use use(d);
+    const DeviceGuard use(d);
     s = new Staging;
   }
   return *s;
@@ -66,7 +66,7 @@ void to_device(const void* host, const Tensor& y) {
     fail<Error>("copy to ", d,
                 ": a captured step would repeat the copy from memory that is gone by then; make ", y.spec(),
                 " before the step");
-  const Use use(d);
+  const DeviceGuard use(d);
   Staging& s = staging(d);
   std::lock_guard lock(s.mutex);
   Ring& ring = s.for_bytes(bytes_of(y));
@@ -82,7 +82,7 @@ void to_device(const void* host, const Tensor& y) {
 }
 
 void to_host(Device d, const void* device, void* host, std::size_t n) {
-  const Use use(d);
+  const DeviceGuard use(d);
   Staging& s = staging(d);
   std::lock_guard lock(s.mutex);
   Ring& ring = s.for_bytes(n);
@@ -132,7 +132,7 @@ void copy_across(const Tensor& x, const Tensor& y) {
     if (x.device().is_cpu()) {
       to_device(straight.raw(), there);
     } else {  // y's stream waits for x's, and x's memory for the copy
-      const Use use(x.device());
+      const DeviceGuard use(x.device());
       cudaEvent_t event;
       check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "copy between GPUs");
       check(cudaEventRecord(event, stream(x.device())), "copy between GPUs");
@@ -141,7 +141,7 @@ void copy_across(const Tensor& x, const Tensor& y) {
                                 stream(y.device())),
             "copy between GPUs");
       cudaEventDestroy(event);
-      const Use back(y.device());
+      const DeviceGuard back(y.device());
       check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "copy between GPUs");
       check(cudaEventRecord(event, stream(y.device())), "copy between GPUs");
       check(cudaStreamWaitEvent(stream(x.device()), event), "copy between GPUs");
@@ -152,13 +152,13 @@ void copy_across(const Tensor& x, const Tensor& y) {
 }
 
 void set_bytes(Device d, void* p, int value, std::size_t n) {
-  const Use use(d);
+  const DeviceGuard use(d);
   check(cudaMemsetAsync(p, value, n, stream(d)), "fill");
 }
 
 // Leaves what kernels reported to who waits for results.
 void get_bytes(Device d, const void* p, void* host, std::size_t n) {
-  const Use use(d);
+  const DeviceGuard use(d);
   check(cudaMemcpyAsync(host, p, n, cudaMemcpyDeviceToHost, stream(d)), "copy to the host");
   check(cudaStreamSynchronize(stream(d)), "copy to the host");
 }

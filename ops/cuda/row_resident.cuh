@@ -50,7 +50,7 @@ inline std::int64_t resident_teams(Device d, const void* kernel, const RowPlan& 
   const auto [entry, fresh] = known.try_emplace({d.index, kernel, p.threads, shared, cluster}, 0);
   int& count = entry->second;
   if (fresh) {
-    const Use use(d);
+    const DeviceGuard use(d);
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                          static_cast<int>(chip.shared_per_block));
     cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,

@@ -23,7 +23,7 @@ struct MapArgs {
   void* out;
   DType out_dtype;
   bool vectors;  // no operand is strided, and packed ones are aligned to 16 bytes
-  Walk<inputs> walk;
+  StridedIndex<inputs> walk;
 };
 
 constexpr int map_threads = 256;
@@ -130,7 +130,7 @@ template<int inputs>
 MapArgs<inputs> map_args(Inputs x, const Tensor& y) {
   std::array<const Tensor*, inputs> operands;
   for (int k = 0; k < inputs; ++k) operands[static_cast<std::size_t>(k)] = &x[static_cast<std::size_t>(k)];
-  MapArgs<inputs> a{{}, y.raw(), y.dtype(), is_aligned(y.raw()), Walk<inputs>(y.shape(), operands)};
+  MapArgs<inputs> a{{}, y.raw(), y.dtype(), is_aligned(y.raw()), StridedIndex<inputs>(y.shape(), operands)};
   for (int k = 0; k < inputs; ++k) {
     const Tensor& t = *operands[static_cast<std::size_t>(k)];
     const Layout layout = a.walk.constant(k)     ? Layout::constant

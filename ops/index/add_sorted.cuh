@@ -69,7 +69,7 @@ struct Sorted {
 };
 
 static __global__ void __launch_bounds__(threads)
-    find_targets(const __grid_constant__ cuda::Walk<2> walk, const std::int64_t* __restrict__ index,
+    find_targets(const __grid_constant__ cuda::StridedIndex<2> walk, const std::int64_t* __restrict__ index,
                  std::int64_t stride, std::int64_t n, std::int64_t none,
                  const __grid_constant__ cuda::FaultReporter report, std::int64_t* __restrict__ keys,
                  std::int64_t* __restrict__ positions) {

@@ -23,7 +23,7 @@ struct Quotient {
 /// Where a position lies in the two tensors of a walk, counted from their beginnings.
 struct Place {
   std::int64_t x, index;
-  __device__ Place(const cuda::Walk<2>& walk, std::int64_t position) {
+  __device__ Place(const cuda::StridedIndex<2>& walk, std::int64_t position) {
     std::int64_t at[2];
     walk(position, at);
     x = at[0];
@@ -32,11 +32,11 @@ struct Place {
 };
 
 /// x and index seen in one shape, with given strides.
-inline cuda::Walk<2> walk(const Shape& shape, const Tensor& x, const Strides& x_strides, const Tensor& index,
-                          const Strides& index_strides) {
+inline cuda::StridedIndex<2> walk(const Shape& shape, const Tensor& x, const Strides& x_strides,
+                                  const Tensor& index, const Strides& index_strides) {
   const Tensor a = x.alias(shape, x_strides, x.offset()),
                b = index.alias(shape, index_strides, index.offset());
-  return cuda::Walk<2>(shape, {&a, &b});
+  return cuda::StridedIndex<2>(shape, {&a, &b});
 }
 
 __device__ inline bool inside(std::int64_t i, std::int64_t size) {

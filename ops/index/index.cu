@@ -19,8 +19,9 @@ constexpr int items = 4;  // loads in flight of a thread
 // elements.
 template<class E>
 __global__ void __launch_bounds__(threads)
-    pick(const __grid_constant__ cuda::Walk<2> walk, const E* x, std::int64_t stride, std::int64_t size,
-         const std::int64_t* index, E* y, std::int64_t width, const __grid_constant__ Outside outside) {
+    pick(const __grid_constant__ cuda::StridedIndex<2> walk, const E* x, std::int64_t stride,
+         std::int64_t size, const std::int64_t* index, E* y, std::int64_t width,
+         const __grid_constant__ Outside outside) {
   const int step = static_cast<int>(blockDim.x);
   const std::int64_t first = std::int64_t{blockIdx.x} * (step * items) + threadIdx.x;
   std::int64_t from[items], choice[items];
@@ -111,14 +112,14 @@ void visit_bytes(std::int64_t bytes, F&& f) {
 
 // Whether runs of `width` elements are one piece of x, where each begins at a multiple of `width`, and have
 // one index.
-bool has_packs(const cuda::Walk<2>& walk, std::int64_t width) {
+bool has_packs(const cuda::StridedIndex<2>& walk, std::int64_t width) {
   bool fits = walk.rank > 0 && walk.stride[0][0] == 1 && walk.stride[1][0] == 0 && walk.size[0] % width == 0;
   for (int d = 1; d < walk.rank; ++d) fits = fits && walk.stride[0][d] % width == 0;
   return fits;
 }
 
 // Makes those runs the positions, and the unit of x's strides.
-void pack(cuda::Walk<2>& walk, std::int64_t width) {
+void pack(cuda::StridedIndex<2>& walk, std::int64_t width) {
   walk.numel /= width;
   walk.narrow = walk.numel < std::int64_t{1} << 31;
   walk.size[0] /= width;
@@ -133,7 +134,7 @@ void pick(const char* op, const Tensor& x, int axis, const Tensor& index, const 
   Strides x_strides = x.strides();
   std::int64_t stride = x_strides[axis];
   x_strides[axis] = 0;
-  cuda::Walk<2> walk = index_grid::walk(y.shape(), x, x_strides, index, index_strides);
+  cuda::StridedIndex<2> walk = index_grid::walk(y.shape(), x, x_strides, index, index_strides);
 
   const std::int64_t item = size_of(x.dtype());
   std::int64_t width = 16 / item;

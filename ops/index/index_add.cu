@@ -25,7 +25,7 @@ namespace {
 // index where the index's does. The first of those that fall on one element adds them all.
 template<class T>
 __global__ void __launch_bounds__(threads, 4)
-    add_short(const __grid_constant__ cuda::Walk<2> walk, const __grid_constant__ Quotient inner,
+    add_short(const __grid_constant__ cuda::StridedIndex<2> walk, const __grid_constant__ Quotient inner,
               const __grid_constant__ Quotient length, const std::int64_t* __restrict__ index,
               std::int64_t index_stride, std::int64_t size, const T* __restrict__ source, T* __restrict__ y,
               std::int64_t y_stride, std::int64_t n, const __grid_constant__ Outside outside) {
@@ -105,7 +105,7 @@ void add_short(const char* op, int axis, const Tensor& index, Strides index_stri
 
 // Adds source [outer, index.numel(), inner] to y [outer, targets, inner]; an index of [0, size) names the
 // target `stride` times itself beyond the place in x.
-void add_sorted(const char* op, const cuda::Walk<2>& walk, const Tensor& index, std::int64_t size,
+void add_sorted(const char* op, const cuda::StridedIndex<2>& walk, const Tensor& index, std::int64_t size,
                 std::int64_t stride, std::int64_t outer, std::int64_t targets, std::int64_t inner,
                 const Tensor& source, const Tensor& y) {
   const std::int64_t n = index.numel();

@@ -229,7 +229,7 @@ bool multiply(std::string_view op, Device d, const Product& p) {
   constexpr std::int64_t side = 1 << 24, together = 65535;
   const bool whole = std::max({p.rows, p.cols, p.inner}) <= side && p.batch <= together;
   if (!whole && vector_of(p)) return false;
-  const Use use(d);
+  const DeviceGuard use(d);
   last_used() = d;
   for (std::int64_t i = 0; i < p.batch; i += together)
     for (std::int64_t row = 0; row < p.rows; row += side)

@@ -11,8 +11,9 @@ constexpr int threads = 256, width = 4;
 
 template<class T>
 __global__ void __launch_bounds__(threads)
-    drop(const cuda::MapArgs<1> a, const cuda::Hosted<Philox> hosted, std::uint32_t threshold, T scale) {
-  const Philox philox = hosted.get();
+    drop(const cuda::MapArgs<1> a, const cuda::ReplayArg<Philox> philox_arg, std::uint32_t threshold,
+         T scale) {
+  const Philox philox = philox_arg.get();
   const std::int64_t numel = a.walk.numel, step = std::int64_t{gridDim.x} * threads * width;
   for (std::int64_t i = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * width; i < numel; i += step) {
     const Philox::Block words = philox(static_cast<std::uint64_t>(i) / width);
@@ -44,13 +45,13 @@ __global__ void __launch_bounds__(threads)
 
 void Dropout::cuda(Inputs x, Tensor& y) const {
   if (y.numel() == 0) return;
-  cuda::MapArgs<1> a{{}, y.raw(), y.dtype(), false, cuda::Walk<1>(y.shape(), {&x[0]})};
+  cuda::MapArgs<1> a{{}, y.raw(), y.dtype(), false, cuda::StridedIndex<1>(y.shape(), {&x[0]})};
   a.in[0] = {x[0].raw(), x[0].dtype(), cuda::Layout::strided};
   a.vectors = a.walk.contiguous(0) && cuda::is_aligned(x[0].raw()) && cuda::is_aligned(y.raw());
   const auto run = [&]<class T>(Type<T>) {
     cuda::launch(
         name, {.device = y.device(), .grid = cuda::blocks_for(y.numel(), threads * width), .block = threads},
-        drop<T>, a, cuda::replayable({state.seed, state.draws}), threshold(), static_cast<T>(1 / (1 - p)));
+        drop<T>, a, cuda::replay_arg({state.seed, state.draws}), threshold(), static_cast<T>(1 / (1 - p)));
   };
   compute_type(y.dtype()) == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
 }

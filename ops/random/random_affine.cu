@@ -18,7 +18,7 @@ struct Images {
 
 template<class T>
 __global__ void __launch_bounds__(threads)
-    change(const __grid_constant__ cuda::Hosted<Philox> hosted, const RandomAffineOptions options,
+    change(const __grid_constant__ cuda::ReplayArg<Philox> philox_arg, const RandomAffineOptions options,
            const Images s, const T* from, T* to, std::int64_t n) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   if (i >= n) return;
@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(threads)
                      image = n >> 32 ? i / plane : s.by_pixels(static_cast<std::uint32_t>(i));
   const int pixel = static_cast<int>(i - image * plane),
             y = static_cast<int>(s.by_w(static_cast<std::uint32_t>(pixel)));
-  const Motion motion(options, hosted.get()(static_cast<std::uint64_t>(image)));
+  const Motion motion(options, philox_arg.get()(static_cast<std::uint64_t>(image)));
   using W = cuda::Compute<T>;
   for (std::int64_t p = image * s.channels; p < (image + 1) * s.channels; ++p)
     to[p * plane + pixel] = T(motion.pixel<W>(from + p * plane, s.h, s.w, y, pixel - y * s.w,
@@ -43,7 +43,7 @@ void RandomAffine::cuda(Inputs x, Tensor& y) const {
                       cuda::Divider(static_cast<std::uint32_t>(y.size(3)))};
   visit_floating(y.dtype(), [&]<class T>(Type<T>) {
     cuda::launch(name, {.device = y.device(), .grid = cuda::blocks_for(n, threads), .block = threads},
-                 change<T>, cuda::replayable({state.seed, state.draws}), options, images, x[0].raw<T>(),
+                 change<T>, cuda::replay_arg({state.seed, state.draws}), options, images, x[0].raw<T>(),
                  y.raw<T>(), n);
   });
 }

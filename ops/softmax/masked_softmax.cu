@@ -12,7 +12,7 @@ struct MaskedSoftmaxRow : cuda::SoftmaxRow<T> {
   using typename Base::C;
   static constexpr bool masked = true;
   const bool* first;  // the masks, or null
-  cuda::Walk<1> rows;
+  cuda::StridedIndex<1> rows;
   int step;                      // between the places of a row's mask
   std::int64_t columns, length;  // rows that a causal mask begins anew after, or 0
 
@@ -47,7 +47,7 @@ void MaskedSoftmax::cuda(Inputs x, Tensor& y) const {
     rows[rows.size() - 1] = 1;
     const MaskedSoftmaxRow<T> f{{},
                                 masks.first.raw<bool>(),
-                                cuda::Walk<1>(rows, {masks.first ? &masks.first : &y}),
+                                cuda::StridedIndex<1>(rows, {masks.first ? &masks.first : &y}),
                                 masks.along,
                                 y.size(-1),
                                 causal ? y.size(-2) : 0};
