@@ -16,9 +16,8 @@ namespace {
 using NodePtr = std::shared_ptr<Node>;
 
 Tensor one_like(const Tensor& y) {
-  if constexpr (built_with_cuda)
-    if (y.device().is_cuda())
-      if (Tensor one = cuda::captured_one(y.spec())) return one;
+  if (y.device().is_cuda())
+    if (Tensor one = cuda::captured_one(y.spec())) return one;
   return ones_like(y);
 }
 

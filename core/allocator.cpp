@@ -87,19 +87,15 @@ constexpr std::size_t guard_bytes = 256;
 constexpr int guard_value = 0xA5;
 
 void set_bytes(Device device, void* p, int value, std::size_t n) {
-#if BOBBIN_HAS_CUDA
-  if (device.is_cuda()) return cuda::set_bytes(device, p, value, n);
-#endif
+  if (device.is_cuda()) return cuda::memset_async(device, p, value, n);
   std::memset(p, value, n);
 }
 
-bool intact([[maybe_unused]] Device device, const void* p) {
+bool intact(Device device, const void* p) {
   unsigned char band[guard_bytes];
-#if BOBBIN_HAS_CUDA
   if (device.is_cuda())
-    cuda::get_bytes(device, p, band, guard_bytes);
+    cuda::memcpy_to_host(device, p, band, guard_bytes);
   else
-#endif
     std::memcpy(band, p, guard_bytes);
   return std::all_of(band, band + guard_bytes, [](unsigned char b) { return b == guard_value; });
 }
@@ -108,9 +104,7 @@ bool intact([[maybe_unused]] Device device, const void* p) {
 
 Allocator& allocator(Device d) {
   require(d);
-#if BOBBIN_HAS_CUDA
   if (d.is_cuda()) return cuda::allocator(d);
-#endif
   static auto& cpu = *new CpuAllocator;  // never destroyed: static tensors may outlive it
   return cpu;
 }

@@ -1,17 +1,15 @@
+// Captured: the first call of a step runs it, the second records it, and later calls replay it.
 #include <bobbin/capture.h>
-#include <bobbin/device.h>
 
-#if BOBBIN_HAS_CUDA
-#include "core/cuda/capture.h"
-#endif
+#include <utility>
+
+#include "core/cuda/backend.h"
+#include "core/cuda/replay_arg.h"
 
 namespace bobbin {
 
 struct Captured::Graph {
-#if BOBBIN_HAS_CUDA
-  Graph(Device d, const std::function<void()>& step) : graph(d, step) {}
-  cuda::StepGraph graph;
-#endif
+  std::unique_ptr<cuda::Replay> replay;
 };
 
 Captured::Captured(std::function<void()> step) : step_(std::move(step)) {}
@@ -21,25 +19,17 @@ Captured::~Captured() = default;
 bool Captured::replays() const { return graph_ != nullptr; }
 
 void Captured::operator()() {
-#if BOBBIN_HAS_CUDA
-  if (graph_) return graph_->graph.replay();
-  if (device_ && !cuda::capturing()) {
-    graph_ = std::make_unique<Graph>(*device_, step_);
-    return graph_->graph.replay();
-  }
+  if (!graph_ && device_ && !cuda::capturing())
+    graph_ = std::make_unique<Graph>(Graph{cuda::record_step(*device_, step_)});
+  if (graph_) return graph_->replay->run(1);
   cuda::last_used().reset();
   step_();
   device_ = cuda::last_used();
-#else
-  step_();
-#endif
 }
 
 void Captured::operator()(std::int64_t times) {
   for (; times > 0 && !graph_; --times) (*this)();
-#if BOBBIN_HAS_CUDA
-  if (times > 0) graph_->graph.replay(times);
-#endif
+  if (times > 0) graph_->replay->run(times);
 }
 
 }  // namespace bobbin

@@ -21,16 +21,6 @@ std::ostream& operator<<(std::ostream& out, Device d) {
   return d.is_cpu() ? out << "cpu" : out << "cuda:" << d.index;
 }
 
-#if !BOBBIN_HAS_CUDA
-bool cuda_available(std::string* why) {
-  if (why) *why = "bobbin was built without CUDA";
-  return false;
-}
-int device_count() { return 0; }
-void synchronize(Device d) { require(d); }
-std::int64_t synchronizations() { return 0; }
-#endif
-
 void detail::require_cuda(Device d) {
   if (d.index >= 0 && d.index < device_count()) return;
   std::string why;

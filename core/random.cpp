@@ -23,7 +23,7 @@ Philox next_draw() {
 // Fills t with f(i), computed as T.
 template<class T, class F>
 Tensor generate(Tensor t, F&& f) {
-  const BlockView view(t);
+  const StridedView view(t);
   parallel_for(ceil_div(t.numel(), block_size), [&](std::int64_t b) {
     T values[block_size];
     const std::int64_t first = b * block_size, n = std::min(block_size, t.numel() - first);
@@ -83,9 +83,7 @@ Tensor uniform(const Shape& shape, double low, double high, DType dtype, Device 
   const Philox philox = next_draw();
   const double top = largest(low, high, dtype);
   const Tensor t = empty(shape, dtype, device);
-#if BOBBIN_HAS_CUDA
   if (device.is_cuda()) return cuda::uniform(t, philox, low, high, top), t;
-#endif
   // One rounding, by name: else compilers and machines would not agree on the last place.
   if (dtype == DType::f64)
     return generate<double>(t, [=](std::uint64_t i) {
@@ -101,9 +99,7 @@ Tensor randn(const Shape& shape, DType dtype, Device device) {
   require_floating("randn", dtype);
   const Philox philox = next_draw();
   const Tensor t = empty(shape, dtype, device);
-#if BOBBIN_HAS_CUDA
   if (device.is_cuda()) return cuda::normal(t, philox), t;
-#endif
   if (dtype == DType::f64)
     return generate<double>(t, [=](std::uint64_t i) {
       return box_muller(to_unit(philox.word64(i & ~1ull)), to_unit(philox.word64(i | 1)), i & 1);
@@ -119,9 +115,7 @@ Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dt
   const Philox philox = next_draw();
   const std::uint64_t range = static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low);
   const Tensor t = empty(shape, dtype, device);
-#if BOBBIN_HAS_CUDA
   if (device.is_cuda()) return cuda::randint(t, philox, low, range), t;
-#endif
   // The upper half of a 128-bit product maps 64 random bits to the range; the bias is below range / 2^64.
   return generate<std::int64_t>(t, [=](std::uint64_t i) {
     __extension__ using wide = unsigned __int128;
@@ -134,9 +128,7 @@ Tensor bernoulli(const Shape& shape, double p, DType dtype, Device device) {
   if (!(p >= 0 && p <= 1)) fail<ValueError>("bernoulli: expected a probability; got ", p);
   const Philox philox = next_draw();
   const Tensor t = empty(shape, dtype, device);
-#if BOBBIN_HAS_CUDA
   if (device.is_cuda()) return cuda::bernoulli(t, philox, p), t;
-#endif
   return generate<float>(t, [=](std::uint64_t i) { return to_unit(philox.word(i)) < p ? 1.0f : 0.0f; });
 }
 
@@ -144,9 +136,7 @@ Tensor randperm(std::int64_t n, Device device) {
   if (n < 0) fail<ValueError>("randperm: expected a count of at least 0; got ", n);
   Tensor t = empty({n}, DType::i64, device);
   const Philox philox = next_draw();
-#if BOBBIN_HAS_CUDA
   if (device.is_cuda()) return cuda::randperm(t, philox), t;
-#endif
   std::vector<std::pair<std::uint64_t, std::int64_t>> keys(static_cast<std::size_t>(n));
   for (std::int64_t i = 0; i < n; ++i)
     keys[static_cast<std::size_t>(i)] = {philox.word64(static_cast<std::uint64_t>(i)), i};

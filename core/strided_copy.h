@@ -1,48 +1,42 @@
-// Strided views read and written in contiguous blocks: kernels are written for contiguous arrays of one type,
-// and this is where strides, broadcasting and dtype conversion happen. On the CPU, but for the copies at the
-// end.
+// Strided tensors read and written block by block, and copied. Kernels are written for contiguous arrays of
+// one type: strides, broadcasting and conversion between dtypes are dealt with here, on the CPU.
+// copy_elements and row_major work on every device.
 #pragma once
 #include <bobbin/tensor.h>
 
 #include <optional>
 
+#include "core/collapse.h"
+#include "core/convert.h"
+
 namespace bobbin {
 
-/// Elements a kernel takes at once: three operands of doubles stay in the L1 cache.
-inline constexpr std::int64_t block_size = 1024;
-
-/// Converts n elements, `step` elements apart at the source, to `to`. Floating to integer truncates,
-/// saturates, and takes NaN to 0; anything to bool is x != 0.
-void convert(DType from, const void* source, std::int64_t step, DType to, void* target, std::int64_t n);
-
-/// A view seen as a row-major sequence of elements, with neighbouring dimensions merged where strides allow.
-class BlockView {
+/// A strided tensor as a sequence of elements in row-major order.
+class StridedView {
  public:
-  explicit BlockView(const Tensor& x) : BlockView(x, x.shape()) {}
+  explicit StridedView(const Tensor& x) : StridedView(x, x.shape()) {}
   /// x broadcast to `shape`.
-  BlockView(const Tensor& x, const Shape& shape);
-  /// Elements of x's storage in another arrangement; `offset` is that of the first one.
-  BlockView(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset);
+  StridedView(const Tensor& x, const Shape& shape);
+  /// Elements of x's storage in another arrangement; `offset` is that of the first one in the storage.
+  StridedView(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset);
 
-  /// Elements [first, first + n) as dtype `as`: in place where they lie so already, else gathered into
-  /// `scratch`.
+  /// Elements [first, first + n), converted to `as`: where they lie if nothing is to be done, else in
+  /// `scratch`. n is at most block_size where a conversion is needed and the elements are strided.
   const void* read(std::int64_t first, std::int64_t n, DType as, void* scratch) const;
   /// Overwrites elements [first, first + n) with those of `source`, of dtype `from`.
   void write(std::int64_t first, std::int64_t n, DType from, const void* source) const;
 
   std::int64_t numel() const { return numel_; }
-  bool is_contiguous() const { return shape_.size() <= 1 && (shape_.empty() || strides_[0] == 1); }
+  bool is_contiguous() const { return dims_.rank == 0 || (dims_.rank == 1 && dims_.stride[0][0] == 1); }
 
  private:
-  void merge(const Shape&, const Strides&);
   template<class F>
-  void runs(std::int64_t first, std::int64_t n, F&& f) const;
+  void for_each_run(std::int64_t first, std::int64_t n, F&& f) const;
 
   char* base_;
   DType dtype_;
-  Shape shape_;
-  Strides strides_;
   std::int64_t numel_;
+  CollapsedDims<1> dims_;
 };
 
 /// Copies all elements of x, broadcast and converted, into y. Between any two devices.

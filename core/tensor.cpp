@@ -16,12 +16,10 @@ namespace {
 
 // Rounds through the dtype, so that f32 0.1 is what a user of f32 expects.
 void fill_elements(const Tensor& t, double value) {
-#if BOBBIN_HAS_CUDA
   if (t.device().is_cuda()) return cuda::fill_elements(t, value);
-#endif
   alignas(64) char scratch[block_size * 8];
   convert(DType::f64, &value, 0, t.dtype(), scratch, block_size);
-  const BlockView view(t);
+  const StridedView view(t);
   parallel_for(ceil_div(t.numel(), block_size), [&](std::int64_t b) {
     view.write(b * block_size, std::min(block_size, t.numel() - b * block_size), t.dtype(), scratch);
   });
@@ -61,7 +59,7 @@ void Tensor::read_as(DType as, void* out) const {
     copy_elements(*this, here);
     return here.read_as(as, out);
   }
-  const void* p = BlockView(*this).read(0, numel(), as, out);
+  const void* p = StridedView(*this).read(0, numel(), as, out);
   if (p != out) std::memcpy(out, p, static_cast<std::size_t>(numel() * size_of(as)));
 }
 

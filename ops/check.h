@@ -30,16 +30,7 @@ constexpr DType compute_type(DType d) { return d == DType::bf16 || d == DType::f
 /// Calls f(Type<T>{}) with the C++ type of a floating dtype.
 template<class F>
 void visit_floating(DType d, F&& f) {
-  switch (d) {
-    case DType::f64:
-      return f(Type<double>{});
-    case DType::f32:
-      return f(Type<float>{});
-    case DType::bf16:
-      return f(Type<BFloat16>{});
-    default:
-      return f(Type<Half>{});
-  }
+  visit_some<double, float, BFloat16, Half>(d, f);
 }
 
 }  // namespace bobbin

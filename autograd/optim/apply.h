@@ -17,11 +17,6 @@ void ranges(std::int64_t n, F&& f) {
   parallel_for(ceil_div(n, size), [&](std::int64_t i) { f(i * size, std::min(n, (i + 1) * size)); });
 }
 
-template<class F>
-void visit_floating(DType d, F&& f) {
-  d == DType::f64 ? f(Type<double>{}) : f(Type<float>{});
-}
-
 template<class Rule, class T = typename Rule::type>
 void update_on_cpu(const Rule& rule, const Elements<T>& e) {
   T* __restrict p = e.p, * __restrict s0 = e.s[0], * __restrict s1 = e.s[1];
@@ -50,7 +45,7 @@ void apply(std::span<const Optimizer::Part> parts, std::initializer_list<const s
     const auto last = std::find_if(first, parts.end(), [&](auto& part) {
       return part.parameter.device() != device || part.parameter.dtype() != dtype || part.group != group;
     });
-    visit_floating(dtype, [&]<class T>(Type<T> type) {
+    visit_some<double, float>(dtype, [&]<class T>(Type<T> type) {
       std::vector<Elements<T>> all;
       for (; first != last; ++first) {
         const auto& [i, own, p, g] = *first;

@@ -40,9 +40,7 @@ void Optimizer::step() {
     if (const Tensor g = parameters_[i].grad())
       parts.push_back({i, group_of_[i], parameters_[i], g.is_contiguous() ? g : empty_like(g).copy_(g)});
   begin_step();
-#if BOBBIN_HAS_CUDA
   cuda::on_replay([this] { begin_step(); });
-#endif
   update(parts);
 }
 

@@ -4,10 +4,8 @@
 
 #include <utility>
 
-#if BOBBIN_HAS_CUDA
 #include "core/cuda/replay_arg.h"
 #include "core/cuda/stopwatch.h"
-#endif
 
 namespace bobbin {
 namespace {
@@ -32,13 +30,11 @@ void Profiler::Recorder::open(std::string name, Inputs x, Device device) {
   for (auto& t : x)
     if (t) e.inputs.push_back(t.spec());
   e.live_before = allocator(device).stats().bytes_live;
-#if BOBBIN_HAS_CUDA
   if (device.is_cuda() && !cuda::capturing()) {
     auto watch = std::make_shared<cuda::Stopwatch>(device);
     e.stop = [watch] { watch->stop(); };
     e.device_us = [watch] { return watch->microseconds(); };
   }
-#endif
   around.push_back(std::move(e));
   around.back().event.start_us = now();
 }

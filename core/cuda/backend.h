@@ -1,35 +1,59 @@
-// Moving, filling and drawing elements on a GPU: what core's own functions hand over to where a tensor is not
-// on the CPU. No CUDA header in here.
+// What core and autograd hand over to the GPU. Without CUDA, absent.cpp answers that there is none. No CUDA
+// header in here.
 #pragma once
 #include <bobbin/tensor.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
 
 #include "core/philox.h"
 
 namespace bobbin::cuda {
 
-/// Copies all elements of x, converting as core/strided_copy.h's `convert` does, into y, a view of the same
-/// shape on the same GPU; both may be strided. copy.cu
+/// What core/strided_copy.h's copy_elements does where x or y, or both, are on a GPU. To the device: returns
+/// once x may be edited. To the host: waits. transfer.cpp
 void copy_elements(const Tensor& x, const Tensor& y);
-/// Every element of y, rounded through its dtype as on the CPU. copy.cu
+/// The same for tensors of one shape on one GPU: enqueues a kernel. Both may be strided. copy.cu
+void copy_on_device(const Tensor& x, const Tensor& y);
+/// Sets every element of y to `value`, rounded to its dtype as on the CPU. copy.cu
 void fill_elements(const Tensor& y, double value);
 
-/// The draws of random.cpp, on the GPU: y is a fresh contiguous tensor, and its numbers are the CPU's:
-/// the same bits, but for randn's, where log, sin and cos may differ in the last place. random.cu
+/// The draws of random.cpp, on the GPU. y is a fresh contiguous tensor. Its elements are the CPU's to the
+/// bit, but for randn's, where log, sin and cos may differ in the last place. random.cu
 void uniform(const Tensor& y, const Philox&, double low, double high, double top);
 void normal(const Tensor& y, const Philox&);
 void randint(const Tensor& y, const Philox&, std::int64_t low, std::uint64_t range);
 void bernoulli(const Tensor& y, const Philox&, double p);
 void randperm(const Tensor& y, const Philox&);
 
-/// What core/strided_copy.h's copy_elements does where x or y, or both, lie on a GPU. To the device: returns
-/// once x may be edited. To the host: waits. transfer.cpp
-void copy_across(const Tensor& x, const Tensor& y);
-
 /// A GPU's allocator. allocator.cpp
 Allocator& allocator(Device);
-/// Enqueued. transfer.cpp
-void set_bytes(Device, void* p, int value, std::size_t n);
-/// Waits. transfer.cpp
-void get_bytes(Device, const void* p, void* host, std::size_t n);
+/// Sets n bytes of device memory; only enqueues. transfer.cpp
+void memset_async(Device, void* p, int value, std::size_t n);
+/// Copies n bytes of device memory to the host and waits. Does not throw what earlier kernels reported.
+/// transfer.cpp
+void memcpy_to_host(Device, const void* p, void* host, std::size_t n);
+
+/// A new cudaStream_t of the GPU. stream.cpp
+std::shared_ptr<void> make_stream(Device);
+/// Makes `stream` the one that this thread enqueues on, after all it enqueued before; returns what it was.
+/// stream.cpp
+void* enter_stream(Device, void* stream);
+/// Undoes enter_stream: what is enqueued from now on runs after all that is on `stream`. stream.cpp
+void leave_stream(Device, void* stream, void* before) noexcept;
+
+/// The GPU that this thread enqueued work on last, since somebody reset it. runtime.cpp
+std::optional<Device>& last_used();
+
+/// A step recorded as a CUDA graph; StepGraph in capture.h.
+class Replay {
+ public:
+  virtual ~Replay() = default;
+  /// Enqueues the step so many times.
+  virtual void run(std::int64_t times) = 0;
+};
+/// Runs `step` while what it enqueues on the GPU is recorded, and not executed. capture.cpp
+std::unique_ptr<Replay> record_step(Device, const std::function<void()>& step);
 
 }  // namespace bobbin::cuda

@@ -22,11 +22,6 @@ std::size_t padded(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
 StepGraph* StepGraph::current() { return recording; }
 bool capturing() { return recording != nullptr; }
 
-std::optional<Device>& last_used() {
-  thread_local std::optional<Device> d;
-  return d;
-}
-
 void on_replay(std::function<void()> f) {
   if (recording) recording->actions_.push_back(std::move(f));
 }
@@ -59,6 +54,10 @@ ReplayArg<Philox> replay_arg(const Philox& p) {
   return replay_arg<Philox>([g, ahead = p.draw - g->start_.draws] {
     return Philox{g->now_.seed, g->now_.draws + ahead};
   });
+}
+
+std::unique_ptr<Replay> record_step(Device d, const std::function<void()>& step) {
+  return std::make_unique<StepGraph>(d, step);
 }
 
 StepGraph::StepGraph(Device d, const std::function<void()>& step) : device_(d) {
@@ -142,7 +141,7 @@ void StepGraph::prepare() {
   for (auto& action : actions_) action();
 }
 
-void StepGraph::replay() {
+void StepGraph::run_once() {
   const DeviceGuard use(device_);
   prepare();
   if (store_) {
@@ -192,14 +191,14 @@ bool StepGraph::make_loop(std::int64_t bytes) {
   return false;
 }
 
-void StepGraph::replay(std::int64_t times) {
+void StepGraph::run(std::int64_t times) {
   const DeviceGuard use(device_);
   const std::size_t step = padded(used_);
   const std::int64_t bytes =
       static_cast<std::int64_t>(sizeof(Progress)) + times * static_cast<std::int64_t>(step);
   if (times > 1 && loops_ && (!loop_exec_ || progress_.numel() < bytes)) loops_ = make_loop(bytes);
   if (times <= 1 || !loops_) {
-    for (; times > 0; --times) replay();
+    for (; times > 0; --times) run_once();
     return;
   }
   char* to = host_.raw<char>();
@@ -210,7 +209,7 @@ void StepGraph::replay(std::int64_t times) {
     prepare();
     std::memcpy(to, parameters_.bytes, step);
   }
-  copy_across(host_, progress_);
+  copy_elements(host_, progress_);
   check(cudaGraphLaunch(loop_exec_, stream(device_)), "capture");
 }
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "core/cuda/backend.h"
 #include "core/cuda/replay_arg.h"
 
 namespace bobbin::cuda {
@@ -39,19 +40,15 @@ void end_pool();
 /// Hands a graph's memory over to d's main stream.
 void release_pool(Device d, Pool*);
 
-/// Which GPU this thread enqueued work for last, since it was last forgotten.
-std::optional<Device>& last_used();
-
-class StepGraph {
+class StepGraph final : public Replay {
  public:
   /// Runs `step` while what it enqueues on d is recorded. When it throws, nothing is left of the recording.
   StepGraph(Device d, const std::function<void()>& step);
-  ~StepGraph();
+  ~StepGraph() override;
   StepGraph(const StepGraph&) = delete;
   StepGraph& operator=(const StepGraph&) = delete;
-  void replay();
-  /// So many replays: one launch of a loop where the driver knows such graphs.
-  void replay(std::int64_t times);
+  /// One launch of a loop where there are several and the driver has such graphs.
+  void run(std::int64_t times) override;
 
   /// The recording of this thread, or null.
   static StepGraph* current();
@@ -65,6 +62,7 @@ class StepGraph {
   void record(const std::function<void()>& step);
   void instantiate();
   void prepare();
+  void run_once();
   bool make_loop(std::int64_t bytes);
   void drop_loop() noexcept;
   void clear() noexcept;

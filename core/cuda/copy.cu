@@ -1,63 +1,18 @@
 // Copies on a GPU, strided and converting, and fills.
 #include <cstring>
-#include <limits>
 
+#include "core/cast.h"
 #include "core/ceil_div.h"
+#include "core/convert.h"
 #include "core/cuda/backend.h"
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
 #include "core/cuda/strided.cuh"
-#include "core/strided_copy.h"
 
 namespace bobbin::cuda {
 namespace {
 
 constexpr int threads = 256;
-
-// The conversions of core/strided_copy.cpp, to the bit.
-template<class To, class From>
-__device__ __forceinline__ To cast(From x) {
-  if constexpr (std::is_same_v<To, From>) {
-    return x;
-  } else if constexpr (is_16bit_float<From>) {
-    return cast<To>(widen<From>(x));
-  } else if constexpr (std::is_same_v<To, bool>) {
-    return x != From(0);
-  } else if constexpr (is_16bit_float<To>) {
-    return narrow<To>(static_cast<float>(x));
-  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
-    constexpr From low = static_cast<From>(std::numeric_limits<To>::min());
-    constexpr From high = static_cast<From>(std::numeric_limits<To>::max());
-    if (x != x) return 0;
-    if (x <= low) return std::numeric_limits<To>::min();
-    if (x >= high) return std::numeric_limits<To>::max();
-    return static_cast<To>(x);
-  } else {
-    return static_cast<To>(x);
-  }
-}
-
-template<class F>
-__device__ __forceinline__ void visit_on_device(DType d, F&& f) {
-  switch (d) {
-    case DType::f64:
-      return f(Type<double>{});
-    case DType::f32:
-      return f(Type<float>{});
-    case DType::bf16:
-      return f(Type<BFloat16>{});
-    case DType::f16:
-      return f(Type<Half>{});
-    case DType::i64:
-      return f(Type<std::int64_t>{});
-    case DType::i32:
-      return f(Type<std::int32_t>{});
-    case DType::u8:
-      return f(Type<std::uint8_t>{});
-    case DType::boolean:
-      return f(Type<bool>{});
-  }
-}
 
 // Both packed, and aligned to `n` elements.
 template<class From, int n = 8>
@@ -66,7 +21,7 @@ __global__ void __launch_bounds__(threads)
   await_previous();
   const std::int64_t i = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * n;
   if (i >= numel) return;
-  visit_on_device(to, [&]<class To>(Type<To>) {
+  visit(to, [&]<class To>(Type<To>) {
     To* out = static_cast<To*>(y) + i;
     if (i + n > numel) {
       for (int k = 0; k < numel - i; ++k) out[k] = cast<To>(x[i + k]);
@@ -94,7 +49,7 @@ __global__ void __launch_bounds__(threads)
 template<class From>
 __global__ void __launch_bounds__(threads)
     convert_strided(const From* x, void* y, DType to, const StridedIndex<2> walk) {
-  visit_on_device(to, [&]<class To>(Type<To>) {
+  visit(to, [&]<class To>(Type<To>) {
     const std::int64_t step = std::int64_t{gridDim.x} * threads;
     for (std::int64_t i = std::int64_t{blockIdx.x} * threads + threadIdx.x; i < walk.numel; i += step) {
       std::int64_t at[2];
@@ -220,7 +175,7 @@ void fill(const Tensor& y, const void* value) {
 
 }  // namespace
 
-void copy_elements(const Tensor& x, const Tensor& y) {
+void copy_on_device(const Tensor& x, const Tensor& y) {
   if (y.numel() == 0) return;
   const StridedIndex<2> walk(y.shape(), {&x, &y});
   const bool packed = walk.contiguous(0) && walk.contiguous(1);

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/cast.h"
 #include "core/cuda/backend.h"
 #include "core/cuda/pack.cuh"
 #include "core/cuda/replay_arg.h"
@@ -86,37 +87,17 @@ struct Bernoulli {
   }
 };
 
-// The lowest bytes of the answer are x in that dtype.
-template<class T>
-__device__ std::uint64_t bits_of(T x, DType dtype) {
-  switch (dtype) {
-    case DType::f64:
-      return static_cast<std::uint64_t>(__double_as_longlong(static_cast<double>(x)));
-    case DType::f32:
-      return __float_as_uint(static_cast<float>(x));
-    case DType::bf16:
-      return narrow<BFloat16>(static_cast<float>(x)).bits;
-    case DType::f16:
-      return narrow<Half>(static_cast<float>(x)).bits;
-    case DType::boolean:
-      return x != 0;
-    default:
-      return static_cast<std::uint64_t>(static_cast<std::int64_t>(x));
-  }
-}
-
-template<class E, int count>
-__device__ void store(const std::uint64_t (&bits)[count], void* y, std::int64_t first, std::int64_t n) {
-  Pack<E, count> v;
+template<class E, class T>
+__device__ void store(const Values<T>& x, E* y, std::int64_t first, std::int64_t n) {
+  Pack<E, Values<T>::count> v;
 #pragma unroll
-  for (int k = 0; k < count; ++k) v.v[k] = static_cast<E>(bits[k]);
-  E* to = static_cast<E*>(y) + first;
-  if (n - first >= count)
-    *reinterpret_cast<Pack<E, count>*>(to) = v;
+  for (int k = 0; k < v.size; ++k) v.v[k] = cast<E>(x.v[k]);
+  if (n - first >= v.size)
+    *reinterpret_cast<decltype(v)*>(y + first) = v;
   else
 #pragma unroll
-    for (int k = 0; k < count; ++k)
-      if (first + k < n) to[k] = v.v[k];
+    for (int k = 0; k < v.size; ++k)
+      if (first + k < n) y[first + k] = v.v[k];
 }
 
 template<class F>
@@ -129,19 +110,7 @@ __global__ void __launch_bounds__(threads)
   const std::int64_t first = block * count_of<F>;
   if (first >= n) return;
   const auto x = f(philox.get()(static_cast<std::uint64_t>(block)));
-  std::uint64_t bits[x.count];
-#pragma unroll
-  for (int k = 0; k < x.count; ++k) bits[k] = bits_of(x.v[k], dtype);
-  switch (size_of(dtype)) {
-    case 8:
-      return store<std::uint64_t>(bits, y, first, n);
-    case 4:
-      return store<std::uint32_t>(bits, y, first, n);
-    case 2:
-      return store<std::uint16_t>(bits, y, first, n);
-    default:
-      return store<std::uint8_t>(bits, y, first, n);
-  }
+  visit(dtype, [&]<class E>(Type<E>) { store(x, static_cast<E*>(y), first, n); });
 }
 
 __global__ void __launch_bounds__(threads)
@@ -199,7 +168,7 @@ void randperm(const Tensor& y, const Philox& philox) {
          replay_arg(philox), keys.raw<std::uint64_t>(), y.raw<std::int64_t>(), n);
   // An even number of passes, as 64 bits take, ends where it began.
   const Tensor sorted = sort_pairs({keys, y}, {numbers(), numbers()}, 64).values;
-  if (sorted.raw() != y.raw()) copy_elements(sorted, y);
+  if (sorted.raw() != y.raw()) copy_on_device(sorted, y);
 }
 
 }  // namespace bobbin::cuda

@@ -163,6 +163,11 @@ DeviceGuard::~DeviceGuard() {
   active = before_;
 }
 
+std::optional<Device>& last_used() {
+  thread_local std::optional<Device> d;
+  return d;
+}
+
 cudaStream_t stream(Device d) {
   if (const StepGraph* g = StepGraph::current(); g && g->device() != d)
     fail<DeviceError>("capture: the step was captured on ", g->device(), ", and now works on ", d);

@@ -1,37 +1,24 @@
-// The time that the GPU takes between two places of the current stream.
+// The time that a GPU takes between two points of the current stream. No CUDA header in here.
 #pragma once
-#include "core/cuda/runtime.h"
+#include <bobbin/device.h>
 
 namespace bobbin::cuda {
 
 class Stopwatch {
  public:
   /// Begins; not inside a capture.
-  explicit Stopwatch(Device d) : device_(d) {
-    const DeviceGuard use(d);
-    check(cudaEventCreate(&from_), "stopwatch");
-    check(cudaEventCreate(&to_), "stopwatch");
-    check(cudaEventRecord(from_, stream(d)), "stopwatch");
-  }
-  ~Stopwatch() { cudaEventDestroy(from_), cudaEventDestroy(to_); }
+  explicit Stopwatch(Device);
+  ~Stopwatch();
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 
-  void stop() {
-    const DeviceGuard use(device_);
-    check(cudaEventRecord(to_, stream(device_)), "stopwatch");
-  }
-  /// Waits until the GPU was there.
-  double microseconds() const {
-    float ms = 0;
-    check(cudaEventSynchronize(to_), "stopwatch");
-    check(cudaEventElapsedTime(&ms, from_, to_), "stopwatch");
-    return ms * 1e3;
-  }
+  void stop();
+  /// Between beginning and stop(). Waits until the GPU has passed stop().
+  double microseconds() const;
 
  private:
   Device device_;
-  cudaEvent_t from_ = nullptr, to_ = nullptr;
+  void *from_ = nullptr, *to_ = nullptr;  // of type cudaEvent_t
 };
 
 }  // namespace bobbin::cuda

@@ -7,6 +7,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "core/collapse.h"
+
 namespace bobbin::cuda {
 
 /// n / d for 32-bit numbers: Granlund and Montgomery, "Division by invariant integers using multiplication"
@@ -27,32 +29,22 @@ struct Divider {
 #endif
 };
 
-/// `count` tensors seen in one shape, dimensions merged where all of their strides allow. Sizes and strides
-/// are of the merged dimensions, the innermost first.
+/// Where element i of each of `count` tensors lies, all broadcast to one shape, i counting in row-major
+/// order. PyTorch's OffsetCalculator.
 template<int count>
-struct StridedIndex {
-  int rank = 0;
+struct StridedIndex : CollapsedDims<count> {
+  using CollapsedDims<count>::rank, CollapsedDims<count>::size, CollapsedDims<count>::stride;
   bool narrow = true;  ///< indices fit in 31 bits
   std::int64_t numel = 1;
-  std::int64_t size[max_rank] = {};
-  std::int64_t stride[count][max_rank] = {};
-  Divider by[max_rank];
+  Divider by[max_rank];  ///< by the sizes, where narrow
 
-  StridedIndex(const Shape& shape, const std::array<const Tensor*, count>& x) {
-    numel = bobbin::numel(shape);
+  StridedIndex(const Shape& shape, const std::array<const Tensor*, count>& x) : numel(bobbin::numel(shape)) {
     narrow = numel < (std::int64_t{1} << 31);
     for (int d = shape.size() - 1; d >= 0; --d) {
-      if (shape[d] == 1) continue;
-      std::int64_t s[count];
-      for (int k = 0; k < count; ++k) s[k] = stride_of(*x[static_cast<std::size_t>(k)], shape, d);
-      bool merges = rank > 0;
-      for (int k = 0; k < count && merges; ++k) merges = s[k] == stride[k][rank - 1] * size[rank - 1];
-      if (merges) {
-        size[rank - 1] *= shape[d];
-        continue;
-      }
-      for (int k = 0; k < count; ++k) stride[k][rank] = s[k];
-      size[rank++] = shape[d];
+      std::array<std::int64_t, count> strides;
+      for (std::size_t k = 0; k < count; ++k)
+        strides[k] = broadcast_stride(x[k]->shape(), x[k]->strides(), shape, d);
+      this->append(shape[d], strides);
     }
     if (narrow && numel > 0)
       for (int d = 0; d < rank; ++d) by[d] = Divider(static_cast<std::uint32_t>(size[d]));
@@ -87,12 +79,6 @@ struct StridedIndex {
     }
   }
 #endif
-
- private:
-  static std::int64_t stride_of(const Tensor& x, const Shape& shape, int d) {
-    const int own = d - (shape.size() - x.rank());
-    return own < 0 || x.shape()[own] == 1 ? 0 : x.strides()[own];
-  }
 };
 
 }  // namespace bobbin::cuda

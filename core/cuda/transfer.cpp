@@ -114,11 +114,11 @@ void to_host(Device d, const void* device, void* host, std::size_t n) {
 
 }  // namespace
 
-void copy_across(const Tensor& x, const Tensor& y) {
+void copy_elements(const Tensor& x, const Tensor& y) {
   if (y.numel() == 0) return;
   const bool same = x.spec() == y.spec() || (x.shape() == y.shape() && x.dtype() == y.dtype());
   if (x.device() == y.device()) {
-    cuda::copy_elements(x, y);
+    copy_on_device(x, y);
   } else if (y.device().is_cpu()) {
     if (capturing()) wait(x.device(), "copy to the host");
     const Tensor there = row_major(x);
@@ -147,17 +147,17 @@ void copy_across(const Tensor& x, const Tensor& y) {
       check(cudaStreamWaitEvent(stream(x.device()), event), "copy between GPUs");
       cudaEventDestroy(event);
     }
-    if (there.storage() != y.storage()) cuda::copy_elements(there, y);
+    if (there.storage() != y.storage()) copy_on_device(there, y);
   }
 }
 
-void set_bytes(Device d, void* p, int value, std::size_t n) {
+void memset_async(Device d, void* p, int value, std::size_t n) {
   const DeviceGuard use(d);
   check(cudaMemsetAsync(p, value, n, stream(d)), "fill");
 }
 
 // Leaves what kernels reported to who waits for results.
-void get_bytes(Device d, const void* p, void* host, std::size_t n) {
+void memcpy_to_host(Device d, const void* p, void* host, std::size_t n) {
   const DeviceGuard use(d);
   check(cudaMemcpyAsync(host, p, n, cudaMemcpyDeviceToHost, stream(d)), "copy to the host");
   check(cudaStreamSynchronize(stream(d)), "copy to the host");

@@ -33,7 +33,7 @@ struct Slices {
   void scatter(const char* rows, const Tensor& t, std::int64_t slice, std::int64_t width) const {
     for (std::int64_t w = 0; w < width; ++w) {
       const char* row = rows + w * length * size_of(compute);
-      BlockView(t, {length}, {inner}, place(t, slice + w)).write(0, length, compute, row);
+      StridedView(t, {length}, {inner}, place(t, slice + w)).write(0, length, compute, row);
     }
   }
   std::int64_t place(const Tensor& t, std::int64_t slice) const {

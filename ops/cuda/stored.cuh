@@ -8,17 +8,12 @@ namespace bobbin::cuda {
 /// and bool in i64, floating ones in their own precision or more.
 template<class C, class F>
 __device__ __forceinline__ void visit_stored(DType d, F&& f) {
-  if constexpr (std::is_integral_v<C>) {
-    if (d == DType::i64) return f(Type<std::int64_t>{});
-    if (d == DType::i32) return f(Type<std::int32_t>{});
-    return f(Type<std::uint8_t>{});
-  } else {
-    if constexpr (sizeof(C) == 8)
-      if (d == DType::f64) return f(Type<double>{});
-    if (d == DType::f32) return f(Type<float>{});
-    if (d == DType::bf16) return f(Type<BFloat16>{});
-    return f(Type<Half>{});
-  }
+  if constexpr (std::is_integral_v<C>)
+    visit_some<std::int64_t, std::int32_t, std::uint8_t>(d, f);
+  else if constexpr (sizeof(C) == 8)
+    visit_some<double, float, BFloat16, Half>(d, f);
+  else
+    visit_some<float, BFloat16, Half>(d, f);
 }
 
 /// A result as T, rounded as core/strided_copy.h's `convert` does.

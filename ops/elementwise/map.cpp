@@ -21,10 +21,10 @@ void map_blocks(Inputs x, const DType* types, const Tensor& y, DType out_type, B
   const std::int64_t count = y.numel();
   if (count == 0) return;
   auto views = [&]<std::size_t... i>(std::index_sequence<i...>) {
-    return std::array{BlockView(x[std::min(i, x.size() - 1)], y.shape())...};
+    return std::array{StridedView(x[std::min(i, x.size() - 1)], y.shape())...};
   }
   (std::make_index_sequence<max_operands>());
-  const BlockView target(y);
+  const StridedView target(y);
 
   auto run = [&](std::int64_t begin, std::int64_t end) {
     alignas(64) char scratch[max_operands + 1][block_size * 8];

@@ -30,27 +30,13 @@ void require_types(std::string_view op, const Tensor& x) {
 /// Calls f(Type<T>{}) with the type that F computes in for tensors of dtype d.
 template<class F, class Call>
 void visit_compute(DType d, Call&& f) {
-  switch (compute_type(d)) {
-    case DType::f64:
-      return f(Type<double>{});
-    case DType::f32:
-      return f(Type<float>{});
-    default:
-      break;
-  }
-  if constexpr (F::types != fn::Types::floating) {
-    switch (d) {
-      case DType::i64:
-        return f(Type<std::int64_t>{});
-      case DType::i32:
-        return f(Type<std::int32_t>{});
-      case DType::u8:
-        return f(Type<std::uint8_t>{});
-      default:
-        break;
-    }
-    if constexpr (F::types == fn::Types::all) return f(Type<bool>{});
-  }
+  const DType type = compute_type(d);
+  if constexpr (F::types == fn::Types::floating)
+    visit_some<double, float>(type, f);
+  else if constexpr (F::types == fn::Types::numeric)
+    visit_some<double, float, std::int64_t, std::int32_t, std::uint8_t>(type, f);
+  else
+    visit_some<double, float, std::int64_t, std::int32_t, std::uint8_t, bool>(type, f);
 }
 
 template<class F, class R, class... In>

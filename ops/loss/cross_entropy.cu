@@ -213,16 +213,7 @@ void run(const char* op, const CrossEntropyTerms& terms, const Operands& o) {
     if (o.loss) cuda::fill_elements(o.loss, mean ? std::numeric_limits<double>::quiet_NaN() : 0);
     return;
   }
-  switch (o.x.dtype()) {
-    case DType::f64:
-      return run<double>(op, terms, o);
-    case DType::bf16:
-      return run<BFloat16>(op, terms, o);
-    case DType::f16:
-      return run<Half>(op, terms, o);
-    default:
-      return run<float>(op, terms, o);
-  }
+  visit_floating(o.x.dtype(), [&]<class T>(Type<T>) { run<T>(op, terms, o); });
 }
 
 }  // namespace

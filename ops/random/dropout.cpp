@@ -39,7 +39,7 @@ TensorSpec Dropout::infer(Inputs x) const {
 }
 
 void Dropout::cpu(Inputs x, Tensor& y) const {
-  const BlockView from(x[0]), to(y);
+  const StridedView from(x[0]), to(y);
   const Philox philox{state.seed, state.draws};
   const DType type = compute_type(y.dtype());
   const std::int64_t count = y.numel();

@@ -68,7 +68,7 @@ struct Plan {
   }
 
   // t with its kept axes in this plan's order; `t` may have the reduced axes with size 1, or not.
-  BlockView results_of(const Tensor& t, int rank) const {
+  StridedView results_of(const Tensor& t, int rank) const {
     Shape s;
     Strides st;
     for (auto i : kept) {
@@ -79,14 +79,14 @@ struct Plan {
       s.push_back(t.shape()[axis]);
       st.push_back(t.strides()[axis]);
     }
-    return BlockView(t, s, st, t.offset());
+    return StridedView(t, s, st, t.offset());
   }
   // x as results x elements of each.
-  BlockView across(const Tensor& x) const {
+  StridedView across(const Tensor& x) const {
     Shape s = shape;
     Strides st = strides;
     for (int i = 0; i < rows.size(); ++i) s.push_back(rows[i]), st.push_back(row_strides[i]);
-    return BlockView(x, s, st, x.offset());
+    return StridedView(x, s, st, x.offset());
   }
   // Where the first element of a result lies.
   std::int64_t offset(const Tensor& x, std::int64_t result) const {
@@ -205,7 +205,7 @@ class Walk {
     Strides strides = plan_.row_strides;
     shape.push_back(n);
     strides.push_back(plan_.strides.back());
-    const BlockView tile(x_, shape, strides, plan_.offset(x_, result));
+    const StridedView tile(x_, shape, strides, plan_.offset(x_, result));
     const bool direct = x_.dtype() == acc_.reads() && strides.back() == 1 && plan_.rows.size() <= 1;
     const std::int64_t pitch = plan_.rows.empty() ? n : strides[0];
     const char* base = x_.raw<char>() + (plan_.offset(x_, result) - x_.offset()) * item_;
@@ -278,8 +278,8 @@ class Walk {
   const Tensor& x_;
   const Plan plan_;
   const std::int64_t item_;
-  const BlockView elements_;
-  std::optional<BlockView> value_, index_;
+  const StridedView elements_;
+  std::optional<StridedView> value_, index_;
   std::int64_t blocks_ = 1;
   std::optional<Storage> part_;  // what each block came to, where a task does not see all of a result's
 };

@@ -141,28 +141,21 @@ struct Type {
   using type = T;  ///< the type carried
 };
 
-/// Calls f(Type<T>{}) with the C++ type of d: `visit(d, [&]<class T>(Type<T>) { ... })`.
+/// Calls f(Type<T>{}) with the C++ type of d, one of T...: `visit_some<float, double>(d, [&]<class
+/// T>(Type<T>) {
+/// ... })`. f is compiled for these types alone; any other d counts as the last of them.
+template<class T, class... Rest, class F>
+[[gnu::always_inline]] constexpr decltype(auto) visit_some(DType d, F&& f) {
+  if constexpr (sizeof...(Rest) > 0)
+    if (d != dtype_of<T>()) return visit_some<Rest...>(d, static_cast<F&&>(f));
+  return f(Type<T>{});
+}
+
+/// The same for all element types: `visit(d, [&]<class T>(Type<T>) { ... })`.
 template<class F>
-decltype(auto) visit(DType d, F&& f) {
-  switch (d) {
-    case DType::f64:
-      return f(Type<double>{});
-    case DType::f32:
-      return f(Type<float>{});
-    case DType::bf16:
-      return f(Type<BFloat16>{});
-    case DType::f16:
-      return f(Type<Half>{});
-    case DType::i64:
-      return f(Type<std::int64_t>{});
-    case DType::i32:
-      return f(Type<std::int32_t>{});
-    case DType::u8:
-      return f(Type<std::uint8_t>{});
-    case DType::boolean:
-      break;
-  }
-  return f(Type<bool>{});
+constexpr decltype(auto) visit(DType d, F&& f) {
+  return visit_some<double, float, BFloat16, Half, std::int64_t, std::int32_t, std::uint8_t, bool>(
+      d, static_cast<F&&>(f));
 }
 
 }  // namespace bobbin
