@@ -81,15 +81,16 @@ __device__ __forceinline__ void st_relaxed_gpu(unsigned long long* p, unsigned l
 __device__ __forceinline__ void cp_async_cg_16(void* to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
 }
-/// The same of the first `bytes` bytes; the rest of the 16 become zeros.
-__device__ __forceinline__ void cp_async_cg_16(void* to, const void* from, int bytes) {
+/// The same where `there`; else writes zeros and reads nothing.
+__device__ __forceinline__ void cp_async_cg_16(void* to, const void* from, bool there) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-               "r"(bytes)
+               "r"(there ? 16 : 0)
                : "memory");
 }
 /// The same of 4 bytes, by way of the L1 cache.
-__device__ __forceinline__ void cp_async_ca_4(void* to, const void* from, int bytes) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes)
+__device__ __forceinline__ void cp_async_ca_4(void* to, const void* from, bool there) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from),
+               "r"(there ? 4 : 0)
                : "memory");
 }
 /// Makes a group of the copies that this thread started since the last group.

@@ -24,9 +24,9 @@ struct Side {
 template<int n>
 __device__ void copy_async(float* to, const float* from, bool there) {  // or zeros
   if constexpr (n == 4)
-    ptx::cp_async_cg_16(to, from, there ? 16 : 0);
+    ptx::cp_async_cg_16(to, from, there);
   else
-    ptx::cp_async_ca_4(to, from, there ? 4 : 0);
+    ptx::cp_async_ca_4(to, from, there);
 }
 
 // `extent` rows or columns of an operand, that `lanes` lanes of a warp share: `group` side by side are a
