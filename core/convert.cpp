@@ -90,6 +90,7 @@ void visit_word(std::int64_t size, F&& f) {
 }  // namespace
 
 void gather(std::int64_t size, const void* source, std::int64_t stride, void* target, std::int64_t n) {
+  if (n == 0) return;
   if (stride == 1) {
     std::memcpy(target, source, static_cast<std::size_t>(n * size));
     return;

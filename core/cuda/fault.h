@@ -1,5 +1,5 @@
-// How a kernel says that an index is out of range: it writes where, and goes on without touching memory
-// there; the host throws IndexError at the next launch or wait that sees it.
+// How a kernel reports an index that is out of range. It writes a report and leaves out the access; the host
+// throws IndexError at the next launch or wait that sees the report.
 #pragma once
 #include <bobbin/device.h>
 #include <bobbin/dtype.h>
@@ -8,8 +8,8 @@
 
 namespace bobbin::cuda {
 
-/// Lies in host memory that the device writes to. Of several reports, the earliest launch's and, within it,
-/// the lowest position stays, so that messages do not depend on chance.
+/// A report, in host memory that the device can write. Of several reports, the one of the earliest launch
+/// and, within it, of the lowest position is kept, so that the message is the same in each run.
 struct Fault {
   int lock = 0;
   int set = 0;
@@ -18,8 +18,8 @@ struct Fault {
   const char *op = nullptr, *noun = nullptr;
 };
 
-/// A kernel argument; f(position, value) reports "op: noun VALUE at flat position POSITION is outside
-/// [0,size)".
+/// A kernel argument. report(position, value) makes the host throw "op: noun VALUE at flat position POSITION
+/// is outside [0,size)".
 struct FaultReporter {
   Fault* fault;
   std::uint64_t launch;
@@ -48,7 +48,7 @@ struct FaultReporter {
 #endif
 };
 
-/// For one launch on d. `op` and `noun` must be string literals.
+/// The argument for one launch on d. `op` and `noun` must be string literals.
 FaultReporter fault_reporter(Device d, const char* op, const char* noun, std::int64_t size);
 
 }  // namespace bobbin::cuda

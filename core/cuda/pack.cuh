@@ -1,4 +1,5 @@
-// Elements that move together: 16-byte packs, and the way between storage and compute types.
+// Packs of elements that one instruction loads or stores, conversions between storage and compute types, and
+// the calls of programmatic dependent launch.
 #pragma once
 #include <bobbin/dtype.h>
 #include <cuda_bf16.h>
@@ -8,6 +9,7 @@
 
 namespace bobbin::cuda {
 
+/// n elements, aligned to their size: 16 bytes by default.
 template<class T, int n = 16 / sizeof(T)>
 struct alignas(n * sizeof(T)) Pack {
   static constexpr int size = n;
@@ -18,6 +20,7 @@ struct alignas(n * sizeof(T)) Pack {
 template<class T>
 using Compute = std::conditional_t<is_16bit_float<T>, float, T>;
 
+/// A stored element in its compute type; exact.
 template<class T>
 __device__ __forceinline__ Compute<T> widen(T x) {
   if constexpr (std::is_same_v<T, Half>)
@@ -28,7 +31,7 @@ __device__ __forceinline__ Compute<T> widen(T x) {
     return x;
 }
 
-/// Rounds to nearest even.
+/// The storage type nearest to x, ties to even.
 template<class T>
 __device__ __forceinline__ T narrow(Compute<T> x) {
   if constexpr (std::is_same_v<T, Half>) {
@@ -44,27 +47,29 @@ __device__ __forceinline__ T narrow(Compute<T> x) {
   }
 }
 
-/// What a kernel that is launched `early` does before it touches memory: its blocks take their places while
-/// the kernel before it runs, and what it takes to launch, and comes before this call, is then no longer
-/// seen.
+/// Waits for the previous kernel's writes (programmatic dependent launch). A kernel launched `early` calls it
+/// before it touches memory that other kernels write. What comes before the call overlaps with the previous
+/// kernel.
 __device__ __forceinline__ void await_data() {
 #if __CUDA_ARCH__ >= 900
   ptx::griddepcontrol_wait();
 #endif
 }
-/// Lets the next kernel's blocks in where that is launched early: at the end of a kernel all are. Never
-/// before await_data(): two kernels that wait would crowd multiprocessors unevenly.
+/// Allows the next kernel to start where it is launched `early`; without this call it starts when this kernel
+/// ends. Only after await_data(): else blocks of two kernels that both wait would occupy the multiprocessors
+/// unevenly.
 __device__ __forceinline__ void call_next() {
 #if __CUDA_ARCH__ >= 900
   ptx::griddepcontrol_launch_dependents();
 #endif
 }
-/// Both at once: for short kernels.
+/// await_data() and call_next(), for short kernels.
 __device__ __forceinline__ void await_previous() {
   await_data();
   call_next();
 }
 
+/// Whether the address is a multiple of `bytes`.
 inline bool is_aligned(const void* p, std::size_t bytes = 16) {
   return reinterpret_cast<std::uintptr_t>(p) % bytes == 0;
 }

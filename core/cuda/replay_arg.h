@@ -1,5 +1,5 @@
-// Kernel arguments that the host works out anew for each step. Outside a capture they are passed by value;
-// a captured step reads them from device memory, where each replay puts them first.
+// Kernel arguments whose values change from step to step, such as a learning rate. Outside a capture they are
+// passed by value. A captured step reads them from device memory, which each replay fills first.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -10,10 +10,11 @@
 
 namespace bobbin::cuda {
 
+/// A kernel argument: a value, or the address on the device where each replay puts the value.
 template<class T>
 struct ReplayArg {
   T value;
-  const T* replayed = nullptr;  ///< on the device
+  const T* replayed = nullptr;  ///< null outside a capture
 #ifdef __CUDACC__
   __device__ T get() const { return replayed ? *replayed : value; }
 #endif
@@ -22,16 +23,17 @@ struct ReplayArg {
 /// Whether this thread is capturing a step now.
 bool capturing();
 
-/// While capturing: calls f before every replay but the first, which stands for the call that was captured.
-/// For counters that a step moves on. Otherwise does nothing.
+/// While capturing: lets f be called before every replay but the first, which stands for the call that was
+/// captured. For counters that a step increments. Does nothing outside a capture.
 void on_replay(std::function<void()> f);
 
 namespace detail {
-/// Device memory that write(host) fills now and before every replay, in turn with the on_replay calls.
+/// Device memory of so many bytes. write(host) fills its host copy now and before every replay; these calls
+/// and those of on_replay happen in the order in which they were asked for.
 const void* replayed(std::size_t bytes, std::function<void(void* host)> write);
 }  // namespace detail
 
-/// f() now; in a captured step, f() of each replay. T is trivially copyable, of at most 64 bytes.
+/// The value f() of now; in a captured step, the value that f() has at each replay. T is trivially copyable.
 template<class T, class F>
 ReplayArg<T> replay_arg(F f) {
   if (!capturing()) return {f(), nullptr};
@@ -39,11 +41,11 @@ ReplayArg<T> replay_arg(F f) {
                    detail::replayed(sizeof(T), [f](void* host) { *static_cast<T*>(host) = f(); }))};
 }
 
-/// While capturing: a 1 that replays need no kernel for, in place of a fresh f32 tensor of one element.
-/// Undefined at other times and for other dtypes.
+/// While capturing: an f32 tensor of one element that is 1, which needs no kernel in the graph. Undefined
+/// outside a capture and for other dtypes.
 Tensor captured_one(const TensorSpec&);
 
-/// A draw of this thread's generator; in a captured step, each replay's own.
+/// The state that a draw of this thread's generator starts from; in a captured step, that of each replay.
 ReplayArg<Philox> replay_arg(const Philox&);
 
 }  // namespace bobbin::cuda
