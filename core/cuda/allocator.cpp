@@ -1,6 +1,6 @@
-// The caching allocator of a GPU. Each stream has a pool of freed blocks: a block goes back to the pool it
-// came from as soon as the host drops it, since what is enqueued on the stream later runs later. Each
-// captured graph has a pool of its own, so that its memory does not move.
+// The caching allocator of a GPU. Each stream has a pool of freed blocks. A block returns to its pool as soon
+// as the host frees it, although kernels may still use it: what is enqueued on the same stream later runs
+// later. Each captured graph has a pool of its own, so that nobody else gets memory that its replays use.
 #include <bobbin/allocator.h>
 #include <bobbin/error.h>
 
@@ -23,7 +23,8 @@ struct Pool {
     std::size_t bytes;
     Pool* from;
   };
-  std::vector<Held> held;  // other pools' blocks, freed while the graph was captured: it may use them
+  // Blocks of other pools that were freed while the graph was captured: its replays may use them.
+  std::vector<Held> held;
 };
 
 namespace {
@@ -86,7 +87,7 @@ class DeviceAllocator final : public Allocator {
     graph_pools_.back()->of_graph = true;
     return graph_pools_.back().get();
   }
-  /// Gives a graph's memory to `heir`'s pool: what is free now, and what will be freed.
+  /// Gives a graph's memory to the pool of stream `heir`: blocks that are free now, and those freed later.
   void hand_over(Pool* pool, cudaStream_t heir) {
     std::lock_guard lock(mutex_);
     Pool* to = &pools_[heir];
@@ -103,7 +104,8 @@ class DeviceAllocator final : public Allocator {
   }
 
  private:
-  // Without the cache, blocks have the very size asked for, so that a memory checker sees each byte too many.
+  // Without the cache, blocks have exactly the size asked for, so that a memory checker finds any access
+  // beyond it.
   SizeClass class_of(std::size_t bytes) const {
     SizeClass c(bytes, 512);
     if (!caching_) c.bytes = bytes;

@@ -1,3 +1,4 @@
+// Records a step into a CUDA graph and replays it, once or in a loop on the GPU.
 #include "core/cuda/capture.h"
 
 #include <bobbin/tape.h>
@@ -14,7 +15,7 @@ namespace {
 
 thread_local StepGraph* recording = nullptr;
 
-// Bytes of parameters, up to where others may begin.
+// The offset of the next parameter after so many bytes.
 std::size_t padded(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
 
 }  // namespace
@@ -48,7 +49,7 @@ Tensor captured_one(const TensorSpec& spec) {
 }
 
 ReplayArg<Philox> replay_arg(const Philox& p) {
-  // A state that does not come from the generator, or from before the step, is a constant.
+  // A state of another generator, or from before the step, is the same in each replay.
   const StepGraph* g = recording;
   if (!g || p.seed != g->start_.seed || p.draw < g->start_.draws) return {p, nullptr};
   return replay_arg<Philox>([g, ahead = p.draw - g->start_.draws] {
@@ -81,7 +82,7 @@ void StepGraph::record(const std::function<void()>& step) {
   const cudaStream_t before = exchange_stream(device_, stream_);
   std::exception_ptr failure;
   try {
-    // Other threads may go on allocating meanwhile.
+    // Relaxed: other threads may allocate memory meanwhile.
     check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "capture");
     store_parameters(device_, memory_.raw());
     cudaStreamCaptureStatus status;
@@ -132,7 +133,8 @@ void StepGraph::clear() noexcept {
   if (pool_) release_pool(device_, std::exchange(pool_, nullptr));
 }
 
-// The host's part of a replay.
+// What the host does before a replay: draws of the step are taken from the generator, and parameters
+// computed.
 void StepGraph::prepare() {
   if (std::exchange(first_, false)) return;
   Generator& g = default_generator();
@@ -153,8 +155,8 @@ void StepGraph::run_once() {
   check(cudaGraphLaunch(exec_, stream(device_)), "capture");
 }
 
-// A graph of one node, a loop whose body is `advance` and the step without its first node. False where the
-// driver cannot.
+// Makes a graph of one node, a loop. Its body is the kernel of add_advance_node and the step without its
+// first node. False where the driver has no such graphs.
 bool StepGraph::make_loop(std::int64_t bytes) {
   drop_loop();
   progress_ = empty({bytes}, DType::u8, device_);

@@ -1,11 +1,12 @@
-// The first node of every captured step: it puts the replay's parameters where kernels read them.
+// The kernels that a captured step begins with: they store the parameters of a replay where the step's
+// kernels read them.
 #include "core/cuda/capture.h"
 #include "core/cuda/runtime.h"
 
 namespace bobbin::cuda {
 namespace {
 
-// Most captures have a few numbers; a launch that carries more takes longer.
+// Sizes of the argument: most steps have a few numbers, and a launch with a larger argument takes longer.
 constexpr std::size_t few = 256, some = 4 << 10;
 constexpr unsigned threads = 128;
 
@@ -24,7 +25,7 @@ __global__ void advance(Progress* progress, unsigned packs, uint4* to, cudaGraph
   const std::int64_t step = progress->next;
   const uint4* from = reinterpret_cast<const uint4*>(progress + 1) + step * packs;
   for (unsigned i = threadIdx.x; i < packs; i += blockDim.x) to[i] = from[i];
-  __syncthreads();  // all know the step
+  __syncthreads();  // all threads have read progress->next
   if (threadIdx.x != 0) return;
   progress->next = step + 1;
   cudaGraphSetConditional(more, step + 1 < progress->steps);

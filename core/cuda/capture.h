@@ -1,5 +1,4 @@
-// A step as a CUDA graph: what is recorded into it, and how it is replayed. The public face is
-// bobbin/capture.h.
+// A training step as a CUDA graph: how it is recorded and replayed. The public interface is bobbin/capture.h.
 #pragma once
 #include <bobbin/random.h>
 #include <cuda_runtime.h>
@@ -14,35 +13,38 @@
 
 namespace bobbin::cuda {
 
-/// The bytes that replays put into device memory, as a kernel's argument.
+/// All ReplayArg values of a step, which one kernel takes as its argument and stores in device memory.
 struct Parameters {
   static constexpr std::size_t capacity = 28 << 10;  // of the 32 KB that a kernel's arguments may have
   alignas(16) char bytes[capacity];
 };
 /// Enqueues the kernel that stores its argument at `to`. capture.cu
 void store_parameters(Device, void* to);
-/// That kernel's node, for `used` bytes: args point to where they go, and to Parameters.
+/// The parameters of that kernel's graph node, for `used` bytes. args[0] points to the address that they are
+/// stored at, args[1] to Parameters; both must outlive the node's use.
 cudaKernelNodeParams store_node(std::size_t used, void** args);
 
-/// How far a loop of steps is: lies before what the steps read, one after the other.
+/// The state of a loop of steps, in device memory. The Parameters of each step follow it, one after the
+/// other.
 struct alignas(16) Progress {
   std::int64_t next, steps;
 };
-/// Adds the node that comes first in the loop's body: it puts a step's parameters, so many bytes, where
-/// kernels read them, and says whether another step follows.
+/// Adds the first node of the loop's body: a kernel that copies the parameters of the current step, `bytes`
+/// of them, to `to`, where the step's kernels read them, and sets `more` to whether another step follows.
 cudaGraphNode_t add_advance_node(cudaGraph_t body, Progress*, std::size_t bytes, void* to,
                                  cudaGraphConditionalHandle more);
 
 struct Pool;  // allocator.cpp
-/// Memory that this thread takes from now on for d belongs to one graph.
+/// From now on, this thread allocates d's memory from a new pool, which belongs to one graph.
 Pool* begin_pool(Device d);
+/// Ends that.
 void end_pool();
-/// Hands a graph's memory over to d's main stream.
+/// Gives a graph's memory to the pool of this thread's stream on d, when the graph is gone.
 void release_pool(Device d, Pool*);
 
 class StepGraph final : public Replay {
  public:
-  /// Runs `step` while what it enqueues on d is recorded. When it throws, nothing is left of the recording.
+  /// Runs `step` while what it enqueues on d is recorded. If it throws, the recording is discarded.
   StepGraph(Device d, const std::function<void()>& step);
   ~StepGraph() override;
   StepGraph(const StepGraph&) = delete;
@@ -75,15 +77,15 @@ class StepGraph final : public Replay {
   cudaGraphNode_t store_ = nullptr;
   cudaGraph_t loop_ = nullptr;
   cudaGraphExec_t loop_exec_ = nullptr;
-  bool loops_ = true;                           // until the driver says no
-  Tensor progress_;                             // of the loop, and the parameters of its steps, on the device
-  Tensor host_;                                 // what goes there
-  Tensor memory_;                               // of the parameters, on the device
-  Generator start_, end_;                       // this thread's generator when the recording began and ended
-  Generator now_;                               // what a replay starts from
-  bool first_ = true;                           // the first replay stands for the recorded call
-  std::vector<std::function<void()>> actions_;  // of the host before a replay, in the recorded call's order
-  std::size_t used_ = 0;
+  bool loops_ = true;                           // false once the driver has refused a graph with a loop
+  Tensor progress_;                             // on the device: Progress and the parameters of its steps
+  Tensor host_;                                 // on the host: the same bytes
+  Tensor memory_;                               // on the device: where kernels read their parameters
+  Generator start_, end_;                       // this thread's generator before and after the recording
+  Generator now_;                               // the generator at the beginning of the current replay
+  bool first_ = true;                           // the first replay is the recorded call itself
+  std::vector<std::function<void()>> actions_;  // run by the host before a replay, in this order
+  std::size_t used_ = 0;                        // bytes of parameters_
   Parameters parameters_{};
 };
 

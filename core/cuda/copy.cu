@@ -1,4 +1,4 @@
-// Copies on a GPU, strided and converting, and fills.
+// Copies on one GPU, between strides and dtypes, and fills.
 #include <cstring>
 
 #include "core/cast.h"
@@ -14,7 +14,7 @@ namespace {
 
 constexpr int threads = 256;
 
-// Both packed, and aligned to `n` elements.
+// x and y are contiguous, and aligned to n elements. Each thread converts n elements.
 template<class From, int n = 8>
 __global__ void __launch_bounds__(threads)
     convert_packed(const From* x, void* y, DType to, std::int64_t numel) {
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(threads)
   });
 }
 
-// Elements as plain words: the same dtype on either side.
+// Copies elements of one dtype as unsigned integers of their size.
 template<class Word>
 __global__ void __launch_bounds__(threads) move_strided(const Word* x, Word* y, const StridedIndex<2> walk) {
   const std::int64_t step = std::int64_t{gridDim.x} * threads;
@@ -70,9 +70,8 @@ __global__ void __launch_bounds__(threads) move_strided(const Word* x, Word* y, 
   }
 }
 
-// Matrices whose rows run one way in x and the other way in y, through tiles of shared memory so that both
-// sides are read and written along neighbouring elements. Dimensions of the walk: 0 along y, `across` along
-// x.
+// Transposes matrices by way of tiles in shared memory, so that neighbouring threads both read and write
+// neighbouring elements. Elements are neighbours in y along dimension 0, and in x along dimension `across`.
 constexpr int tile = 32, tile_rows = 8;
 template<class Word>
 __global__ void __launch_bounds__(tile* tile_rows)

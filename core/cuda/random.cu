@@ -1,4 +1,4 @@
-// random.cpp's draws on a GPU: each thread turns one Philox block into the elements that come of it.
+// The draws of core/random.cpp on a GPU. Each thread computes one Philox block and the elements made of it.
 #include <cmath>
 #include <numbers>
 
@@ -14,7 +14,7 @@ namespace {
 
 constexpr int threads = 256;
 
-// What a block gives: four elements made of a word each, or two of 64 bits.
+// The elements of one Philox block: four of a 32-bit word each, or two of 64 bits each.
 template<class T>
 struct Values {
   static constexpr int count = 16 / sizeof(T);
@@ -76,7 +76,8 @@ struct Integers {
   }
 };
 
-// 1 for a unit below p, which is a multiple of 2^-24: threshold is the least multiple that is not.
+// 1 where the uniform number is below p. These numbers are multiples of 2^-24; threshold * 2^-24 is the
+// smallest one that is not below p.
 struct Bernoulli {
   std::uint32_t threshold;
   __device__ Values<float> operator()(const Philox::Block& b) const {
@@ -166,7 +167,7 @@ void randperm(const Tensor& y, const Philox& philox) {
   const Tensor keys = numbers();
   launch("randperm", {.device = y.device(), .grid = blocks_for(n, threads * 2), .block = threads}, draw_keys,
          replay_arg(philox), keys.raw<std::uint64_t>(), y.raw<std::int64_t>(), n);
-  // An even number of passes, as 64 bits take, ends where it began.
+  // A radix sort with an even number of passes, such as one of 64 bits, ends in the array it began in.
   const Tensor sorted = sort_pairs({keys, y}, {numbers(), numbers()}, 64).values;
   if (sorted.raw() != y.raw()) copy_on_device(sorted, y);
 }

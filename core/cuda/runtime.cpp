@@ -1,3 +1,4 @@
+// Devices, errors, streams and kernel launches of CUDA.
 #include "core/cuda/runtime.h"
 
 #include <array>
@@ -15,7 +16,8 @@ namespace {
 
 constexpr int max_devices = 64;
 
-// What is kept for a device that was used; never destroyed, as static tensors may outlive everything.
+// What is known of a device that was used. Never destroyed: static tensors may need it at the end of the
+// program.
 struct State {
   Properties properties;
   cudaStream_t main = nullptr;
@@ -27,7 +29,7 @@ std::atomic<std::uint64_t> launches = 0;
 thread_local std::array<cudaStream_t, max_devices> chosen{};  // null: the device's main stream
 thread_local int active = -1;                                 // this thread's CUDA device, where known
 
-// These leave the context unusable: every later call fails as well.
+// Errors after which every later CUDA call of the process fails.
 bool is_sticky(cudaError_t e) {
   switch (e) {
     case cudaErrorIllegalAddress:
@@ -95,8 +97,7 @@ State* make_state(Device d) {
                    p.multiProcessorCount,
                    static_cast<std::int64_t>(p.sharedMemPerBlockOptin),
                    static_cast<std::int64_t>(p.sharedMemPerMultiprocessor),
-                   p.l2CacheSize,
-                   static_cast<std::int64_t>(p.totalGlobalMem)};
+                   p.l2CacheSize};
   void* fault = nullptr;
   check(cudaHostAlloc(&fault, sizeof(Fault), cudaHostAllocMapped | cudaHostAllocPortable), "cuda");
   s->fault = new (fault) Fault;
@@ -114,7 +115,7 @@ State& state(Device d) {
   return *place;
 }
 
-// Throws what a kernel reported, and forgets it.
+// Throws what a kernel reported, and clears the report.
 void surface(State& s) {
   volatile Fault* seen = s.fault;
   if (!seen->set || capturing()) return;
@@ -125,7 +126,8 @@ void surface(State& s) {
                    f.size, ")");
 }
 
-// More than 48 KiB of shared memory, a kernel's own counted in, must be asked for, once a kernel and device.
+// A kernel that takes more than 48 KiB of shared memory, static and dynamic together, must ask for it, once a
+// device.
 void opt_in(std::string_view op, const void* kernel, int device, std::size_t shared) {
   static std::mutex mutex;
   static std::array<std::unordered_map<const void*, std::size_t>, max_devices> granted;

@@ -1,5 +1,5 @@
-// What all code that talks to CUDA shares: errors, devices, the current stream, launches. For core/cuda, .cu
-// files and the sources that call cuBLAS; compiled only where bobbin is built with CUDA.
+// What all code that calls CUDA shares: errors, devices, the current stream, launches. Only for sources that
+// are compiled where Bobbin is built with CUDA.
 #pragma once
 #include <bobbin/tensor.h>
 #include <cuda_runtime.h>
@@ -11,7 +11,7 @@
 
 namespace bobbin::cuda {
 
-/// Throws what a status stands for: OutOfMemory; DeviceLost where the context can no longer be used; else
+/// Throws unless the status is success: OutOfMemory, DeviceLost where the context can no longer be used, else
 /// CudaError. `what` begins the message.
 void check(cudaError_t, std::string_view what);
 
@@ -21,12 +21,12 @@ struct Properties {
   int sms = 0;                        ///< streaming multiprocessors
   std::int64_t shared_per_block = 0;  ///< the most that a kernel can opt in to
   std::int64_t shared_per_sm = 0;
-  std::int64_t l2_bytes = 0, memory_bytes = 0;
+  std::int64_t l2_bytes = 0;
 };
-/// Of a device that can be used; asked for once.
+/// The properties of a device that can be used. CUDA is asked once.
 const Properties& properties(Device);
 
-/// Makes d the device of this thread's CUDA calls, for a scope.
+/// While it lives, d is the device of this thread's CUDA calls.
 class DeviceGuard {
  public:
   explicit DeviceGuard(Device d);
@@ -38,7 +38,7 @@ class DeviceGuard {
   int before_;
 };
 
-/// Where this thread enqueues work for d.
+/// The stream that this thread enqueues work for d on.
 cudaStream_t stream(Device d);
 
 /// Makes s this thread's stream for d (null: d's own); returns what it was.
@@ -54,7 +54,7 @@ struct Launch {
   std::size_t shared = 0;    ///< dynamic shared memory; a kernel may have 16 KiB of its own besides
   int cluster = 1;           ///< blocks of a thread-block cluster (compute capability 9.0 on)
   bool cooperative = false;  ///< all blocks must be resident at once
-  bool early = false;        ///< may begin before what was enqueued earlier is done: calls await_previous()
+  bool early = false;  ///< programmatic dependent launch: starts early, and calls await_data() (pack.cuh)
 };
 
 namespace detail {
@@ -69,7 +69,7 @@ void launch(std::string_view op, const Launch& l, void (*kernel)(P...), std::typ
   detail::launch(op, l, reinterpret_cast<const void*>(kernel), pointers);
 }
 
-/// Blocks of `per_block` that cover n, for a one-dimensional grid.
+/// The number of blocks, of `per_block` elements each, that cover n elements, up to the limit of a grid.
 inline unsigned blocks_for(std::int64_t n, std::int64_t per_block) {
   const std::int64_t blocks = ceil_div(n, per_block);
   return static_cast<unsigned>(blocks < 0x7fffffff ? blocks : 0x7fffffff);

@@ -1,5 +1,6 @@
-// Copies between the host and a GPU, and between GPUs. Pageable memory goes through pinned staging: a copy to
-// the device is enqueued, and the host waits only where the staging is still full of earlier ones.
+// Copies between the host and a GPU, and between GPUs. Pageable host memory is copied by way of pinned
+// buffers: a copy to the device is only enqueued, and the host waits only while all buffers hold earlier
+// copies.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -14,7 +15,7 @@
 namespace bobbin::cuda {
 namespace {
 
-// Pinned slots that are used in turn; each has an event that says when its last copy is done.
+// Pinned buffers (slots) that are used in turn. Each has an event that completes with its last copy.
 class Ring {
  public:
   Ring(std::size_t slots, std::size_t bytes) : slots_(slots), bytes_(bytes) {
@@ -39,7 +40,7 @@ class Ring {
   void* memory_ = nullptr;
 };
 
-// Of one device; its mutex is held through a whole copy.
+// The buffers of one device. The mutex is held during a whole copy.
 struct Staging {
   std::mutex mutex;
   Ring small{128, 8 << 10}, large{4, 4 << 20};
@@ -100,7 +101,7 @@ void to_host(Device d, const void* device, void* host, std::size_t n) {
     std::memcpy(to + p.at, p.slot.memory, p.bytes);
   };
   for (std::size_t at = 0; at < n; at += ring.slot_bytes()) {
-    if (flying.size() == 3) land();  // one part is copied out of its slot while the next ones arrive
+    if (flying.size() == 3) land();  // copies one part out of its slot while the next parts are transferred
     const std::size_t part = std::min(ring.slot_bytes(), n - at);
     const auto slot = ring.next();
     check(cudaMemcpyAsync(slot.memory, from + at, part, cudaMemcpyDeviceToHost, stream(d)),
@@ -131,7 +132,7 @@ void copy_elements(const Tensor& x, const Tensor& y) {
     const Tensor there = same && y.is_contiguous() ? y : empty(x.shape(), x.dtype(), y.device());
     if (x.device().is_cpu()) {
       to_device(straight.raw(), there);
-    } else {  // y's stream waits for x's, and x's memory for the copy
+    } else {  // y's stream waits for x's; x's stream, which may reuse x's memory, waits for the copy
       const DeviceGuard use(x.device());
       cudaEvent_t event;
       check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "copy between GPUs");
@@ -156,7 +157,7 @@ void memset_async(Device d, void* p, int value, std::size_t n) {
   check(cudaMemsetAsync(p, value, n, stream(d)), "fill");
 }
 
-// Leaves what kernels reported to who waits for results.
+// Does not look at Fault: who waits for results throws that.
 void memcpy_to_host(Device d, const void* p, void* host, std::size_t n) {
   const DeviceGuard use(d);
   check(cudaMemcpyAsync(host, p, n, cudaMemcpyDeviceToHost, stream(d)), "copy to the host");
