@@ -1,3 +1,4 @@
+// The caching allocator of the CPU, and Storage, which holds the memory of a tensor.
 #include <bobbin/allocator.h>
 #include <bobbin/error.h>
 
@@ -82,7 +83,7 @@ class CpuAllocator final : public Allocator {
   const bool caching_ = BlockCache::wanted();
 };
 
-// Bytes before and after a guarded block, and what they hold.
+// The number of bytes before and after a guarded block, and their value.
 constexpr std::size_t guard_bytes = 256;
 constexpr int guard_value = 0xA5;
 
@@ -136,7 +137,7 @@ Storage::~Storage() {
   }
   try {
     damaged += !intact(device, block - guard_bytes) || !intact(device, block + bytes);
-  } catch (const Error&) {  // the device is gone, and with it what a check could say
+  } catch (const Error&) {  // the device is lost: nothing can be checked
   }
   allocator(device).deallocate(block - guard_bytes, bytes + 2 * guard_bytes);
 }

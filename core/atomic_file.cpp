@@ -1,3 +1,4 @@
+// AtomicFile: a temporary file beside the target, which is renamed to it once all bytes are on disk.
 #include "core/atomic_file.h"
 
 #include <bobbin/error.h>

@@ -1,4 +1,4 @@
-// Writing a file whole or not at all.
+// Writes a file completely or not at all.
 #pragma once
 #include <cstddef>
 #include <filesystem>
@@ -7,19 +7,20 @@
 
 namespace bobbin {
 
-/// A file beside `target` that takes its name when it is complete; until then the target is as it was, and
-/// what was written goes away with this object. `op` begins the message of each IoError.
+/// A temporary file beside `target`. commit() renames it to `target`; until then the target is unchanged, and
+/// without commit() the temporary file is removed. `op` begins the message of each IoError.
 class AtomicFile {
  public:
-  /// Throws IoError where no file can be made there, or the target is there and no regular file (to rename
-  /// onto a device such as /dev/null would replace it).
+  /// Throws IoError where no file can be made, or the target exists and is not a regular file (renaming would
+  /// replace a device such as /dev/null).
   AtomicFile(std::string_view op, const std::filesystem::path& target);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
+  /// Appends bytes.
   void write(const void* data, std::size_t bytes);
-  /// Puts the file in place, on disk: its bytes, then its name.
+  /// Flushes the bytes to disk, and then renames the file.
   void commit();
 
  private:

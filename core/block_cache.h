@@ -1,4 +1,4 @@
-// Freed blocks of memory, kept by size for the next request.
+// A cache of freed memory blocks, by size.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -13,8 +13,8 @@
 
 namespace bobbin {
 
-/// Sizes are rounded up to one of sixteen steps a power of two, so that a cached block fits many requests and
-/// at most a sixteenth is wasted.
+/// The rounded size of a block. Between two powers of two there are sixteen sizes, so that a cached block
+/// serves many requests and at most a sixteenth of it is wasted.
 struct SizeClass {
   static constexpr std::size_t in_power = 16;
   std::size_t index, bytes;
@@ -28,9 +28,10 @@ struct SizeClass {
   static constexpr std::size_t count = 64 * in_power + 2 * in_power + 1;
 };
 
+/// Lists of free blocks, one a size.
 class BlockCache {
  public:
-  /// A block of the class, or null.
+  /// Removes a block of this size and returns it; null where there is none.
   void* take(const SizeClass& block) {
     auto& list = lists_[block.index];
     if (list.empty()) return nullptr;
@@ -39,7 +40,7 @@ class BlockCache {
     bytes_ -= block.bytes;
     return p;
   }
-  /// False where there is no memory to remember the block.
+  /// Adds a free block. False where there is no memory for the list.
   bool put(const SizeClass& block, void* p) noexcept {
     try {
       lists_[block.index].push_back(p);
@@ -58,7 +59,7 @@ class BlockCache {
     }
     bytes_ = 0;
   }
-  /// Takes over the blocks of another cache.
+  /// Moves all blocks of another cache to this one.
   void absorb(BlockCache& other) {
     for (std::size_t i = 0; i < lists_.size(); ++i) {
       lists_[i].insert(lists_[i].end(), other.lists_[i].begin(), other.lists_[i].end());
@@ -68,7 +69,7 @@ class BlockCache {
   }
   std::size_t bytes() const { return bytes_; }
 
-  /// BOBBIN_CACHE=0 lets memory checkers see every block.
+  /// Whether blocks are to be cached: BOBBIN_CACHE=0 says no, so that memory checkers see every allocation.
   static bool wanted() {
     const char* v = std::getenv("BOBBIN_CACHE");
     return !v || std::string_view(v) != "0";

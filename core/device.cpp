@@ -1,3 +1,4 @@
+// Reading, printing and checking a Device.
 #include <bobbin/device.h>
 #include <bobbin/error.h>
 

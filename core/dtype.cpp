@@ -1,3 +1,4 @@
+// The names of dtypes.
 #include <bobbin/dtype.h>
 
 #include <ostream>

@@ -1,3 +1,4 @@
+// The threads that parallel_for runs tiles on, and how tiles are distributed to them.
 #include <bobbin/error.h>
 #include <bobbin/parallel.h>
 #include <immintrin.h>
@@ -26,8 +27,9 @@ int default_threads() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-// Each thread has a range of tiles of its own, the same one in the same region of the next step: what those
-// tiles touch may still be in its core's cache. Who is done helps the others.
+// The tiles of one parallel_for. Each thread starts with a range of its own, which is the same one when the
+// same loop runs again: the data of these tiles may still be in its core's cache. A thread that is done takes
+// tiles of the others.
 struct Job {
   struct alignas(64) Range {
     std::atomic<std::int64_t> next;
@@ -58,9 +60,10 @@ struct Job {
 
 thread_local bool inside_tile = false;
 
-constexpr std::chrono::microseconds patience{100};  // about what falling asleep and waking up cost
+constexpr std::chrono::microseconds patience{100};  // about what it takes a thread to fall asleep and wake up
 
-// Workers look for a job for a short while, then sleep: a team that spins takes the cores that others need.
+// The calling thread and its workers. A worker waits for a job in a loop for a short while, and then sleeps,
+// so that the core is free for others.
 class Team {
  public:
   explicit Team(int threads) : ranges_(static_cast<std::size_t>(threads)) {
@@ -75,7 +78,7 @@ class Team {
   ~Team() { stop(); }
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // The team's ranges, with the tiles shared out to them.
+  // Distributes the tiles to the ranges of the threads.
   std::span<Job::Range> ranges(std::int64_t tiles) {
     const auto n = static_cast<std::int64_t>(ranges_.size());
     for (std::int64_t i = 0; i < n; ++i) {
@@ -95,7 +98,7 @@ class Team {
     job.run(0);
     {
       std::lock_guard lock(mutex_);
-      job_ = nullptr;  // who has not come by now is not needed
+      job_ = nullptr;  // workers that have not started yet are not needed
     }
     for (int spin = 0; active_.load() > 0; ++spin) spin < 1000 ? _mm_pause() : std::this_thread::yield();
   }
@@ -115,7 +118,7 @@ class Team {
     inside_tile = true;
     std::uint64_t seen = 0;
     for (;;) {
-      // By the clock: how long a pause takes is between 4 and 140 cycles.
+      // Measured by the clock, as a pause takes between 4 and 140 cycles.
       const auto until = std::chrono::steady_clock::now() + patience;
       while (epoch_.load(std::memory_order_relaxed) == seen && std::chrono::steady_clock::now() < until)
         _mm_pause();
@@ -144,7 +147,7 @@ class Team {
   std::vector<std::thread> workers_;
 };
 
-std::mutex team_mutex;  // held by whoever uses the team: one region at a time
+std::mutex team_mutex;  // held during a parallel_for that uses the team
 std::unique_ptr<Team> team;
 std::atomic<int> wanted = 0;
 

@@ -1,5 +1,5 @@
-// Philox4x32-10: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
-// Shared by g++ and nvcc.
+// The random number generator Philox4x32-10: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy
+// as 1, 2, 3" (SC 2011). For CPU and GPU.
 #pragma once
 #include <bobbin/dtype.h>
 
@@ -7,6 +7,7 @@
 
 namespace bobbin {
 
+/// One draw: a pseudo-random function of a block number.
 struct Philox {
   std::uint64_t seed, draw;
 
@@ -30,14 +31,14 @@ struct Philox {
     }
     return {{c0, c1, c2, c3}};
   }
-  /// Word i of the sequence of blocks, and double word i.
+  /// 32-bit word i of the sequence of all blocks, and 64-bit word i of it.
   BOBBIN_HD std::uint32_t word(std::uint64_t i) const { return (*this)(i / 4).v[i % 4]; }
   BOBBIN_HD std::uint64_t word64(std::uint64_t i) const {
     return (*this)(i / 2).double_word(static_cast<int>(i % 2));
   }
 };
 
-/// Uniform on [0, 1), a multiple of 2^-24, and of 2^-53.
+/// Uniform on [0, 1): a multiple of 2^-24 from 32 bits, and of 2^-53 from 64.
 BOBBIN_HD inline float to_unit(std::uint32_t w) { return static_cast<float>(w >> 8) * 0x1p-24f; }
 BOBBIN_HD inline double to_unit(std::uint64_t w) { return static_cast<double>(w >> 11) * 0x1p-53; }
 

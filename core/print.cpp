@@ -1,3 +1,4 @@
+// Prints a tensor for people to read.
 #include <bobbin/tensor.h>
 #include <fmt/format.h>
 
@@ -11,9 +12,9 @@ namespace bobbin {
 namespace {
 
 constexpr std::int64_t elide_above = 1000;  // elements
-constexpr std::int64_t edge = 3;            // what is shown at either end of an elided axis
+constexpr std::int64_t edge = 3;            // elements shown at either end of an elided axis
 
-// One format for all shown floating-point values, so that columns line up.
+// One format for all floating-point values that are shown, so that columns are aligned.
 class Format {
  public:
   explicit Format(const std::vector<double>& values) {

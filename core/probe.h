@@ -1,13 +1,13 @@
-// What looks at the work of this thread, or into it: for the profiler, and for the gradient checker, which
-// keeps what was computed, computes it again in another way, and plants mistakes in derivatives to see
-// whether they are found.
+// Hooks around the operations of this thread: for the profiler, and for the gradient checker, which keeps
+// results, computes them again in other ways, and plants mistakes in derivatives to test whether they are
+// found.
 #pragma once
 #include <bobbin/op.h>
 
 namespace bobbin::detail {
 
-/// RAII: while it lives, this thread's operations go past it. Probes nest; what one does not override goes to
-/// the one around it.
+/// While it lives, its functions are called for each operation of this thread. Probes nest: a function that
+/// is not overridden calls that of the probe outside.
 class Probe {
  public:
   Probe();
@@ -28,7 +28,7 @@ class Probe {
   virtual void ran(const OpBase& op, Inputs x, const Tensor& y) {
     if (outer_) outer_->ran(op, x, y);
   }
-  /// The walk wants the derivative of what `node` recorded.
+  /// The engine asks for the derivative of the operation that `node` recorded.
   virtual Grads derivative(Node& node, const Vjp& v) {
     return outer_ ? outer_->derivative(node, v) : node.op->vjp(v);
   }

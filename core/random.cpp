@@ -1,3 +1,4 @@
+// Draws of random numbers on the CPU; those of a GPU are in core/cuda/random.cu.
 #include <bobbin/parallel.h>
 #include <bobbin/random.h>
 
@@ -37,7 +38,7 @@ void require_floating(std::string_view what, DType dtype) {
   if (!is_floating(dtype)) fail<DTypeError>(what, ": expected a floating-point dtype; got ", dtype);
 }
 
-// The largest number of a dtype below x.
+// The largest number of T that is below x.
 template<class T>
 double below(double x) {
   T t = static_cast<T>(x);
@@ -50,7 +51,7 @@ double below(double x) {
   }
 }
 
-// What numbers of [low, high) are cut to: rounding would take some of them to `high`.
+// The largest value of a draw from [low, high) in this dtype: rounding would take some draws to `high`.
 double largest(double low, double high, DType dtype) {
   if (!(low < high)) return std::numeric_limits<double>::infinity();
   return std::max(low, visit(dtype, [&]<class T>(Type<T>) {
@@ -61,7 +62,7 @@ double largest(double low, double high, DType dtype) {
                   }));
 }
 
-// Elements 2k and 2k+1 are the two normals of the uniforms 2k and 2k+1. 1 - u is never 0.
+// The Box-Muller transformation: two uniform numbers of [0, 1) give two normal ones. 1 - u is never 0.
 double box_muller(double u, double v, bool second) {
   const double radius = std::sqrt(-2 * std::log(1 - u)), angle = 2 * std::numbers::pi * v;
   return radius * (second ? std::sin(angle) : std::cos(angle));
@@ -84,7 +85,7 @@ Tensor uniform(const Shape& shape, double low, double high, DType dtype, Device 
   const double top = largest(low, high, dtype);
   const Tensor t = empty(shape, dtype, device);
   if (device.is_cuda()) return cuda::uniform(t, philox, low, high, top), t;
-  // One rounding, by name: else compilers and machines would not agree on the last place.
+  // std::fma rounds once. A product and a sum would be fused by some compilers and not by others.
   if (dtype == DType::f64)
     return generate<double>(t, [=](std::uint64_t i) {
       return std::min(top, std::fma(high - low, to_unit(philox.word64(i)), low));

@@ -1,3 +1,4 @@
+// Arithmetic on shapes, strides and axes, with the checks of their arguments.
 #include <bobbin/error.h>
 #include <bobbin/shape.h>
 

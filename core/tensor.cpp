@@ -1,3 +1,4 @@
+// The members of Tensor, and the functions that make tensors.
 #include <bobbin/parallel.h>
 #include <bobbin/tape.h>
 #include <bobbin/tensor.h>
@@ -14,7 +15,7 @@
 namespace bobbin {
 namespace {
 
-// Rounds through the dtype, so that f32 0.1 is what a user of f32 expects.
+// Sets all elements to `value`, rounded to the dtype.
 void fill_elements(const Tensor& t, double value) {
   if (t.device().is_cuda()) return cuda::fill_elements(t, value);
   alignas(64) char scratch[block_size * 8];
@@ -98,7 +99,7 @@ Tensor& Tensor::copy_(const Tensor& source) {
   if (grad_enabled() && source.requires_grad())
     fail<GradError>("copy_: the source needs a gradient, which a copy in place would lose; use its detach()");
   guard_edit("copy_");
-  if (storage() == source.storage()) {  // may overlap: through a second buffer
+  if (storage() == source.storage()) {  // they may overlap: copies by way of a second buffer
     Tensor apart = empty(source.spec());
     copy_elements(source, apart);
     copy_elements(apart, *this);

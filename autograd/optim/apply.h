@@ -54,11 +54,10 @@ void apply(std::span<const Optimizer::Part> parts, std::initializer_list<const s
         for (T** s = e.s; const auto* state : states) *s++ = (*state)[i].template raw<T>();
         ++p.storage()->version;
       }
-#if BOBBIN_HAS_CUDA
-      if (device.is_cuda())
-        return update_on_gpu<Rule<T>>(device, all,
-                                      cuda::replay_arg<Rule<T>>([=] { return make(type, group); }));
-#endif
+      if constexpr (built_with_cuda)
+        if (device.is_cuda())
+          return update_on_gpu<Rule<T>>(device, all,
+                                        cuda::replay_arg<Rule<T>>([=] { return make(type, group); }));
       const Rule<T> rule = make(type, group);
       for (auto& e : all) update_on_cpu(rule, e);
     });

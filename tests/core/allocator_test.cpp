@@ -1,3 +1,4 @@
+// The caching allocator: sizes, statistics, alignment, and the guards that find writes out of bounds.
 #include <bobbin/allocator.h>
 #include <bobbin/parallel.h>
 #include <bobbin/tensor.h>

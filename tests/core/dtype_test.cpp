@@ -1,3 +1,4 @@
+// Conversions between all dtypes, and the rounding of the 16-bit floating-point types.
 #include <bobbin/device.h>
 #include <bobbin/dtype.h>
 #include <bobbin/error.h>

@@ -1,3 +1,4 @@
+// parallel_for: every tile once, exceptions, nesting, and results for any number of threads.
 #include <bobbin/error.h>
 #include <bobbin/parallel.h>
 #include <gmock/gmock.h>

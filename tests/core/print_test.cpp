@@ -1,3 +1,4 @@
+// How tensors are printed.
 #include <bobbin/tensor.h>
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// Draws: their distribution, their bits, and the independence of threads and dtypes.
 #include <bobbin/parallel.h>
 #include <bobbin/random.h>
 #include <gmock/gmock.h>

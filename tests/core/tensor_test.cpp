@@ -1,3 +1,4 @@
+// Tensors: making, reading, editing and viewing them, and what their functions throw.
 #include <bobbin/parallel.h>
 #include <bobbin/tape.h>
 #include <bobbin/tensor.h>
