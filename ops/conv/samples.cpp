@@ -21,7 +21,7 @@ std::vector<Setting> settings() {
           {"dilated", {1, 1, 6, 5}, {1, 1, 3, 2}, {.padding = {1, 0}, .dilation = {2, 3}}},
           {"groups", {2, 4, 3, 2}, {4, 2, 2, 2}, {.groups = 2}},
           {"depthwise", {1, 3, 3, 3}, {3, 1, 2, 2}, {.padding = 1, .groups = 3}},
-          // Rows of the result that are whole registers on the CPU, of f64 and of f32.
+          // Rows of outputs that are whole registers on the CPU, in f64 and in f32.
           {"rows of 4", {2, 2, 4, 6}, {5, 2, 2, 3}, {}},
           {"rows of 8, padded", {1, 2, 3, 8}, {2, 2, 3, 3}, {.padding = 1}},
           {"rows of 24", {1, 1, 3, 26}, {2, 1, 2, 3}, {}},
@@ -32,7 +32,7 @@ std::vector<Setting> settings() {
 
 ConvShape shape_of(const Setting& s) { return conv_shape("sample", s.options, s.x, s.weight); }
 
-// Samples of one of the three: a and b say which arguments it takes.
+// Samples of one of the three operations; a and b give the shapes of its inputs, make(s) its call.
 template<class Make>
 std::vector<Sample> samples_of(Shape (ConvShape::*a)() const, Shape (ConvShape::*b)() const, Make make) {
   std::vector<Sample> out;
@@ -76,7 +76,7 @@ std::vector<Sample> Conv2d::samples() {
                                                        {"tanh", Activation::tanh},
                                                        {"sigmoid", Activation::sigmoid},
                                                        {"silu", Activation::silu}};
-  // Small sums: far below 0 gelu is the difference of what nearly cancels.
+  // Small sums: far below 0, gelu is the difference of two nearly equal numbers.
   for (auto& [note, activation] : smooth)
     v.push_back({note,
                  {sample_input({1, 2, 3, 3}), sample_input({2, 2, 2, 2}, -.3, .3), sample_input({2}, -1, 1)},
@@ -84,7 +84,7 @@ std::vector<Sample> Conv2d::samples() {
   v.push_back({"silu, no bias",
                {sample_input({1, 2, 3, 4}), sample_input({2, 1, 2, 2})},
                activated(Activation::silu, {.stride = 2, .groups = 2})});
-  // relu far enough from its kink on either side: biases are large against the sums.
+  // Keeps relu away from its kink: the biases are large compared with the sums.
   const std::pair<const char*, ConvOptions> gates[] = {{"relu", {}},
                                                        {"relu, padded", {.padding = 1}},
                                                        {"relu, groups", {.padding = {1, 0}, .groups = 2}},

@@ -13,7 +13,7 @@ namespace bobbin {
 
 namespace {
 
-// Whole numbers in a random order, so that no two elements are alike.
+// Distinct numbers in a random order, so that each maximum is unique.
 Tensor distinct(const Shape& shape) {
   return to(reshape(randperm(numel(shape)), shape), DType::f64) * 0.5 - 3;
 }

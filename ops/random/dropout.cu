@@ -1,4 +1,4 @@
-// Dropout on a GPU: a thread draws one block of the generator for four neighbouring elements.
+// dropout on a GPU: a thread draws one block of random numbers, for four adjacent elements.
 #include "core/cuda/replay_arg.h"
 #include "ops/check.h"
 #include "ops/elementwise/map.cuh"

@@ -1,14 +1,15 @@
-// Dropout, whose mask is a function of its state: drawn again wherever it is needed, never kept.
+// The operation of dropout. Its mask is a function of the generator's state, so that backward draws it again
+// and nothing keeps it.
 #pragma once
-#include <bobbin/ops.h>
+#include <bobbin/op.h>
 #include <bobbin/random.h>
 
 #include <cmath>
 
 namespace bobbin {
 
-/// y[i] = x[i] / (1 - p) where to_unit(word i of the draw) >= p, else 0; i counts in row-major order, for
-/// every dtype alike. Linear, and its own transpose.
+/// y[i] = x[i] / (1 - p) where to_unit(word i of the draw) >= p, else 0. Elements are counted in row-major
+/// order, so that all dtypes and layouts get the same mask. Linear, and its own transpose.
 struct Dropout {
   double p;
   Generator state;  ///< Philox{state.seed, state.draws} is the draw
@@ -20,7 +21,7 @@ struct Dropout {
   Grads vjp(const Vjp& v) const { return {record(*this, {v.grad})}; }
   static std::vector<Sample> samples();
 
-  /// to_unit(word) >= p says the same as word >> 8 >= threshold(), without floating point.
+  /// word >> 8 >= threshold() is equivalent to to_unit(word) >= p, without floating point.
   std::uint32_t threshold() const { return static_cast<std::uint32_t>(std::ceil(p * 0x1p24)); }
 };
 

@@ -1,4 +1,4 @@
-// random_affine on a GPU: a thread for each pixel of an image, with all of its channels.
+// random_affine on a GPU: a thread computes one pixel of all channels of an image.
 #include "core/cuda/pack.cuh"
 #include "core/cuda/replay_arg.h"
 #include "core/cuda/runtime.h"
@@ -26,11 +26,11 @@ __global__ void __launch_bounds__(threads)
                      image = n >> 32 ? i / plane : s.by_pixels(static_cast<std::uint32_t>(i));
   const int pixel = static_cast<int>(i - image * plane),
             y = static_cast<int>(s.by_w(static_cast<std::uint32_t>(pixel)));
-  const Motion motion(options, philox_arg.get()(static_cast<std::uint64_t>(image)));
+  const AffineTransform transform(options, philox_arg.get()(static_cast<std::uint64_t>(image)));
   using W = cuda::Compute<T>;
   for (std::int64_t p = image * s.channels; p < (image + 1) * s.channels; ++p)
-    to[p * plane + pixel] = T(motion.pixel<W>(from + p * plane, s.h, s.w, y, pixel - y * s.w,
-                                              static_cast<W>(T(static_cast<W>(options.fill)))));
+    to[p * plane + pixel] = T(transform.pixel<W>(from + p * plane, s.h, s.w, y, pixel - y * s.w,
+                                                 static_cast<W>(T(static_cast<W>(options.fill)))));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// random_affine, whose draw is a function of its state, as dropout's is.
+// The operation random_affine, whose draw is a function of the generator's state, and the transform of one
+// image, which CPU and GPU share.
 #pragma once
 #include <bobbin/augment.h>
 #include <bobbin/op.h>
@@ -11,9 +12,10 @@
 
 namespace bobbin {
 
+/// A shifted, rotated and mirrored copy of each image. It has no derivative.
 struct RandomAffine {
   RandomAffineOptions options;
-  Generator state;  ///< Philox{state.seed, state.draws} is the draw; block i is image i's
+  Generator state;  ///< Philox{state.seed, state.draws} is the draw; image i uses block i
   static constexpr std::string_view name = "random_affine";
   static constexpr bool differentiable = false;
   TensorSpec infer(Inputs) const;
@@ -22,39 +24,41 @@ struct RandomAffine {
   static std::vector<Sample> samples();
 };
 
-/// What is done to an image: where each of its pixels comes from.
-struct Motion {
-  int down, along;  // pixels
-  bool flipped, turned;
+/// The transform of one image, from a pixel of the copy to the point of the image that it is read from: a
+/// flip, then a shift by whole pixels, then a rotation about the centre.
+struct AffineTransform {
+  int shift_h, shift_w;
+  bool flipped, rotated;
   double cosine = 1, sine = 0;
 
-  BOBBIN_HD Motion(const RandomAffineOptions& o, const Philox::Block& draw)
-      : down(shift(o, draw.v[0])),
-        along(shift(o, draw.v[1])),
+  BOBBIN_HD AffineTransform(const RandomAffineOptions& o, const Philox::Block& draw)
+      : shift_h(shift(o, draw.v[0])),
+        shift_w(shift(o, draw.v[1])),
         flipped(to_unit(draw.v[2]) < o.flip),
-        turned(o.degrees > 0) {
-    if (!turned) return;
+        rotated(o.degrees > 0) {
+    if (!rotated) return;
     const double angle = (2. * to_unit(draw.v[3]) - 1) * o.degrees * std::numbers::pi / 180;
     cosine = std::cos(angle);
     sine = std::sin(angle);
   }
 
-  /// Pixel (y, x) of the copy of `plane`, h x w, computed as W.
+  /// Pixel (y, x) of the copy of `plane` [h, w], computed in W: bilinear where rotated. Outside the plane is
+  /// `fill`.
   template<class W, class T>
   BOBBIN_HD W pixel(const T* plane, int h, int w, int y, int x, W fill) const {
     const auto at = [&](int r, int c) {
       return r >= 0 && r < h && c >= 0 && c < w ? static_cast<W>(plane[r * w + c]) : fill;
     };
     if (flipped) x = w - 1 - x;
-    if (!turned) return at(y + down, x + along);
-    const double middle = (h - 1) / 2., centre = (w - 1) / 2., v = y + down - middle, u = x + along - centre;
+    if (!rotated) return at(y + shift_h, x + shift_w);
+    const double middle = (h - 1) / 2., centre = (w - 1) / 2., v = y + shift_h - middle,
+                 u = x + shift_w - centre;
     const double row = middle + cosine * v - sine * u, column = centre + sine * v + cosine * u;
     const double top = std::floor(row), left = std::floor(column);
     const int r = static_cast<int>(top), c = static_cast<int>(left);
     const W below = static_cast<W>(row - top), right = static_cast<W>(column - left);
-    const auto between = [](W a, W b, W share) { return a + (b - a) * share; };
-    return between(between(at(r, c), at(r, c + 1), right), between(at(r + 1, c), at(r + 1, c + 1), right),
-                   below);
+    const auto lerp = [](W a, W b, W share) { return a + (b - a) * share; };
+    return lerp(lerp(at(r, c), at(r, c + 1), right), lerp(at(r + 1, c), at(r + 1, c + 1), right), below);
   }
 
  private:

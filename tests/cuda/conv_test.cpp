@@ -1,5 +1,5 @@
-// Convolutions on a GPU against the CPU's in f64, on the same input bits: sizes that take each of the ways
-// there are, and what a step of training asks for at once.
+// Tests convolutions and their gradients on a GPU against the CPU in f64, from the same inputs, for sizes
+// that use each algorithm and each size of tiles.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 
@@ -17,7 +17,7 @@ struct Case {
 };
 
 const Case cases[] = {
-    {"few taps, many places", 300, 1, 28, 28, 16, 3, 3, {.padding = 1}},
+    {"few taps, many positions", 300, 1, 28, 28, 16, 3, 3, {.padding = 1}},
     {"channels in several chunks", 70, 40, 9, 9, 12, 3, 3, {.padding = 1}},
     {"many channels", 9, 20, 14, 14, 70, 3, 3, {.padding = 1}, false},
     {"small images", 130, 24, 5, 5, 24, 3, 3, {.padding = 1}},
@@ -32,7 +32,7 @@ const Case cases[] = {
     {"weights that cuBLAS takes", 2, 200, 6, 6, 200, 3, 3, {.padding = 1}},
 };
 
-// The largest error, in roundings of f32 of the sum of magnitudes: of sums over n products.
+// The largest error relative to `size`, the sum of the magnitudes of the products, in units of f32 rounding.
 double error_of(const Tensor& got, const Tensor& exact, const Tensor& size) {
   const auto x = to(got, Device::cpu()).to_vector<double>(), y = exact.to_vector<double>(),
              most = size.to_vector<double>();
@@ -45,7 +45,7 @@ double error_of(const Tensor& got, const Tensor& exact, const Tensor& size) {
   return worst;
 }
 
-// y and the gradients of x, weight and bias, with relu or without it.
+// Returns y and the gradients of x, the weight and the bias.
 std::vector<Tensor> results(const Case& c, const std::vector<Tensor>& in, const Tensor& g, bool relu) {
   std::vector<Tensor> leaves;
   leaves.reserve(in.size());
@@ -80,7 +80,7 @@ TEST_P(CudaConv, AgreesWithF64OnTheCpu) {
   };
   const std::vector<Tensor> exact_in = all(in, wide);
   const Tensor y = results(c, exact_in, ones_like(conv2d(exact_in[0], exact_in[1], {}, c.options)), false)[0];
-  // Far from the kink: there both sides agree on what is passed.
+  // The cotangent is 0 near the kink of relu, where rounding may decide the sign of y.
   for (const bool relu : {false, true}) {
     const Tensor g = randn(y.shape()) * to(abs(y) > 1e-3, DType::f32);
     const auto on_gpu = [](const Tensor& t) { return to(t, Device::cuda()); };

@@ -1,4 +1,4 @@
-// Convolutions and pooling against their definitions, and against PyTorch's numbers.
+// Tests convolutions and pooling on the CPU against their definitions and against results of PyTorch.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@ using namespace bobbin;
 
 namespace {
 
-// The definition, element by element.
+// conv2d by its definition: a loop over all elements.
 std::vector<double> convolved(const Tensor& x, const Tensor& w, const ConvOptions& o, const Shape& result) {
   const auto xs = x.to_vector<double>(), ws = w.to_vector<double>();
   const std::int64_t in = x.size(1), h = x.size(2), width = x.size(3), part = w.size(1), out = w.size(0);
@@ -61,7 +61,8 @@ TEST(Conv2d, GivesPyTorchsNumbers) {
   EXPECT_EQ(line.to_vector<double>(), (std::vector<double>{-2, -2, -2, -2, 4}));
 }
 
-// Where nothing is recorded, the gradients take the activation and the bias along in their own passes.
+// The fused derivative computes the gradients through the activation, and that of the bias, without extra
+// passes over memory. The widths make rows with and without whole registers.
 TEST(Conv2d, ItsReluIsReluOfIt) {
   manual_seed(3);
   const auto run = [](DType dtype, std::int64_t width, const ConvOptions& o, bool joined) {
@@ -90,7 +91,7 @@ TEST(Conv2d, ItsReluIsReluOfIt) {
       }
 }
 
-// More images than a core's caches hold are summed a few at a time, and more weights than one thread adds up.
+// Weight gradients are summed over batches of images that fit the caches, and in chunks of weights.
 TEST(Conv2d, GradientsOfManyImagesAreTheSumOfEach) {
   manual_seed(6);
   const auto gradients = [](const Tensor& x, const Tensor& w) {
@@ -146,7 +147,8 @@ TEST(Pool, TakesTheLargestAndTheMean) {
             (std::vector<float>{1, 1, 2, 2, 1, 1, 2, 2}));
 }
 
-// Windows that do not overlap are their own case, and again those of two, as many as a vector takes.
+// Kernels treat windows that do not overlap, and windows of two columns, as special cases; the widths are
+// below, at and above the number of windows that registers take.
 TEST(Pool, ItsGradientLiesAtTheLargest) {
   manual_seed(5);
   const std::tuple<Pair, PoolOptions> cases[] = {{2, {}},
