@@ -153,9 +153,9 @@ __global__ void __launch_bounds__(threads, width == 4 ? 6 : 4)
         const float* tap_weights = weight + from * p.weight_in_step + weight_offsets[k];
 #pragma unroll
         for (int j = c; j < c + thread_weights; ++j)
-          small::copy_async<1>(stage + k * pitch + j,
-                               tap_weights + (j < channels_left ? j * p.weight_out_step : 0),
-                               j < channels_left);
+          ptx::cp_async_ca_4(stage + k * pitch + j,
+                             tap_weights + (j < channels_left ? j * p.weight_out_step : 0),
+                             j < channels_left);
       }
     }
     ptx::cp_async_commit_group();

@@ -6,9 +6,9 @@
 #include <cstdlib>
 
 #include "core/ceil_div.h"
+#include "core/cuda/ptx.cuh"
 #include "core/cuda/strided.cuh"
 #include "ops/conv/conv.h"
-#include "ops/matmul/small_operand.cuh"
 
 namespace bobbin::cuda {
 
@@ -70,9 +70,9 @@ struct InputTile {
       float *element = to + i, *gate_element = gate_to + i;
 #pragma unroll 4
       for (int c = 0; c < count; ++c, from += step, element += tile_step) {
-        small::copy_async<1>(element, from, inside);
+        ptx::cp_async_ca_4(element, from, inside);
         if (!gate_to) continue;
-        small::copy_async<1>(gate_element, gate_from, inside);
+        ptx::cp_async_ca_4(gate_element, gate_from, inside);
         gate_from += step;
         gate_element += tile_step;
       }

@@ -57,6 +57,15 @@ __device__ LaneValues reduce_lanes(float* v, LaneValues s = {0, n}) {
   }
 }
 
+// Starts an asynchronous copy of n floats, or writes zeros where `inside` is false.
+template<int n>
+__device__ __forceinline__ void copy_async(float* to, const float* from, bool inside) {
+  if constexpr (n == 4)
+    ptx::cp_async_cg_16(to, from, inside);
+  else
+    ptx::cp_async_ca_4(to, from, inside);
+}
+
 // Each thread applies the gate to the elements of a stage's g that it copied itself.
 template<int n>
 __device__ __forceinline__ void apply_gate(float* g) {
@@ -152,8 +161,8 @@ __global__ void __launch_bounds__(threads, 2) weight_grad(const __grid_constant_
                                                    image_positions +
                                                (q - image * in.by_image_positions.d)
                                          : 0;
-          small::copy_async<n>(stage + i, p.g + at, inside);
-          if (gated) small::copy_async<n>(stage + g_floats + i, p.gate + at, inside);
+          copy_async<n>(stage + i, p.g + at, inside);
+          if (gated) copy_async<n>(stage + g_floats + i, p.gate + at, inside);
         }
       };
       p.copy_width == 4 ? copy_g(std::integral_constant<int, 4>{}) : copy_g(std::integral_constant<int, 1>{});

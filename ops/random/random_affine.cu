@@ -11,15 +11,18 @@ namespace {
 
 constexpr int threads = 256;
 
+// The sizes of the images.
 struct Images {
   int channels, h, w;
   cuda::Divider by_pixels, by_w;
 };
 
+// Thread i computes pixel i of the copies, counted through the images, in all channels.
 template<class T>
 __global__ void __launch_bounds__(threads)
-    change(const __grid_constant__ cuda::ReplayArg<Philox> philox_arg, const RandomAffineOptions options,
-           const Images s, const T* from, T* to, std::int64_t n) {
+    transform_images(const __grid_constant__ cuda::ReplayArg<Philox> philox_arg,
+                     const RandomAffineOptions options, const Images s, const T* from, T* to,
+                     std::int64_t n) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   if (i >= n) return;
   const std::int64_t plane = static_cast<std::int64_t>(s.h) * s.w,
@@ -43,8 +46,8 @@ void RandomAffine::cuda(Inputs x, Tensor& y) const {
                       cuda::Divider(static_cast<std::uint32_t>(y.size(3)))};
   visit_floating(y.dtype(), [&]<class T>(Type<T>) {
     cuda::launch(name, {.device = y.device(), .grid = cuda::blocks_for(n, threads), .block = threads},
-                 change<T>, cuda::replay_arg({state.seed, state.draws}), options, images, x[0].raw<T>(),
-                 y.raw<T>(), n);
+                 transform_images<T>, cuda::replay_arg({state.seed, state.draws}), options, images,
+                 x[0].raw<T>(), y.raw<T>(), n);
   });
 }
 
