@@ -8,10 +8,10 @@
 #include "core/ceil_div.h"
 #include "core/cuda/backend.h"
 #include "core/cuda/runtime.h"
-#include "ops/cuda/row_resident.cuh"
+#include "ops/cuda/rows/mailbox.h"
 #include "ops/loss/cross_entropy.h"
-#include "ops/loss/cross_entropy_dense.cuh"
-#include "ops/loss/cross_entropy_small.cuh"
+#include "ops/loss/cross_entropy_dense_targets.cuh"
+#include "ops/loss/cross_entropy_one_block.cuh"
 
 namespace bobbin {
 namespace {

@@ -1,7 +1,7 @@
 // What cross_entropy_rows.cu and cross_entropy_smoothed.cu instantiate.
 #pragma once
-#include "ops/cuda/row_run.cuh"
-#include "ops/loss/cross_entropy_row.cuh"
+#include "ops/cuda/rows/run.cuh"
+#include "ops/loss/cross_entropy_functor.cuh"
 
 namespace bobbin::cuda {
 

@@ -1,7 +1,7 @@
 // Softmax of what a mask leaves, on a GPU: softmax's rows, seen through the mask.
 #include "core/cuda/strided.cuh"
 #include "ops/softmax/masked_softmax.h"
-#include "ops/softmax/row.cuh"
+#include "ops/softmax/softmax_functor.cuh"
 
 namespace bobbin {
 namespace {

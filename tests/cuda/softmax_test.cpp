@@ -11,7 +11,7 @@
 #include <limits>
 #include <sstream>
 
-#include "ops/cuda/row_plan.h"
+#include "ops/cuda/rows/algorithm.h"
 
 using namespace bobbin;
 

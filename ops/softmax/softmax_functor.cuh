@@ -1,6 +1,6 @@
 // What the row engine does with a row that softmax is taken of.
 #pragma once
-#include "ops/cuda/row_run.cuh"
+#include "ops/cuda/rows/run.cuh"
 
 namespace bobbin::cuda {
 

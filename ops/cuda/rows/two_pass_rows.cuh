@@ -1,7 +1,7 @@
 // Rows longer than the chip can hold: blocks go over their share in chunks, adding up as they go, and after
 // the exchange once more, from the end, where the caches still have it.
 #pragma once
-#include "ops/cuda/row_link.cuh"
+#include "ops/cuda/rows/exchange.cuh"
 
 namespace bobbin::cuda {
 

@@ -7,7 +7,7 @@
 
 #include "core/cuda/backend.h"
 #include "core/cuda/runtime.h"
-#include "ops/cuda/row_link.cuh"
+#include "ops/cuda/rows/exchange.cuh"
 
 namespace bobbin::cuda {
 

@@ -3,7 +3,7 @@
 // many of them under way would not fit in those. Blocks are small, and handed out by the chip, as many at a
 // time as it holds: some load while others compute or write.
 #pragma once
-#include "ops/cuda/row_link.cuh"
+#include "ops/cuda/rows/exchange.cuh"
 
 namespace bobbin::cuda {
 

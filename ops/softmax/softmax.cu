@@ -1,6 +1,6 @@
 // Softmax and log-softmax on a GPU: what the row engine does with a row.
-#include "ops/softmax/row.cuh"
 #include "ops/softmax/softmax.h"
+#include "ops/softmax/softmax_functor.cuh"
 
 namespace bobbin {
 namespace {

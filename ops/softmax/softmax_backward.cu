@@ -1,5 +1,5 @@
 // The derivatives of softmax and log-softmax on a GPU: what the row engine does with a row of O and of dO.
-#include "ops/cuda/row_run.cuh"
+#include "ops/cuda/rows/run.cuh"
 #include "ops/softmax/softmax.h"
 
 namespace bobbin {

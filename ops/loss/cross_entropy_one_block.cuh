@@ -4,7 +4,7 @@
 #include <bit>
 
 #include "core/cuda/fault.h"
-#include "ops/loss/cross_entropy_row.cuh"
+#include "ops/loss/cross_entropy_functor.cuh"
 
 namespace bobbin::cuda {
 

@@ -2,7 +2,7 @@
 // flat run of whole slabs (columns x inner elements, one row with inner == 1) through shared memory in packs,
 // and teams of lanes take their rows from there, element by element.
 #pragma once
-#include "ops/cuda/row_functor.cuh"
+#include "ops/cuda/rows/functor.cuh"
 
 namespace bobbin::cuda {
 

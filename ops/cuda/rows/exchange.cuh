@@ -2,7 +2,7 @@
 // blocks of a cluster through each other's shared memory, other blocks through a board in global memory. One
 // exchange a row: every warp brings sums relative to its own maximum.
 #pragma once
-#include "ops/cuda/row_functor.cuh"
+#include "ops/cuda/rows/functor.cuh"
 
 namespace bobbin::cuda {
 

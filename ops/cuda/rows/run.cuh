@@ -2,13 +2,13 @@
 #pragma once
 #include <array>
 
-#include "ops/cuda/row_block.cuh"
-#include "ops/cuda/row_chunks.cuh"
-#include "ops/cuda/row_columns.cuh"
-#include "ops/cuda/row_lanes.cuh"
-#include "ops/cuda/row_operands.cuh"
-#include "ops/cuda/row_resident.cuh"
-#include "ops/cuda/row_tile.cuh"
+#include "ops/cuda/rows/block_rows.cuh"
+#include "ops/cuda/rows/mailbox.h"
+#include "ops/cuda/rows/operands.h"
+#include "ops/cuda/rows/strided_rows.cuh"
+#include "ops/cuda/rows/tile_rows.cuh"
+#include "ops/cuda/rows/two_pass_rows.cuh"
+#include "ops/cuda/rows/warp_rows.cuh"
 
 namespace bobbin::cuda {
 

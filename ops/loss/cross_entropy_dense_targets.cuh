@@ -6,7 +6,7 @@
 #include <bit>
 
 #include "core/ceil_div.h"
-#include "ops/loss/cross_entropy_row.cuh"
+#include "ops/loss/cross_entropy_functor.cuh"
 
 namespace bobbin::cuda {
 

@@ -4,8 +4,8 @@
 #pragma once
 #include <bobbin/tensor.h>
 
-#include "ops/cuda/row_functor.cuh"
-#include "ops/cuda/row_operands.cuh"
+#include "ops/cuda/rows/functor.cuh"
+#include "ops/cuda/rows/operands.h"
 
 namespace bobbin::cuda {
 

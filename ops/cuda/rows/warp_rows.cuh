@@ -1,7 +1,7 @@
 // Short rows: a team of 1 to 32 lanes of a warp holds a row in registers, and a warp several rows.
 #pragma once
 #include "core/cuda/strided.cuh"
-#include "ops/cuda/row_functor.cuh"
+#include "ops/cuda/rows/functor.cuh"
 
 namespace bobbin::cuda {
 

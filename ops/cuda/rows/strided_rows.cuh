@@ -2,8 +2,8 @@
 // pack, or one element where inner is no multiple of a pack), and a few steps down the columns. What does not
 // fit in registers waits in shared memory, or is read again.
 #pragma once
-#include "ops/cuda/row_functor.cuh"
-#include "ops/cuda/row_plan.h"
+#include "ops/cuda/rows/algorithm.h"
+#include "ops/cuda/rows/functor.cuh"
 
 namespace bobbin::cuda {
 

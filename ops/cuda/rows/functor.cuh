@@ -33,8 +33,8 @@
 // Rows are numbered row-major over the other axes. All members are __device__; `row` and `result` may read
 // and write memory. ops/softmax/cuda.cu holds the shortest examples; row_run.cuh launches.
 #pragma once
-#include "ops/cuda/row_exp.cuh"
-#include "ops/cuda/row_plan.h"
+#include "ops/cuda/rows/algorithm.h"
+#include "ops/cuda/rows/exp.cuh"
 
 namespace bobbin::cuda {
 

@@ -1,7 +1,7 @@
 // The exponentials of the softmax family, as accurate as the storage type asks for. The maximum is subtracted
 // before anything is scaled.
 #pragma once
-#include "ops/cuda/row_pack.cuh"
+#include "ops/cuda/rows/packed.cuh"
 #include "ops/scalar_math.h"
 
 namespace bobbin::cuda {
