@@ -1,11 +1,11 @@
-// The dtype that elements are stored in, looked up while a kernel runs: the same way for all its threads.
+// Dispatch on the storage dtype inside a kernel. All threads take the same branch.
 #pragma once
 #include "core/cuda/pack.cuh"
 
 namespace bobbin::cuda {
 
-/// Calls f(Type<T>{}) with the type that elements of d are stored in, where a kernel computes in C: integers
-/// and bool in i64, floating ones in their own precision or more.
+/// Calls f(Type<T>{}) with the storage type of d, for a kernel that computes in C: i64 for integers and bool,
+/// f32 or f64 for floating-point dtypes.
 template<class C, class F>
 __device__ __forceinline__ void visit_stored(DType d, F&& f) {
   if constexpr (std::is_integral_v<C>)
@@ -16,7 +16,7 @@ __device__ __forceinline__ void visit_stored(DType d, F&& f) {
     visit_some<float, BFloat16, Half>(d, f);
 }
 
-/// A result as T, rounded as core/strided_copy.h's `convert` does.
+/// A result as T, rounded to nearest even.
 template<class T, class C>
 __device__ __forceinline__ T stored(C x) {
   return narrow<T>(static_cast<Compute<T>>(x));

@@ -1,103 +1,97 @@
-// Cross-entropy of a few short rows: one block, every step. A row is a few lanes' of a warp, and each of them
-// holds what it has of it; what rows share goes through the block.
+// The kernel of cross-entropy for a few short rows: one block does every step. A few lanes of a warp hold a
+// row in registers; what all rows share is exchanged through the block.
 #pragma once
 #include <bit>
 
-#include "core/cuda/fault.h"
-#include "ops/loss/cross_entropy_functor.cuh"
+#include "ops/loss/cross_entropy_sums.cuh"
 
 namespace bobbin::cuda {
 
-/// Which calls are small, and how their block is laid out.
-struct SmallRows {
-  static constexpr int most_threads = 1024, held = 8;  ///< elements of a lane
-  bool fit;
+/// The layout of the block, and whether a call fits in one.
+struct OneBlock {
+  static constexpr int max_threads = 1024, lane_elements = 8;
+  bool fits;
   int lane_bits = 0, threads = 0;
 
-  SmallRows(std::int64_t rows, std::int64_t classes) : fit(classes <= 32 * held && rows <= most_threads) {
-    if (!fit) return;
-    lane_bits = std::bit_width(static_cast<unsigned>((classes + held - 1) / held - 1));
+  OneBlock(std::int64_t rows, std::int64_t classes)
+      : fits(classes <= 32 * lane_elements && rows <= max_threads) {
+    if (!fits) return;
+    lane_bits = std::bit_width(static_cast<unsigned>((classes + lane_elements - 1) / lane_elements - 1));
     threads = static_cast<int>((rows << lane_bits) + 31) / 32 * 32;
-    fit = threads <= most_threads;
+    fits = threads <= max_threads;
   }
 };
 
-/// The sum over a block, in its first thread, of what its threads have: only those whose number is a multiple
-/// of `apart` (a power of two below 32) have anything. A barrier must lie between two of these.
-__device__ __forceinline__ double block_sum(double v, int apart = 1) {
-  __shared__ double of_warp[32];
-  v = lanes_sum(v, 32, apart);
-  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = v;
+/// What `mean` divides by: the number of rows that are not ignored, or the sum of their weights. `first`:
+/// whether this thread is the first lane of a row; y is the row's class.
+template<class T>
+__device__ __forceinline__ double block_divisor(const CrossEntropyCall<T>& call, bool first, unsigned y,
+                                                int lanes) {
+  if (!call.weight) return __syncthreads_count(first && y != call.ignored);
+  __shared__ double all;
+  const double sum =
+      block_sum(first && y != call.ignored ? static_cast<double>(call.weight_of(y)) : 0, lanes);
+  if (threadIdx.x == 0) all = sum;
   __syncthreads();
-  if (threadIdx.x >= 32) return 0;
-  return lanes_sum(threadIdx.x < blockDim.x / 32 ? of_warp[threadIdx.x] : 0.0, 32);
+  return all;
 }
 
-/// `mean` counts what is divided by; else the call's divisor holds. `dx` and `loss` are null where they are
-/// not wanted.
-template<class T, Spread spread>
-__global__ void __launch_bounds__(SmallRows::most_threads)
-    small_rows(const CrossEntropyCall<T> call, const FaultReporter report, const int lane_bits,
-               const bool mean, T* const dx, T* const loss) {
+/// With `mean` the kernel computes the divisor; else it is the call's. `dx` and `loss` are null where not
+/// wanted.
+template<class T, TargetKind kind>
+__global__ void __launch_bounds__(OneBlock::max_threads)
+    one_block_rows(const CrossEntropyCall<T> call, const FaultReporter report, const int lane_bits,
+                   const bool mean, T* const dx, T* const loss) {
   using C = Compute<T>;
-  using F = CrossEntropyRow<T, spread>;
-  constexpr int held = SmallRows::held;
+  using F = CrossEntropyRow<T, kind>;
+  constexpr int n = OneBlock::lane_elements;
   F f{call};
   const int thread = static_cast<int>(threadIdx.x), lanes = 1 << lane_bits, lane = thread & (lanes - 1);
   const int r = thread >> lane_bits, classes = static_cast<int>(call.classes);
-  const bool in = r < call.rows, first = in && lane == 0;
-  const std::int64_t start = in ? call.element(r, 0) : 0;
-  const auto there = [&](int j) { return in && lane + j * lanes < classes; };
+  const bool valid = r < call.rows, first = valid && lane == 0;
+  const std::int64_t start = valid ? call.element(r, 0) : 0;
+  const auto has = [&](int j) { return valid && lane + j * lanes < classes; };
   await_previous();
 
   typename F::Row row;
   if constexpr (F::dense) row.r = r;
-  if (in) row.y = call.class_of(r);
-  C v[held][1][1];
+  if (valid) row.y = call.class_of(r);
+  C v[n][1][1];
 #pragma unroll
-  for (int j = 0; j < held; ++j)
-    v[j][0][0] = there(j) ? widen(call.x[start + (lane + j * lanes) * call.inner]) : -infinity<C>();
+  for (int j = 0; j < n; ++j)
+    v[j][0][0] = has(j) ? widen(call.x[start + (lane + j * lanes) * call.inner]) : -infinity<C>();
 
-  double divisor = call.divisor.value;
-  if (mean && !call.weight) {
-    divisor = __syncthreads_count(first && row.y != F::Call::ignored);
-  } else if (mean) {
-    __shared__ double all;
-    const double sum =
-        block_sum(first && row.y != F::Call::ignored ? static_cast<double>(call.weight_of(row.y)) : 0, lanes);
-    if (thread == 0) all = sum;
-    __syncthreads();
-    divisor = all;
-  }
+  const double divisor = mean ? block_divisor(call, first, row.y, lanes) : call.divisor.value;
   if (first && row.y == F::Call::outside) report(r, call.index[r]);
   if (mean) f.call.divisor.reciprocal = 1 / static_cast<C>(divisor);
 
   C max = -infinity<C>();
 #pragma unroll
-  for (int j = 0; j < held; ++j) {
+  for (int j = 0; j < n; ++j) {
     max = larger(max, v[j][0][0]);
     if (row.y == static_cast<unsigned>(lane + j * lanes)) row.own = v[j][0][0];
   }
-  max = lanes_max(max, lanes);
-  row.own = call.cotangent ? call.cotangent_of(in ? r : 0) : lanes_sum(row.own, lanes);  // one has it
+  max = warp_max(max, lanes);
+  // At most one lane holds the logit of the row's class; the others hold 0.
+  row.own = call.cotangent ? call.cotangent_of(valid ? r : 0) : warp_sum(row.own, lanes);
   C s[F::sums] = {};
 #pragma unroll
-  for (int j = 0; j < held; ++j) f.add(v[j], max, s, row, there(j) ? lane + j * lanes : classes);
-  lanes_sums(s, lanes);
+  for (int j = 0; j < n; ++j) f.add(v[j], max, s, row, has(j) ? lane + j * lanes : classes);
+  warp_sums(s, lanes);
 
   if (dx) {
     const auto finish = f.finish(max, max, s, row);
 #pragma unroll
-    for (int j = 0; j < held; ++j)
-      if (there(j)) {
+    for (int j = 0; j < n; ++j)
+      if (has(j)) {
         const int c = lane + j * lanes;
-        f.template put<F::keeps>(v[j], finish, row, c);
+        f.template put<F::caches>(v[j], finish, row, c);
         dx[start + c * call.inner] = narrow<T>(v[j][0][0]);
       }
   }
-  if (first && call.row_losses) f.result(r, row, max, s);
+  if (first && call.losses) f.result(r, row, max, s);
   if (!loss) return;
-  const double sum = block_sum(first ? static_cast<double>(f.cost(row, max, s)) : 0, lanes);
+  const double sum = block_sum(first ? static_cast<double>(f.loss(row, max, s)) : 0, lanes);
   if (thread == 0) *loss = narrow<T>(static_cast<C>(sum) / static_cast<C>(divisor));
 }
 

@@ -1,4 +1,4 @@
-// Softmax of what a mask leaves, on a GPU: softmax's rows, seen through the mask.
+// Masked softmax on a GPU: the functor of softmax with a mask.
 #include "core/cuda/strided.cuh"
 #include "ops/softmax/masked_softmax.h"
 #include "ops/softmax/softmax_functor.cuh"
@@ -6,35 +6,36 @@
 namespace bobbin {
 namespace {
 
+/// Softmax of the elements that a mask and a causal mask keep; the others become -infinity.
 template<class T>
 struct MaskedSoftmaxRow : cuda::SoftmaxRow<T> {
   using Base = cuda::SoftmaxRow<T>;
   using typename Base::C;
   static constexpr bool masked = true;
-  const bool* first;  // the masks, or null
-  cuda::StridedIndex<1> rows;
-  int step;                      // between the places of a row's mask
-  std::int64_t columns, length;  // rows that a causal mask begins anew after, or 0
+  const bool* first_mask;           // of the first row, or null
+  cuda::StridedIndex<1> row_masks;  // offset of each row's mask
+  int stride;                       // of a row's mask along the columns
+  std::int64_t columns, period;     // the causal mask repeats after so many rows; 0 without one
 
   struct Row : Base::Row {
     const bool* keep;
-    std::int64_t seen;  // columns that are not behind the diagonal
+    std::int64_t end;  // the first column above the diagonal
   };
   __device__ Row row(std::int64_t r) const {
     Row w{{}, nullptr, columns};
-    if (first) {
+    if (first_mask) {
       std::int64_t at[1];
-      rows(r, at);
-      w.keep = first + at[0];
+      row_masks(r, at);
+      w.keep = first_mask + at[0];
     }
-    if (length) w.seen = cuda::smaller(columns, r % length + 1);
+    if (period) w.end = cuda::smaller(columns, r % period + 1);
     return w;
   }
   template<int n>
   __device__ void mask(C (&v)[n], const Row& w, std::int64_t column) const {
 #pragma unroll
     for (int i = 0; i < n; ++i)
-      if (column + i >= w.seen || (w.keep && !w.keep[(column + i) * step])) v[i] = -cuda::infinity<C>();
+      if (column + i >= w.end || (w.keep && !w.keep[(column + i) * stride])) v[i] = -cuda::infinity<C>();
   }
 };
 

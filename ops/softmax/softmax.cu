@@ -1,4 +1,4 @@
-// Softmax and log-softmax on a GPU: what the row engine does with a row.
+// Softmax and log-softmax on a GPU, through the row engine.
 #include "ops/softmax/softmax.h"
 #include "ops/softmax/softmax_functor.cuh"
 
@@ -7,13 +7,14 @@ namespace {
 
 using cuda::exp_between, cuda::exp_minus, cuda::sum_of;
 
-/// Elements that equal the maximum are counted apart from the sum of the others: each is exactly 1, and all
-/// but one of them join that sum under log1p, so that no small rest is rounded away.
+/// x - max - log(sum(exp(x - max))). Elements equal to the maximum have the exponential 1 and are counted in
+/// a second sum. All but one of them are added to the first sum inside log1p, so that small exponentials are
+/// not rounded away.
 template<class T>
 struct LogSoftmaxRow : cuda::SoftmaxForward<T, 2> {
   using typename cuda::SoftmaxForward<T, 2>::C;
   using typename cuda::SoftmaxForward<T, 2>::Row;
-  static constexpr bool keeps = false;
+  static constexpr bool caches = false;
   struct Finish {
     C max, log_sum;
   };

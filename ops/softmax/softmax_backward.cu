@@ -1,4 +1,4 @@
-// The derivatives of softmax and log-softmax on a GPU: what the row engine does with a row of O and of dO.
+// The derivatives of softmax and log-softmax on a GPU, through the row engine. The inputs are O and dO.
 #include "ops/cuda/rows/run.cuh"
 #include "ops/softmax/softmax.h"
 
@@ -7,13 +7,13 @@ namespace {
 
 using cuda::Compute;
 
-/// What both have in common: one sum, and no maximum.
+/// The members that both functors share: one sum, no maximum.
 template<class T>
 struct Backward {
   using Storage = T;
   using C = Compute<T>;
   static constexpr int inputs = 2, sums = 1;
-  static constexpr bool peak = false, keeps = false;
+  static constexpr bool has_max = false, caches = false;
   struct Row {};
   struct Finish {
     C sum;

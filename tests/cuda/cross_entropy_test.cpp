@@ -1,4 +1,5 @@
-// Cross-entropy on a GPU against the float64 CPU: losses, gradients of every kind, what is kept and reported.
+// Tests cross-entropy on a GPU against float64 results of the CPU: losses, gradients of all orders, saved
+// tensors and reported faults.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 
@@ -31,22 +32,23 @@ CrossEntropyOptions with_weight(CrossEntropyOptions o, const Tensor& w) {
   return o;
 }
 
-// Relative error of one operation's result in a dtype: a few of f32's last places, and the final rounding.
+// The relative error that one operation's result may have in a dtype: a few ULP of f32, and the final
+// rounding.
 double relative(DType t) {
   switch (t) {
     case DType::f64:
-      return 0x1p-42;  // the CPU adds weights one after the other
+      return 0x1p-42;  // the CPU adds weights in order
     case DType::bf16:
       return 0x1p-8;
     case DType::f16:
       return 0x1p-10;
     default:
-      return 0x1p-21;  // 4 ULP at worst
+      return 0x1p-21;  // at most 4 ULP
   }
 }
 double least(DType t) { return t == DType::f16 ? 0x1p-24 : t == DType::f64 ? 1e-300 : 0x1p-133; }
 
-// Elementwise |got - want| <= tolerance of `want`, where cancellation leaves errors the size of `cancelled`.
+// Checks |got - want| <= tolerance elementwise; where terms cancel, the error is relative to `cancelled`.
 void expect_close(const Tensor& got, const Tensor& want, DType t, const std::vector<double>& cancelled,
                   std::string_view what) {
   ASSERT_EQ(got.shape(), want.shape()) << what;
@@ -65,7 +67,7 @@ struct Case {
   DType dtype = DType::f32;
   CrossEntropyOptions options = {};
   bool weighted = false, probabilities = false;
-  double ignored = 0;  // share of the rows
+  double ignored = 0;  // fraction of the rows
 };
 
 std::string name(const Case& c) {
@@ -99,7 +101,7 @@ Data draw(const Case& c) {
   return d;
 }
 
-// What a row's gradient is made of before p and t cancel: the row's cotangent times its largest coefficient.
+// The size of the terms whose difference is a row's gradient: its cotangent times its largest coefficient.
 std::vector<double> cancelled(const Case& c, const Data& d, double cotangent) {
   double divisor = 1;
   const std::int64_t classes = d.x.size(c.logits.size() == 1 ? 0 : 1);
@@ -120,7 +122,7 @@ std::vector<double> cancelled(const Case& c, const Data& d, double cotangent) {
 
 enum class Cotangent { unit, given, twice };
 
-// The loss and the logits' gradient on both devices.
+// The loss and the gradient of the logits on both devices.
 void check(const Case& c, Cotangent cotangent = Cotangent::unit) {
   const Data d = draw(c);
   const Tensor x = on_gpu(d.x).set_requires_grad(), reference = exact(d.x).set_requires_grad();
@@ -184,7 +186,7 @@ TEST_F(CudaCrossEntropy, ManyRows) {
   check({{100'003, 10}, DType::bf16, {.reduction = Reduction::sum}});
 }
 
-// So many that warps move several rows at a time through shared memory; the last warp has fewer.
+// Enough rows that each warp copies several rows together through shared memory; the last warp has fewer.
 TEST_F(CudaCrossEntropy, ManyShortRows) {
   for (const DType t : {DType::f64, DType::f32, DType::bf16, DType::f16})
     for (const std::int64_t classes : {2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256})
@@ -205,7 +207,7 @@ TEST_F(CudaCrossEntropy, OtherAxes) {
       }
 }
 
-TEST_F(CudaCrossEntropy, EveryWayToWalk) {
+TEST_F(CudaCrossEntropy, EveryCotangent) {
   for (const bool probabilities : {false, true}) {
     const Case c{{17, 257}, DType::f32, {}, false, probabilities};
     check(c, Cotangent::unit);
@@ -274,7 +276,7 @@ TEST_F(CudaCrossEntropy, IgnoredRowsGetExactlyNoGradient) {
   for (int c = 0; c < 3; ++c) EXPECT_EQ(to(x.grad(), Device::cpu()).at({0, c}), 0);
 
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  for (const std::int64_t classes : {4, 8, 16, 64, 256}) {  // many rows, every other of them ignored
+  for (const std::int64_t classes : {4, 8, 16, 64, 256}) {  // many rows, every second one ignored
     Tensor rows = randn({2, 1500, classes}), target = randint(0, classes, {2, 1500});
     narrow(narrow(rows, 0, 0, 1), 2, classes / 2, 1).fill_(nan);
     narrow(narrow(rows, 0, 0, 1), 2, 1, 1).fill_(inf);

@@ -1,5 +1,5 @@
-// Softmax under a mask, on a GPU: what softmax gives of a copy in which the hidden elements are -inf, on the
-// CPU in f64; rows of every way through the chip.
+// Tests masked softmax on a GPU against softmax on the CPU, in f64, of a copy whose hidden elements are -inf;
+// row lengths for every algorithm.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 
@@ -47,7 +47,7 @@ TEST_P(CudaMaskedSoftmax, IsSoftmaxOfWhatIsLeft) {
   const std::int64_t n = GetParam();
   for (const DType t : {DType::f32, DType::bf16, DType::f64}) {
     const Tensor x = to(randn({2, 3, n}) * 3, t);
-    const auto some = [n](const Shape& rows) {  // and always the last place
+    const auto some = [n](const Shape& rows) {  // and always the last column
       Shape shape = rows;
       shape.push_back(n);
       Tensor mask = to(bernoulli(shape, 0.5), DType::boolean);

@@ -1,5 +1,5 @@
-// The softmax family on a GPU against the float64 CPU, on the same input bits: every length, layout and way
-// through the chip.
+// Tests the softmax family on a GPU against float64 results of the CPU for the same input bits: every row
+// length, layout and algorithm.
 #include <bobbin/bobbin.h>
 #include <bobbin/capture.h>
 #include <gtest/gtest.h>
@@ -35,15 +35,15 @@ class CudaSoftmax : public testing::Test {
   }
 };
 
-// The distance of neighbouring numbers of a dtype at v.
+// The distance between neighbouring numbers of a dtype at v.
 double ulp(DType t, double v) {
   const int digits = t == DType::f64 ? 52 : t == DType::f32 ? 23 : t == DType::bf16 ? 7 : 10;
   const int lowest = t == DType::f64 ? -1022 : t == DType::f16 ? -14 : -126;
   return std::ldexp(1.0, std::max(v == 0 ? lowest : std::ilogb(v), lowest) - digits);
 }
 
-// Compares with an exact result: 16-bit types may be off by one last place, f32 by 8, and f32 may lose what
-// lies under 2^-126. `slack`, where given, is what rounding of long sums may add to an element.
+// Compares with an exact result. The error of 16-bit types may be 1 ULP, of f32 8 ULP, and f32 results under
+// 2^-126 may be 0. `slack`, if given, is the error that rounding of long sums may add to each element.
 void expect_close(const Tensor& got, const Tensor& exact, const Tensor& slack, const std::string& what) {
   ASSERT_EQ(got.shape(), exact.shape()) << what;
   const auto y = got.to_vector<double>(), e = to(to(exact, got.dtype()), DType::f64).to_vector<double>(),
@@ -71,7 +71,7 @@ bool all_finite(const Tensor& t) {
   return std::all_of(v.begin(), v.end(), [](float x) { return std::isfinite(x); });
 }
 
-// Where a tensor is too large to be computed again in double, some of its slices along another axis.
+// Some slices along another axis of a tensor that is too large to compute again in double.
 Tensor sampled(const Tensor& x, int axis) {
   constexpr std::int64_t most = 1 << 18;
   const int across = axis == 0 ? x.rank() - 1 : 0;
@@ -85,7 +85,7 @@ Tensor sampled(const Tensor& x, int axis) {
 
 using View = std::function<Tensor(const Tensor&)>;
 
-// All four operations on view(base) and its copy on the GPU. `ordinary`: finite results are expected.
+// Checks all four operations on view(base) and its copy on the GPU. `ordinary`: expects finite results.
 void check(const Tensor& base, const View& view, int axis, const std::string& note, bool ordinary = true) {
   const Tensor x = view(base), on = view(to(base, gpu));
   const DType t = x.dtype();
@@ -163,42 +163,42 @@ TEST_F(CudaSoftmax, AnyAxis) {
   check(draw({}, DType::f32, 3), as_is, 0, "");
 }
 
-// Ways that the shape alone would not choose, on this GPU or at this size.
-TEST_F(CudaSoftmax, EveryWayThroughTheChip) {
-  using cuda::Link, cuda::Way;
+// Algorithms that the shape alone would not choose, on this GPU or at this size.
+TEST_F(CudaSoftmax, EveryAlgorithm) {
+  using cuda::Scope, cuda::Algorithm;
   const auto lengths_by = [](const std::string& note) {
     for (const DType t : {DType::f32, DType::bf16, DType::f64})
       for (const std::int64_t n : {1, 3, 300})
         for (const std::int64_t d : {5, 257, 1024, 2051, 20001}) check(draw({n, d}, t, 3), as_is, 1, note);
   };
-  const auto force = [](Way way, std::optional<Link> link = {}, int blocks = 0) {
+  const auto force = [](Algorithm algorithm, std::optional<Scope> scope = {}, int blocks = 0) {
     cuda::RowTuning t;
-    t.way = way;
-    t.link = link;
+    t.algorithm = algorithm;
+    t.scope = scope;
     t.blocks = blocks;
     cuda::row_tuning() = t;
   };
   for (const int packs : {4, 8, 16}) {
-    force(Way::block, Link::block);
+    force(Algorithm::block, Scope::block);
     cuda::row_tuning().packs = packs;
     lengths_by("block of " + std::to_string(packs) + " packs a thread");
   }
   for (const int blocks : {2, 4, 8, 16}) {
-    force(Way::block, Link::cluster, blocks);
+    force(Algorithm::block, Scope::cluster, blocks);
     lengths_by("cluster of " + std::to_string(blocks));
   }
   for (const int blocks : {2, 16, 64}) {
-    force(Way::block, Link::grid, blocks);
+    force(Algorithm::block, Scope::grid, blocks);
     lengths_by("grid, " + std::to_string(blocks) + " blocks a row");
   }
-  force(Way::chunks);
+  force(Algorithm::two_pass);
   lengths_by("chunks");
-  force(Way::columns);
+  force(Algorithm::strided);
   for (const DType t : {DType::f32, DType::bf16, DType::f64})
     for (const std::int64_t inner : {3, 16}) check(draw({2, 40, inner}, t, 3), as_is, 1, "columns");
 }
 
-// Blocks that meet in global memory must tell this launch's news from all earlier ones'.
+// Blocks that exchange through global memory must not read values of an earlier launch.
 TEST_F(CudaSoftmax, FewLongRowsAgainAndAgain) {
   std::vector<Tensor> inputs, expected;
   for (const std::int64_t n : {1, 2, 3})
@@ -221,12 +221,12 @@ TEST_F(CudaSoftmax, FewLongRowsInACapturedStep) {
   const Tensor expected = to(y, Device::cpu());
   for (int i = 0; i < 5; ++i) {
     step();
-    softmax(x);  // beside the graph
+    softmax(x);  // outside the graph
     EXPECT_TRUE(same_bits(y, expected)) << i;
   }
 }
 
-// Rows of d elements with masked parts, infinities and NaN, some of them without an answer.
+// Rows of d elements with parts of -infinity, with infinities and with NaN; the softmax of some is NaN.
 Tensor masked_rows(DType t, std::int64_t d) {
   std::vector<Tensor> rows;
   const auto add = [&](const Tensor& x, std::int64_t from, std::int64_t n, double value) {
@@ -258,7 +258,7 @@ TEST_F(CudaSoftmax, MasksAndSlicesWithoutAnAnswer) {
     }
 }
 
-// So many that warps move several rows at a time through shared memory; the last warp has fewer.
+// Enough rows that each warp copies several rows together through shared memory; the last warp has fewer.
 TEST_F(CudaSoftmax, ManyShortRows) {
   for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
     for (const std::int64_t d : {2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 72, 96, 112, 128, 256, 1000}) {
@@ -310,7 +310,7 @@ TEST_F(CudaSoftmax, EmptySlicesGiveAnEmptyResult) {
     }
 }
 
-// Element numbers past 2^31, in many rows and in one.
+// Element indices past 2^31, in many rows and in one row.
 TEST_F(CudaSoftmax, TensorsPastTwoToThe31) try {
   constexpr std::int64_t d = 4096, n = ((std::int64_t{1} << 31) + 65536) / d;
   {

@@ -1,32 +1,20 @@
-// How the threads that hold one row learn its maximum and sums: warps of a block through shared memory,
-// blocks of a cluster through each other's shared memory, other blocks through a board in global memory. One
-// exchange a row: every warp brings sums relative to its own maximum.
+// The exchange of a row's maximum and sums between the threads that hold the row: the warps of a block
+// exchange through shared memory, the blocks of a cluster through each other's shared memory, and other
+// blocks through a mailbox in global memory. There is one exchange per row: the sums of each warp are
+// relative to the warp's own maximum.
 #pragma once
 #include "ops/cuda/rows/functor.cuh"
+#include "ops/cuda/rows/mailbox.h"
 
 namespace bobbin::cuda {
 
-/// Where blocks of a grid that are all resident leave what they know for each other. Words hold 32 bits of a
-/// value below a tag that no earlier launch used: the tag says that the value is there, so nothing is ever
-/// reset. words[0] is the last tag used, words[1] counts the blocks that are done; slots follow.
-struct Board {
-  unsigned long long* words;
-  static constexpr int header = 2;
-};
-
-/// `count` teams of `blocks` consecutive blocks of the grid each hold a row together.
+/// The grid as `count` teams. A team is `blocks` consecutive blocks that hold one row together.
 struct Team {
   int blocks;
   std::int64_t count;
-  Link link;
-  Board board;  // for Link::grid
+  Scope scope;
+  Mailbox mailbox;  // for Scope::grid
 };
-
-/// Entries of shared memory that an exchange needs: one for a barrier, and twice one a warp and what the
-/// blocks of a team bring.
-__host__ __device__ constexpr int exchange_room(int warps, int blocks, Link link) {
-  return 1 + 2 * (warps + (link == Link::cluster ? blocks : 1));
-}
 
 template<class F>
 class Exchange {
@@ -34,72 +22,79 @@ class Exchange {
   static constexpr int n_words = sizeof(S) / 4;
 
  public:
-  /// `room` is shared memory.
-  __device__ Exchange(const F& f, const Team& team, S* room, std::int64_t rows)
-      : f_(f), team_(team), room_(room), rows_(rows) {
-    if (team.link == Link::grid) tag_ = static_cast<unsigned>(ptx::ld_relaxed_gpu(team.board.words));
+  /// `shared` has exchange_entries.
+  __device__ Exchange(const F& f, const Team& team, S* shared, std::int64_t rows)
+      : f_(f), team_(team), shared_(shared), rows_(rows) {
+    if (team.scope == Scope::grid) tag_ = static_cast<unsigned>(ptx::ld_relaxed_gpu(team.mailbox.words));
 #if __CUDA_ARCH__ >= 900
-    if (team.link != Link::cluster) return;
+    if (team.scope != Scope::cluster) return;
     if (threadIdx.x == 0) ptx::mbarrier_init_1(barrier());
     ptx::barrier_cluster_arrive_relaxed();
 #endif
   }
 
-  /// What the row comes to, in all threads of all its blocks, from what each warp has. A cluster has one row.
+  /// The statistics of the row, in all threads of its team, from those of each warp. A cluster calls this
+  /// once.
   __device__ S operator()(const S& mine) {
     const int warps = static_cast<int>(blockDim.x) / 32;
-    S* const here =
-        room_ + 1 + (++tag_ & 1) * (warps + 1);  // two rooms: a warp may be a row ahead of the others
-    S* const others = here + warps;
-    if (lane() == 0) here[warp()] = mine;
+    // Two buffers, used in turn, because one warp may be a row ahead of the others.
+    S* const by_warp = shared_ + 1 + (++tag_ & 1) * (warps + 1);
+    S* const by_block = by_warp + warps;
+    if (lane() == 0) by_warp[warp()] = mine;
 #if __CUDA_ARCH__ >= 900
-    if (team_.link == Link::cluster) ptx::barrier_cluster_wait_acquire();
+    if (team_.scope == Scope::cluster) ptx::barrier_cluster_wait_acquire();
 #endif
     __syncthreads();
-    if (team_.link == Link::block) return merge_all(here, warps);
-#if __CUDA_ARCH__ >= 900
-    if (team_.link == Link::cluster) {
-      if (warp() == 0) {
-        const S block = merge_all(here, warps);
-        if (lane() < team_.blocks) send(others + static_cast<int>(blockIdx.x) % team_.blocks, lane(), block);
-      }
-      await_others();
-      return merge_all(others, team_.blocks);
-    }
-#endif
+    if (team_.scope == Scope::block) return merge_all(by_warp, warps);
     if (warp() == 0) {
-      const S all = across_grid(merge_all(here, warps));
-      if (lane() == 0) *others = all;
+      const S block = merge_all(by_warp, warps);
+#if __CUDA_ARCH__ >= 900
+      if (team_.scope == Scope::cluster) {
+        if (lane() < team_.blocks)
+          send(by_block + static_cast<int>(blockIdx.x) % team_.blocks, lane(), block);
+      } else
+#endif
+      {
+        const S all = across_grid(block);
+        if (lane() == 0) *by_block = all;
+      }
     }
+#if __CUDA_ARCH__ >= 900
+    if (team_.scope == Scope::cluster) {
+      await_cluster();
+      return merge_all(by_block, team_.blocks);
+    }
+#endif
     __syncthreads();
-    return *others;
+    return *by_block;
   }
 
-  /// After the last row. The last block to get here makes the tags of this launch used ones.
+  /// Call after the last row. The last block that calls this advances the mailbox's tag for the next launch.
   __device__ void end() {
-    if (team_.link != Link::grid || threadIdx.x != 0) return;
-    auto* const done = reinterpret_cast<unsigned*>(team_.board.words + 1);
+    if (team_.scope != Scope::grid || threadIdx.x != 0) return;
+    auto* const done = reinterpret_cast<unsigned*>(team_.mailbox.words + 1);
     if (atomicAdd(done, 1u) != gridDim.x - 1) return;
     *done = 0;
     const auto rounds = (rows_ + team_.count - 1) / team_.count;
-    ptx::st_relaxed_gpu(team_.board.words, static_cast<unsigned>(ptx::ld_relaxed_gpu(team_.board.words)) +
-                                               static_cast<unsigned>(rounds));
+    ptx::st_relaxed_gpu(team_.mailbox.words, static_cast<unsigned>(ptx::ld_relaxed_gpu(team_.mailbox.words)) +
+                                                 static_cast<unsigned>(rounds));
   }
 
  private:
   static __device__ int lane() { return static_cast<int>(threadIdx.x % 32); }
   static __device__ int warp() { return static_cast<int>(threadIdx.x / 32); }
 
-  // Of at most 32.
+  // Merges `count` statistics, at most 32.
   __device__ S merge_all(const S* from, int count) const {
     const int lanes = count > 1 ? 2 << (31 - __clz(count - 1)) : 1, i = lane() & (lanes - 1);
-    return lanes_merge(f_, i < count ? from[i] : S::none(), lanes);
+    return warp_merge(f_, i < count ? from[i] : S::none(), lanes);
   }
 
+  // Writes the block's statistics to the mailbox, and reads and merges those of all blocks of the team.
   __device__ S across_grid(const S& block) const {
     const int first = static_cast<int>(blockIdx.x) / team_.blocks * team_.blocks;
     unsigned long long* const slots =
-        team_.board.words + Board::header + static_cast<std::size_t>(tag_ & 1) * gridDim.x * n_words;
+        team_.mailbox.words + Mailbox::header + static_cast<std::size_t>(tag_ & 1) * gridDim.x * n_words;
     if (lane() == 0) {
       const auto* const word = reinterpret_cast<const unsigned*>(&block);
 #pragma unroll
@@ -121,19 +116,20 @@ class Exchange {
       s = merge(f_, s, other);
     }
     __syncwarp();
-    return lanes_merge(f_, s, 32);
+    return warp_merge(f_, s, 32);
   }
 
 #if __CUDA_ARCH__ >= 900
-  // What blocks of a cluster send each other, they count in bytes: none waits for memory, as a barrier of the
-  // cluster would.
-  __device__ unsigned barrier() const { return ptx::shared_address(room_); }
-  __device__ void await_others() const {
+  // An mbarrier that counts the bytes that the blocks of the cluster send to this one. Unlike a barrier of
+  // the cluster, it does not wait for other memory accesses.
+  __device__ unsigned barrier() const { return ptx::shared_address(shared_); }
+  __device__ void await_cluster() const {
     if (threadIdx.x == 0)
       ptx::mbarrier_arrive_expect_tx(barrier(), static_cast<unsigned>(team_.blocks * sizeof(S)));
     while (!ptx::mbarrier_try_wait_phase_0(barrier())) {
     }
   }
+  // Writes s to `place` in the shared memory of block `rank` of the cluster.
   __device__ void send(S* place, int rank, const S& s) const {
     const unsigned to = ptx::mapa(ptx::shared_address(place), rank);
     const unsigned there = ptx::mapa(barrier(), rank);
@@ -145,9 +141,9 @@ class Exchange {
 
   const F& f_;
   const Team& team_;
-  S* const room_;
+  S* const shared_;
   const std::int64_t rows_;
-  unsigned tag_ = 0;  // of the last exchange
+  unsigned tag_ = 0;  // of the latest exchange
 };
 
 }  // namespace bobbin::cuda

@@ -1,19 +1,19 @@
-// The exponentials of the softmax family, as accurate as the storage type asks for. The maximum is subtracted
-// before anything is scaled.
+// The exponentials of the softmax family, as accurate as the storage type needs. The maximum is subtracted
+// before the difference is scaled by log2(e).
 #pragma once
 #include "ops/cuda/rows/packed.cuh"
 #include "ops/scalar_math.h"
 
 namespace bobbin::cuda {
 
-/// exp(d + rest) for a rest far below d, within about 3 ULP: what rounding takes from d log2(e) is made up
-/// for. Results under 2^-126 are 0. A NaN in `rest` alone, which d = -infinity leaves, counts for nothing.
+/// exp(d + rest) for |rest| far smaller than |d|, within about 3 ULP: corrects the rounding error of
+/// d log2(e). Results under 2^-126 are 0. Ignores a NaN in `rest` alone, which d = -infinity causes.
 __device__ __forceinline__ float exp_with_rest(float d, float rest) {
   constexpr float log2e = 1.44269502e+00f;       // the nearest float
-  constexpr float log2e_rest = 1.33497582e-08f;  // what it lacks, times ln 2
+  constexpr float log2e_rest = 1.33497582e-08f;  // (log2(e) - log2e) ln 2
   constexpr float ln2 = 6.93147182e-01f;
   float y = d * log2e;
-  ptx::opaque(y);  // or -y becomes a product of its own
+  ptx::opaque(y);  // or the compiler computes -y as a second product
   const float e = ptx::ex2_approx_ftz(y);
   const float lost = fmaf(fmaf(d, log2e, -y), ln2, fmaf(d, log2e_rest, rest));
   return fmaf(e, fminf(lost, 1.0f), e);
@@ -46,7 +46,7 @@ __device__ __forceinline__ Compute<T> exp_minus(Compute<T> x, Compute<T> m) {
   }
 }
 
-/// The same, closer: for the few factors that relate parts of a row, whose errors add to every element's.
+/// The same, more accurate: for the few factors between parts of a row, whose errors every element gets.
 template<class T>
 __device__ __forceinline__ Compute<T> exp_between(Compute<T> x, Compute<T> m) {
   if constexpr (std::is_same_v<T, float>) {

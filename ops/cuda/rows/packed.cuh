@@ -1,5 +1,5 @@
-// Rows move in packs of 16 bytes and stay packed on the chip: 16-bit elements are widened where they are
-// used.
+// Packs of 16 bytes: the row engine loads, holds and stores elements as packs, and converts 16-bit elements
+// to f32 only where it computes with them.
 #pragma once
 #include "core/cuda/pack.cuh"
 #include "core/cuda/ptx.cuh"
@@ -9,6 +9,12 @@ namespace bobbin::cuda {
 template<class T>
 inline constexpr int per_pack = 16 / static_cast<int>(sizeof(T));
 
+/// The dynamic shared memory of the block.
+__device__ __forceinline__ uint4* shared_packs() {
+  extern __shared__ uint4 shared[];
+  return shared;
+}
+
 template<class C>
 __device__ __forceinline__ C infinity() {
   if constexpr (sizeof(C) == 8)
@@ -17,9 +23,9 @@ __device__ __forceinline__ C infinity() {
     return __int_as_float(0x7f800000);
 }
 
-/// A pack of -infinity, or of zeros: what stands where a row has no elements.
+/// A pack of -infinity or of zeros, for places past the end of a row.
 template<class T>
-__device__ __forceinline__ uint4 blank_pack(bool infinite) {
+__device__ __forceinline__ uint4 padding_pack(bool infinite) {
   if (!infinite) return {0, 0, 0, 0};
   if constexpr (std::is_same_v<T, double>) return {0, 0xfff00000, 0, 0xfff00000};
   constexpr unsigned word = std::is_same_v<T, float>      ? 0xff800000
@@ -83,7 +89,7 @@ __device__ __forceinline__ T smaller(T a, T b) {
   return a < b ? a : b;
 }
 
-/// The larger elements of two packs; a NaN counts only where both are.
+/// The elementwise maximum of two packs; NaN only where both elements are NaN.
 template<class T>
 __device__ __forceinline__ uint4 larger_pack(const uint4& a, const uint4& b) {
   if constexpr (is_16bit_float<T>) {
@@ -113,17 +119,18 @@ __device__ __forceinline__ Compute<T> largest(const uint4& x) {
   return v[0];
 }
 
-/// Rows are read once: they pass the first-level cache by. Volatile, or it might move above await_previous.
+/// Loads a pack, or returns `otherwise`. Does not allocate in the L1 cache, because rows are read once.
 __device__ __forceinline__ uint4 load_pack(const void* p, bool there, uint4 otherwise) {
   ptx::ld_global_no_allocate_v4(otherwise, p, there);
   return otherwise;
 }
-/// In one access, which a plain assignment is not: compilers take it apart.
+/// Stores a pack in one access; the compiler splits a plain assignment.
 __device__ __forceinline__ void store_pack(void* p, const uint4& x, bool there = true) {
   ptx::st_global_v4(p, x, there);
 }
 
-/// Starts a copy of 16 bytes to shared memory, past the registers; this thread sees it after await_copies.
+/// Starts a copy of 16 bytes to shared memory that uses no registers. This thread can read it after
+/// await_copies.
 __device__ __forceinline__ void copy_pack(uint4* shared, const void* p) { ptx::cp_async_cg_16(shared, p); }
 __device__ __forceinline__ void await_copies() { ptx::cp_async_wait_all(); }
 

@@ -1,9 +1,34 @@
-// Runs a functor over rows: chooses a way (row_plan.h) and launches its kernel.
+// The row engine: run_rows applies a functor (functor.cuh) to every row of a tensor in one kernel.
+//
+// algorithm.cpp chooses one of five algorithms. A pack is 16 bytes of neighbouring elements. Every algorithm
+// reduces in a fixed order, so results do not depend on the run.
+//
+//   warp (warp_rows.cuh)
+//     Shapes:   rows along the last axis, up to about 4 KiB.
+//     Row:      in the registers of 1 to 32 lanes of a warp. A warp holds up to 32 rows.
+//     Exchange: shuffles.
+//   tile (tile_rows.cuh)
+//     Shapes:   rows up to 1 KiB whose length is no multiple of a pack; short rows along another axis.
+//     Row:      a block copies a range of rows to shared memory; up to 32 lanes read a row into registers.
+//     Exchange: shuffles.
+//   block (block_rows.cuh)
+//     Shapes:   longer rows along the last axis.
+//     Row:      in the shared memory of a block, a cluster, or other blocks that all run at the same time.
+//     Exchange: shared memory, for a cluster shared memory of its blocks, else a mailbox in global memory
+//               (exchange.cuh).
+//   two_pass (two_pass_rows.cuh)
+//     Shapes:   rows along the last axis that are too long for shared memory.
+//     Row:      all blocks that run at the same time share the rows, and read them twice.
+//     Exchange: as in `block`.
+//   strided (strided_rows.cuh)
+//     Shapes:   longer rows along another axis; not for functors with a mask.
+//     Row:      in the registers of a block; each thread holds a few columns of neighbouring rows. Other
+//               columns are kept in shared memory, or read twice.
+//     Exchange: shuffles, then shared memory.
 #pragma once
-#include <array>
-
+#include "core/cuda/runtime.h"
 #include "ops/cuda/rows/block_rows.cuh"
-#include "ops/cuda/rows/mailbox.h"
+#include "ops/cuda/rows/cached_launch.h"
 #include "ops/cuda/rows/operands.h"
 #include "ops/cuda/rows/strided_rows.cuh"
 #include "ops/cuda/rows/tile_rows.cuh"
@@ -14,75 +39,48 @@ namespace bobbin::cuda {
 
 namespace detail {
 
-template<class F>
-using BlockKernel = void (*)(RowArgs<F>, Team, int);
-
-template<class F>
-BlockKernel<F> block_kernel(const RowPlan& p) {
-  if (p.way == Way::chunks) return chunk_rows<F>;
-  constexpr int n = F::inputs;
-  return p.packs == 4 / n   ? block_rows<F, 4 / n>
-         : p.packs == 8 / n ? block_rows<F, 8 / n>
-                            : block_rows<F, 16 / n>;
+// The block kernel with `packs` packs of all inputs per thread.
+template<class F, int packs>
+const void* block_kernel() {
+  if constexpr (has_block_kernel(packs, F::sums))
+    return reinterpret_cast<const void*>(block_rows<F, packs / F::inputs>);
+  else
+    return nullptr;
 }
 
 template<class F>
-using LaneKernel = void (*)(RowArgs<F>, int, bool, Divider);
+const TeamKernels& team_kernels() {
+  static const TeamKernels kernels{{block_kernel<F, block_packs[0]>(), block_kernel<F, block_packs[1]>(),
+                                    block_kernel<F, block_packs[2]>()},
+                                   reinterpret_cast<const void*>(two_pass_rows<F>),
+                                   sizeof(Stats<F>)};
+  return kernels;
+}
 
 template<class F>
-LaneKernel<F> lane_kernel(const RowPlan& p) {
+using WarpKernel = void (*)(RowArgs<F>, int, bool, Divider);
+
+template<class F>
+WarpKernel<F> warp_kernel(const RowLaunch& p) {
   if constexpr (F::inputs > 1) {
-    if (p.packs == 1) return lane_rows<F, 1, false>;
+    if (p.packs == 1) return warp_rows<F, 1, false>;
   } else if (p.packs == 2) {
-    return lane_rows<F, 2, true>;
+    return warp_rows<F, 2, true>;
   }
-  if (p.together) return lane_rows<F, 4, true>;
+  if (p.coalesced) return warp_rows<F, 4, true>;
   if constexpr (sizeof(typename F::Storage) < 8)
-    if (p.packs == 8) return lane_rows<F, 8, false>;
-  return lane_rows<F, 4, false>;
-}
-
-template<class F>
-std::size_t shared_bytes(const RowPlan& p) {
-  const bool linked = p.way == Way::block || p.way == Way::chunks;
-  return p.shared + (linked ? exchange_room(p.threads / 32, p.blocks, p.link) * sizeof(Stats<F>) : 0);
-}
-
-/// Plans of this functor that this thread used last.
-template<class F>
-const RowPlan& plan_for(Device d, const RowShape& shape) {
-  struct Memo {
-    Device device;
-    RowShape shape{};
-    RowTuning tuning;
-    RowPlan plan;
-  };
-  static thread_local std::array<Memo, 8> memos;
-  const auto place =
-      static_cast<std::uint64_t>(shape.outer * 31 + shape.columns * 7 + shape.inner) % memos.size();
-  Memo& m = memos[place];
-  if (m.device != d || m.shape != shape || m.tuning != row_tuning()) {
-    const Properties& p = properties(d);
-    const RowTuning tuning = row_tuning();
-    m.plan = plan_rows(shape, {p.sms, p.shared_per_block, p.major >= 9}, tuning, [&](const RowPlan& plan) {
-      const auto* kernel = reinterpret_cast<const void*>(block_kernel<F>(plan));
-      return resident_teams(d, kernel, plan, shared_bytes<F>(plan));
-    });
-    m.device = d;
-    m.shape = shape;
-    m.tuning = tuning;
-  }
-  return m.plan;
+    if (p.packs == 8) return warp_rows<F, 8, false>;
+  return warp_rows<F, 4, false>;
 }
 
 }  // namespace detail
 
-/// Enqueues f over all rows of x (row_functor.cuh says what a functor is). Nothing where x has no elements.
-/// `early`: only f.row wants what the kernel enqueued last leaves; it awaits that (await_previous).
+/// Enqueues f over all rows of x; nothing where x has no elements. `early`: f.row alone reads what the
+/// previous kernel writes, and waits for it (await_previous).
 template<class F>
 void run_rows(std::string_view op, const RowOperands& x, const F& f, bool early = false) {
   using T = typename F::Storage;
-  static_assert(sizeof(Stats<F>) / 4 <= board_words);
+  static_assert(sizeof(Stats<F>) / 4 <= mailbox_words);
   if (x.numel() == 0) return;
   const Device d = x.device();
   RowArgs<F> a{{}, {}, static_cast<T*>(x.out()), x.outer * x.inner, x.columns, f, false};
@@ -90,30 +88,31 @@ void run_rows(std::string_view op, const RowOperands& x, const F& f, bool early 
     a.in[k] = static_cast<const T*>(x.in(k));
     a.pitch[k] = x.pitch[k];
   }
-  const RowShape shape{x.outer,   x.columns, x.inner,         static_cast<int>(sizeof(T)),
-                       F::inputs, F::sums,   a.out != nullptr};
-  const RowPlan& p = detail::plan_for<F>(d, shape);
-  Launch launch_{d, dim3(static_cast<unsigned>(p.grid)), dim3(static_cast<unsigned>(p.threads)),
-                 detail::shared_bytes<F>(p)};
-  launch_.early = true;
-  a.early = early && p.link != Link::grid;  // the board must be as the kernel before leaves it
-  switch (p.way) {
-    case Way::lanes:
-      return launch(op, launch_, detail::lane_kernel<F>(p), a, p.lanes, p.shared > 0,
+  const RowShape shape{x.outer, x.columns, x.inner, static_cast<int>(sizeof(T)), F::inputs, F::sums};
+  const TeamKernels& kernels = detail::team_kernels<F>();
+  const RowLaunch& p = cached_launch(d, shape, kernels);
+  Launch l{d, dim3(static_cast<unsigned>(p.grid)), dim3(static_cast<unsigned>(p.threads)),
+           shared_bytes(p, kernels)};
+  l.early = true;
+  a.early = early && p.scope != Scope::grid;  // the mailbox must be as the previous kernel leaves it
+  switch (p.algorithm) {
+    case Algorithm::warp:
+      return launch(op, l, detail::warp_kernel<F>(p), a, p.lanes, p.shared > 0,
                     Divider(static_cast<std::uint32_t>(shape.packs())));
-    case Way::tile:
-      return launch(op, launch_, tile_rows<F>, a, x.outer, static_cast<int>(x.inner), p.slabs, p.lanes);
-    case Way::columns:
+    case Algorithm::tile:
+      return launch(op, l, tile_rows<F>, a, x.outer, static_cast<int>(x.inner), p.slabs, p.lanes);
+    case Algorithm::strided:
       if constexpr (!is_masked<F>)
-        return launch(op, launch_, p.packs ? column_rows<F, true> : column_rows<F, false>, a, x.inner,
-                      p.stash);
+        return launch(op, l, p.packs ? strided_rows<F, true> : strided_rows<F, false>, a, x.inner, p.cached);
       break;
-    case Way::block:
-    case Way::chunks:
-      launch_.cluster = p.link == Link::cluster ? p.blocks : 1;
-      launch_.cooperative = p.link == Link::grid;
-      const Team team{p.blocks, p.teams, p.link, p.link == Link::grid ? board(d) : Board{}};
-      return launch(op, launch_, detail::block_kernel<F>(p), a, team, static_cast<int>(p.share));
+    case Algorithm::block:
+    case Algorithm::two_pass:
+      l.cluster = p.scope == Scope::cluster ? p.blocks : 1;
+      l.cooperative = p.scope == Scope::grid;
+      using TeamKernel = void (*)(RowArgs<F>, Team, int);
+      const auto kernel = reinterpret_cast<TeamKernel>(const_cast<void*>(kernels.kernel(p, F::inputs)));
+      const Team team{p.blocks, p.teams, p.scope, p.scope == Scope::grid ? mailbox(d) : Mailbox{}};
+      return launch(op, l, kernel, a, team, static_cast<int>(p.packs_per_block));
   }
 }
 

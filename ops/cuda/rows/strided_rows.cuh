@@ -1,68 +1,79 @@
-// Rows along another axis than the last, outer x columns x inner: threads take V neighbouring rows each (a
-// pack, or one element where inner is no multiple of a pack), and a few steps down the columns. What does not
-// fit in registers waits in shared memory, or is read again.
+// Algorithm::strided, for rows along another axis than the last (outer x columns x inner elements): each
+// thread takes one pack of neighbouring rows, or one row where inner is no multiple of a pack, and every
+// `step`th column of them. Columns that do not fit in registers are kept in shared memory, or read twice.
 #pragma once
-#include "ops/cuda/rows/algorithm.h"
 #include "ops/cuda/rows/functor.cuh"
 
 namespace bobbin::cuda {
 
-/// `stash`: shared memory takes all that a block reads; else, beyond one chunk, it is read twice.
+/// What one thread of strided_rows holds: K columns of its V rows at a time, and the steps on them. A block
+/// handles `chunk` columns at a time.
 template<class F, bool packs>
-__global__ void __launch_bounds__(column_threads, 1)
-    column_rows(const RowArgs<F> a, const std::int64_t inner, const bool stash) {
+struct StridedRows {
   using T = typename F::Storage;
   using C = Compute<T>;
+  using Row = typename F::Row;
   using Held = std::conditional_t<packs, uint4, T>;
-  constexpr int n = F::inputs, V = packs ? per_pack<T> : 1, width = column_width(packs),
-                K = column_steps(packs, n);
-  extern __shared__ uint4 shared[];
-  __shared__ Stats<F> of_warp[column_threads / 32][width * V];
+  static constexpr int n = F::inputs, V = packs ? per_pack<T> : 1, width = strided_width(packs),
+                       K = strided_steps(packs, n);
 
+  const RowArgs<F>& a;
+  const std::int64_t inner;
+  const bool cached;
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
-  const int tx = thread % width, ty = thread / width, step = threads / width;
-  const std::int64_t group = blockIdx.x * static_cast<std::int64_t>(width) + tx, across = inner / V;
-  const bool there = group < a.rows / V;
-  const std::int64_t o = group / across, i = group % across * V, r = o * inner + i;
-  const std::int64_t base = o * a.columns * inner + i;
+  const int tx = static_cast<int>(threadIdx.x % width), ty = static_cast<int>(threadIdx.x / width),
+            step = static_cast<int>(blockDim.x / width);
+  const std::int64_t group = blockIdx.x * static_cast<std::int64_t>(width) + tx, groups_per_slab = inner / V;
+  const bool valid = group < a.rows / V;
+  const std::int64_t o = group / groups_per_slab, i = group % groups_per_slab * V;  ///< outer and inner index
+  const std::int64_t r = o * inner + i, base = o * a.columns * inner + i;           ///< first row, element
+  const std::int64_t chunk = static_cast<std::int64_t>(K) * step;
+  Held* const cache = reinterpret_cast<Held*>(shared_packs()) + thread;
 
-  Held x[K][n];
-  Held* place = reinterpret_cast<Held*>(shared) + thread;
-  // Steps k of the chunk whose first column is `from`, from memory or, the second time, from the stash.
-  const auto load = [&](std::int64_t from, bool again) {
+  /// The column of step k of the chunk that begins at column `from`.
+  __device__ __forceinline__ std::int64_t column(std::int64_t from, int k) const {
+    return from + ty + k * step;
+  }
+
+  /// Loads a chunk; the second time, from the cache if there is one.
+  __device__ __forceinline__ void load(std::int64_t from, bool again, Held (&x)[K][n]) const {
 #pragma unroll
     for (int k = 0; k < K; ++k) {
-      const std::int64_t c = from + ty + k * step;
-      const bool valid = there && c < a.columns;
-      const std::int64_t chunk = from / (K * step);
+      const std::int64_t c = column(from, k);
+      const bool has = valid && c < a.columns;
+      const std::int64_t index = from / (K * step);
 #pragma unroll
       for (int in = 0; in < n; ++in) {
-        Held* const kept = place + ((chunk * K + k) * n + in) * threads;
-        if (again && stash) {
+        Held* const kept = cache + ((index * K + k) * n + in) * threads;
+        if (again && cached) {
           x[k][in] = *kept;
           continue;
         }
         const T* const at = a.in[in] + base + c * inner;
         if constexpr (packs) {
-          x[k][in] = load_pack(at, valid, blank<F>(in));
+          x[k][in] = load_pack(at, has, padding<F>(in));
         } else {
-          x[k][in] = valid ? *at : narrow<T>(blank_element<F>(in));
+          x[k][in] = has ? *at : narrow<T>(padding_element<F>(in));
         }
-        if (stash) *kept = x[k][in];
+        if (cached) *kept = x[k][in];
       }
     }
-  };
-  const auto widened = [&](const Held& held, C(&v)[V]) {
+  }
+
+  static __device__ __forceinline__ void unpack_held(const Held& held, C (&v)[V]) {
     if constexpr (packs)
       unpack<T>(held, v);
     else
       v[0] = widen<T>(held);
-  };
-  // Calls f(j, element j of each input) for the V elements of step k.
-  const auto each = [&](int k, auto&& f) {
+  }
+
+  /// Calls f(j, element j of each input) for the V elements of a step; returns what f leaves of the first
+  /// input.
+  template<class Each>
+  static __device__ __forceinline__ Held each(const Held (&x)[n], Each&& f) {
     C v[n][V];
 #pragma unroll
-    for (int in = 0; in < n; ++in) widened(x[k][in], v[in]);
+    for (int in = 0; in < n; ++in) unpack_held(x[in], v[in]);
 #pragma unroll
     for (int j = 0; j < V; ++j) {
       C one[n][1];
@@ -75,86 +86,111 @@ __global__ void __launch_bounds__(column_threads, 1)
       return pack<T>(v[0]);
     else
       return narrow<T>(v[0][0]);
-  };
+  }
 
+  /// The maxima and the sums of what this thread reads.
+  __device__ __forceinline__ void reduce(Held (&x)[K][n], const Row (&row)[V], Stats<F> (&own)[V]) const {
+    for (std::int64_t from = 0; from < a.columns; from += chunk) {
+      load(from, false, x);
+      if constexpr (F::has_max) {
+        C max[V];
+#pragma unroll
+        for (int j = 0; j < V; ++j) max[j] = own[j].max;
+#pragma unroll
+        for (int k = 0; k < K; ++k)
+          each(x[k], [&](int j, C(&one)[n][1]) { max[j] = larger(max[j], one[0][0]); });
+#pragma unroll
+        for (int j = 0; j < V; ++j) {
+          a.f.rescale(own[j].sum, own[j].max, max[j]);
+          own[j].max = max[j];
+        }
+      }
+      C part[V][F::sums] = {};  // adding the sums of short parts rounds less
+#pragma unroll
+      for (int k = 0; k < K; ++k) {
+        const std::int64_t c = column(from, k);
+        each(x[k], [&](int j, C(&one)[n][1]) {
+          a.f.add(one, own[j].max, part[j], row[j], c < a.columns ? c : a.columns);
+        });
+      }
+#pragma unroll
+      for (int j = 0; j < V; ++j)
+#pragma unroll
+        for (int i = 0; i < F::sums; ++i) own[j].sum[i] += part[j][i];
+    }
+  }
+
+  /// Merges the statistics of all threads of the block; by_warp[0] gets those of its rows.
+  __device__ __forceinline__ void exchange(const Stats<F> (&own)[V],
+                                           Stats<F> (&by_warp)[strided_threads / 32][width * V]) const {
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      const Stats<F> s = warp_merge(a.f, own[j], 32, width);
+      if (thread % 32 < width) by_warp[thread / 32][tx * V + j] = s;
+    }
+    __syncthreads();
+    for (int j = thread; j < width * V; j += threads) {
+      Stats<F> all = by_warp[0][j];
+      for (int w = 1; w < threads / 32; ++w) all.max = larger(all.max, by_warp[w][j].max);
+      double sum[F::sums] = {};
+      for (int w = 0; w < threads / 32; ++w) {
+        Stats<F> s = by_warp[w][j];
+        a.f.rescale(s.sum, s.max, all.max);
+#pragma unroll
+        for (int i = 0; i < F::sums; ++i) sum[i] += s.sum[i];
+      }
+#pragma unroll
+      for (int i = 0; i < F::sums; ++i) all.sum[i] = static_cast<C>(sum[i]);
+      by_warp[0][j] = all;
+    }
+    __syncthreads();
+  }
+
+  /// Writes the output. x holds the only chunk, if there is one alone.
+  __device__ __forceinline__ void store(Held (&x)[K][n], const Row (&row)[V],
+                                        const typename F::Finish (&finish)[V]) const {
+    for (std::int64_t from = 0; from < a.columns; from += chunk) {
+      if (a.columns > chunk) load(from, true, x);
+#pragma unroll
+      for (int k = 0; k < K; ++k) {
+        const std::int64_t c = column(from, k);
+        const Held y =
+            each(x[k], [&](int j, C(&one)[n][1]) { a.f.template put<false>(one, finish[j], row[j], c); });
+        if (valid && c < a.columns) *reinterpret_cast<Held*>(a.out + base + c * inner) = y;
+      }
+    }
+  }
+};
+
+/// `packs`: a thread holds packs. `cached`: shared memory keeps all that a block reads; else more columns
+/// than one chunk are read twice.
+template<class F, bool packs>
+__global__ void __launch_bounds__(strided_threads, 1)
+    strided_rows(const RowArgs<F> a, const std::int64_t inner, const bool cached) {
+  using Rows = StridedRows<F, packs>;
+  constexpr int V = Rows::V;
+  __shared__ Stats<F> by_warp[strided_threads / 32][Rows::width * V];
+  const Rows rows{a, inner, cached};
   if (!a.early) await_previous();
   typename F::Row row[V];
   Stats<F> own[V];
 #pragma unroll
   for (int j = 0; j < V; ++j) {
-    row[j] = there ? a.f.row(r + j) : typename F::Row{};
+    row[j] = rows.valid ? a.f.row(rows.r + j) : typename F::Row{};
     own[j] = Stats<F>::none();
   }
-  const std::int64_t chunk = static_cast<std::int64_t>(K) * step;
-  for (std::int64_t from = 0; from < a.columns; from += chunk) {
-    load(from, false);
-    if constexpr (F::peak) {
-      C max[V];
-#pragma unroll
-      for (int j = 0; j < V; ++j) max[j] = own[j].max;
-#pragma unroll
-      for (int k = 0; k < K; ++k) each(k, [&](int j, C(&one)[n][1]) { max[j] = larger(max[j], one[0][0]); });
-#pragma unroll
-      for (int j = 0; j < V; ++j) {
-        a.f.rescale(own[j].sum, own[j].max, max[j]);
-        own[j].max = max[j];
-      }
-    }
-    C part[V][F::sums] = {};  // short sums of sums round less
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      const std::int64_t c = from + ty + k * step;
-      each(k, [&](int j, C(&one)[n][1]) {
-        a.f.add(one, own[j].max, part[j], row[j], c < a.columns ? c : a.columns);
-      });
-    }
-#pragma unroll
-    for (int j = 0; j < V; ++j)
-#pragma unroll
-      for (int i = 0; i < F::sums; ++i) own[j].sum[i] += part[j][i];
-  }
-
-#pragma unroll
-  for (int j = 0; j < V; ++j) {
-    const Stats<F> s = lanes_merge(a.f, own[j], 32, width);
-    if (thread % 32 < width) of_warp[thread / 32][tx * V + j] = s;
-  }
-  __syncthreads();
-  for (int j = thread; j < width * V; j += threads) {
-    Stats<F> all = of_warp[0][j];
-    for (int w = 1; w < threads / 32; ++w) all.max = larger(all.max, of_warp[w][j].max);
-    double sum[F::sums] = {};
-    for (int w = 0; w < threads / 32; ++w) {
-      Stats<F> s = of_warp[w][j];
-      a.f.rescale(s.sum, s.max, all.max);
-#pragma unroll
-      for (int i = 0; i < F::sums; ++i) sum[i] += s.sum[i];
-    }
-#pragma unroll
-    for (int i = 0; i < F::sums; ++i) all.sum[i] = static_cast<C>(sum[i]);
-    of_warp[0][j] = all;
-  }
-  __syncthreads();
+  typename Rows::Held x[Rows::K][F::inputs];
+  rows.reduce(x, row, own);
+  rows.exchange(own, by_warp);
 
   typename F::Finish finish[V];
 #pragma unroll
   for (int j = 0; j < V; ++j) {
-    const Stats<F> total = of_warp[0][tx * V + j];
+    const Stats<F> total = by_warp[0][rows.tx * V + j];
     finish[j] = a.f.finish(total.max, total.max, total.sum, row[j]);
-    if (there && ty == 0) a.f.result(r + j, row[j], total.max, total.sum);
+    if (rows.valid && rows.ty == 0) a.f.result(rows.r + j, row[j], total.max, total.sum);
   }
-  if (a.out) {
-    for (std::int64_t from = 0; from < a.columns; from += chunk) {
-      if (a.columns > chunk) load(from, true);
-#pragma unroll
-      for (int k = 0; k < K; ++k) {
-        const std::int64_t c = from + ty + k * step;
-        const Held y =
-            each(k, [&](int j, C(&one)[n][1]) { a.f.template put<false>(one, finish[j], row[j], c); });
-        if (there && c < a.columns) *reinterpret_cast<Held*>(a.out + base + c * inner) = y;
-      }
-    }
-  }
+  if (a.out) rows.store(x, row, finish);
 }
 
 }  // namespace bobbin::cuda

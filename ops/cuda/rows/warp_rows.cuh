@@ -1,141 +1,193 @@
-// Short rows: a team of 1 to 32 lanes of a warp holds a row in registers, and a warp several rows.
+// Algorithm::warp, for short rows: 1 to 32 lanes of a warp hold a row in registers, and a warp holds several
+// rows.
 #pragma once
 #include "core/cuda/strided.cuh"
 #include "ops/cuda/rows/functor.cuh"
 
 namespace bobbin::cuda {
 
-/// Teams of `lanes` lanes (a power of two), P packs a lane. Rows that are no multiple of 16 bytes want at
-/// least 16 lanes: each lane then holds one element beside the packs. `staged`: loads go to shared memory
-/// first, which keeps more of them under way; where there are few rows the way round only takes time.
-/// `together`, for teams too small to read 128 bytes of a row at a time: a warp fetches and writes the packs
-/// of all its rows side by side, and lanes find theirs in shared memory.
-template<class F, int P, bool together>
-__global__ void __launch_bounds__(lanes_threads)
-    lane_rows(const RowArgs<F> a, const int lanes, const bool staged, const Divider by_packs) {
+/// Of a power of two.
+__device__ __forceinline__ int log2_of(int n) { return __ffs(n) - 1; }
+
+/// The row that one thread of warp_rows helps to hold, and the steps on it. Each lane holds P packs, and one
+/// edge element where rows have those. The packs of a lane are `lanes` apart.
+template<class F, int P, bool coalesced>
+struct WarpRows {
   using T = typename F::Storage;
   using C = Compute<T>;
-  constexpr int n = F::inputs;
-  extern __shared__ uint4 shared[];
-  const int of_warp = static_cast<int>(threadIdx.x) % 32, lane = of_warp & (lanes - 1);
-  const int lane_bits = __ffs(lanes) - 1, in_warp = 32 >> lane_bits, team = of_warp >> lane_bits;
-  const std::int64_t warp = (blockIdx.x * static_cast<std::int64_t>(blockDim.x) + threadIdx.x) / 32;
-  const std::int64_t first = warp * in_warp, r = first + team;  // of the warp, and this team's
-  const bool there = r < a.rows;
-  const bool odd = !together && a.columns % per_pack<T> != 0;  // elsewhere there are no edges
-  const Span<T> span(r, a.columns);
-  const auto column = [&](int i) { return span.head + (lane + i * lanes) * per_pack<T>; };
-  const auto has = [&](int i) { return there && lane + i * lanes < span.packs; };
+  using Row = typename F::Row;
+  static constexpr int n = F::inputs;
 
-  // Where this thread's packs are in shared memory: among those of the warp's rows, or side by side.
+  const RowArgs<F>& a;
+  const int lanes;  ///< of a row
+  const Divider& by_packs;
+  const int warp_lane = static_cast<int>(threadIdx.x) % 32, lane = warp_lane & (lanes - 1);
+  const int lane_bits = log2_of(lanes), rows_per_warp = 32 >> lane_bits, row_in_warp = warp_lane >> lane_bits;
+  const std::int64_t warp = (blockIdx.x * static_cast<std::int64_t>(blockDim.x) + threadIdx.x) / 32;
+  const std::int64_t first = warp * rows_per_warp,
+                     r = first + row_in_warp;  ///< first row of the warp; this row
+  const bool valid = r < a.rows;
+  const bool has_edges = !coalesced && a.columns % per_pack<T> != 0;
+  const RowSpan<T> span{r, a.columns};
+  /// The packs of a row, and the packs of shared memory between rows and between inputs.
   const int packs = static_cast<int>(by_packs.d), pitch = shared_pitch(packs, lanes);
-  const int of_input = together ? in_warp * pitch : P * lanes_threads;
-  uint4* const room = shared + (together ? threadIdx.x / 32 * n * of_input : threadIdx.x);
-  uint4* const own_room = room + (together ? team * pitch + lane : 0);
-  const auto place = [&](int i, int k) {
-    return own_room + i * (together ? lanes : lanes_threads) + k * of_input;
-  };
-  // Calls f(elements, row, place) for those packs of the warp's rows that this lane moves: so many further
-  // than its first.
-  const auto each_of_warp = [&](auto&& f) {
-    const int left = static_cast<int>(smaller(a.rows - first, std::int64_t{in_warp})) * packs - of_warp;
-    uint4* const places = room + of_warp;
+  const int input_pitch = coalesced ? rows_per_warp * pitch : P * warp_threads;
+  /// Where the packs of the warp, and of this thread, begin.
+  uint4* const warp_shared = shared_packs() + (coalesced ? threadIdx.x / 32 * n * input_pitch : threadIdx.x);
+  uint4* const own_shared = warp_shared + (coalesced ? row_in_warp * pitch + lane : 0);
+
+  __device__ __forceinline__ int column(int i) const { return span.head + (lane + i * lanes) * per_pack<T>; }
+  __device__ __forceinline__ bool has(int i) const { return valid && lane + i * lanes < span.packs; }
+  // Pack i of input k in shared memory.
+  __device__ __forceinline__ uint4* in_shared(int i, int k) const {
+    return own_shared + i * (coalesced ? lanes : warp_threads) + k * input_pitch;
+  }
+  // Calls f(elements, row, shared) for the packs of the warp's rows that this lane copies: their distance in
+  // elements from its first one, their row, and their address in shared memory.
+  template<class Copy>
+  __device__ __forceinline__ void each_warp_pack(const Copy& f) const {
+    const int left =
+        static_cast<int>(smaller(a.rows - first, std::int64_t{rows_per_warp})) * packs - warp_lane;
+    uint4* const shared = warp_shared + warp_lane;
 #pragma unroll
     for (int m = 0; m < P * 32; m += 32)
       if (m < left) {
-        const int row = static_cast<int>(by_packs(static_cast<unsigned>(m + of_warp)));
-        f(m * per_pack<T>, row, places + m + row * (pitch - packs));
+        const int row = static_cast<int>(by_packs(static_cast<unsigned>(m + warp_lane)));
+        f(m * per_pack<T>, row, shared + m + row * (pitch - packs));
       }
-  };
+  }
 
-  if (!a.early) await_previous();
-  uint4 x[P][n];
-  T edge[n];
-  if constexpr (together) {
-    const T* from[n];
-    std::int64_t gap[n];
-#pragma unroll
-    for (int k = 0; k < n; ++k) {
-      from[k] = a.in[k] + first * a.pitch[k] + of_warp * per_pack<T>;
-      ptx::opaque(from[k]);  // or all of it is computed for each pack
-      gap[k] = a.pitch[k] - a.columns;
-    }
-    each_of_warp([&](int elements, int row, uint4* to) {
-#pragma unroll
-      for (int k = 0; k < n; ++k) copy_pack(to + k * of_input, from[k] + elements + row * gap[k]);
-    });
-  } else {
+  __device__ __forceinline__ Row row() const { return valid ? a.f.row(r) : Row{}; }
+
+  /// Loads the packs of this lane into x, or starts their copy to shared memory. Loads its edge elements.
+  __device__ __forceinline__ void load(uint4 (&x)[P][n], T (&edge)[n], bool staged) const {
 #pragma unroll
     for (int k = 0; k < n; ++k) {
       const T* const from = a.in[k] + r * a.pitch[k];
 #pragma unroll
       for (int i = 0; i < P; ++i)
         if (!staged)
-          x[i][k] = load_pack(from + column(i), has(i), blank<F>(k));
+          x[i][k] = load_pack(from + column(i), has(i), padding<F>(k));
         else if (has(i))
-          copy_pack(place(i, k), from + column(i));
-      if (odd && there && lane < span.edges) edge[k] = from[span.edge(lane)];
+          copy_pack(in_shared(i, k), from + column(i));
+      if (has_edges && valid && lane < span.edges) edge[k] = from[span.edge(lane)];
     }
   }
-  const typename F::Row row = there ? a.f.row(r) : typename F::Row{};
 
-  if (together || staged) {
+  /// Starts the copy of all packs of the warp's rows to shared memory.
+  __device__ __forceinline__ void start_warp_copy() const {
+    const T* from[n];
+    std::int64_t gap[n];
+#pragma unroll
+    for (int k = 0; k < n; ++k) {
+      from[k] = a.in[k] + first * a.pitch[k] + warp_lane * per_pack<T>;
+      ptx::opaque(from[k]);  // or the compiler computes the whole address again for each pack
+      gap[k] = a.pitch[k] - a.columns;
+    }
+    each_warp_pack([&](int elements, int row, uint4* to) {
+#pragma unroll
+      for (int k = 0; k < n; ++k) copy_pack(to + k * input_pitch, from[k] + elements + row * gap[k]);
+    });
+  }
+
+  /// Waits for the copies, and reads the packs of this lane from shared memory.
+  __device__ __forceinline__ void read_shared(uint4 (&x)[P][n]) const {
     await_copies();
-    if (together) __syncwarp();
+    if (coalesced) __syncwarp();
 #pragma unroll
     for (int i = 0; i < P; ++i)
 #pragma unroll
-      for (int k = 0; k < n; ++k) x[i][k] = has(i) ? *place(i, k) : blank<F>(k);
+      for (int k = 0; k < n; ++k) x[i][k] = has(i) ? *in_shared(i, k) : padding<F>(k);
   }
-  if constexpr (is_masked<F>)
-#pragma unroll
-    for (int i = 0; i < P; ++i)
-      if (has(i)) mask_pack(a.f, x[i][0], row, column(i));
 
-  Stats<F> own = Stats<F>::none();
-  own.max = peak<F>(x);
-  C edge_value[n][1];
-  const bool edge_there = odd && there && lane < span.edges;
-  if constexpr (!together) {
+  __device__ __forceinline__ void mask(uint4 (&x)[P][n], const Row& row) const {
+    if constexpr (is_masked<F>)
 #pragma unroll
-    for (int k = 0; k < n; ++k) edge_value[k][0] = edge_there ? widen<T>(edge[k]) : blank_element<F>(k);
-    if (edge_there) mask_element(a.f, edge_value[0], row, span.edge(lane));
-    if constexpr (F::peak) own.max = larger(own.max, edge_value[0][0]);
+      for (int i = 0; i < P; ++i)
+        if (has(i)) mask_pack(a.f, x[i][0], row, column(i));
   }
-  if constexpr (F::peak) own.max = lanes_max(own.max, lanes);
 
-#pragma unroll
-  for (int i = 0; i < P; ++i)
-    add_pack<together>(a.f, x[i], own.max, own.sum, row,
-                       lane + i * lanes < span.packs ? column(i) : a.columns);
-  if (odd) a.f.add(edge_value, own.max, own.sum, row, edge_there ? span.edge(lane) : a.columns);
-  lanes_sums(own.sum, lanes);
+  __device__ __forceinline__ bool has_edge() const { return has_edges && valid && lane < span.edges; }
 
-  if (there) {
-    const auto finish = a.f.finish(own.max, own.max, own.sum, row);
-    if (a.out) {
-      T* const to = a.out + r * a.columns;
+  /// The maximum and the sums of the row, in all of its lanes.
+  __device__ __forceinline__ Stats<F> reduce(uint4 (&x)[P][n], const T (&edge)[n], C (&edge_value)[n][1],
+                                             bool edge_valid, const Row& row) const {
+    Stats<F> own = Stats<F>::none();
+    own.max = max_of<F>(x);
+    if constexpr (!coalesced) {
 #pragma unroll
-      for (int i = 0; i < P; ++i) {
-        keep_packed(x[i]);
-        const uint4 y = put_pack<F::keeps>(a.f, x[i], finish, row, column(i));
-        if (!together)
-          store_pack(to + column(i), y, has(i));
-        else if (has(i))
-          *place(i, 0) = y;
-      }
-      if (odd && edge_there) {
-        a.f.template put<F::keeps>(edge_value, finish, row, span.edge(lane));
-        to[span.edge(lane)] = narrow<T>(edge_value[0][0]);
-      }
+      for (int k = 0; k < n; ++k) edge_value[k][0] = edge_valid ? widen<T>(edge[k]) : padding_element<F>(k);
+      if (edge_valid) mask_element(a.f, edge_value[0], row, span.edge(lane));
+      if constexpr (F::has_max) own.max = larger(own.max, edge_value[0][0]);
     }
-    if (lane == 0) a.f.result(r, row, own.max, own.sum);
+    if constexpr (F::has_max) own.max = warp_max(own.max, lanes);
+
+#pragma unroll
+    for (int i = 0; i < P; ++i)
+      add_pack<coalesced>(a.f, x[i], own.max, own.sum, row,
+                          lane + i * lanes < span.packs ? column(i) : a.columns);
+    if (has_edges) a.f.add(edge_value, own.max, own.sum, row, edge_valid ? span.edge(lane) : a.columns);
+    warp_sums(own.sum, lanes);
+    return own;
   }
-  if (!together || !a.out) return;
-  __syncwarp();
-  T* to = a.out + first * a.columns + of_warp * per_pack<T>;
-  ptx::opaque(to);
-  each_of_warp([&](int elements, int, const uint4* y) { store_pack(to + elements, *y); });
+
+  /// Writes the outputs of this lane: to memory, or to shared memory for finish_warp_copy.
+  __device__ __forceinline__ void store(uint4 (&x)[P][n], C (&edge_value)[n][1], bool edge_valid,
+                                        const typename F::Finish& finish, const Row& row) const {
+    T* const to = a.out + r * a.columns;
+#pragma unroll
+    for (int i = 0; i < P; ++i) {
+      keep_packed(x[i]);
+      const uint4 y = put_pack<F::caches>(a.f, x[i], finish, row, column(i));
+      if (!coalesced)
+        store_pack(to + column(i), y, has(i));
+      else if (has(i))
+        *in_shared(i, 0) = y;
+    }
+    if (has_edges && edge_valid) {
+      a.f.template put<F::caches>(edge_value, finish, row, span.edge(lane));
+      to[span.edge(lane)] = narrow<T>(edge_value[0][0]);
+    }
+  }
+
+  /// Copies all packs of the warp's rows from shared memory to the output.
+  __device__ __forceinline__ void finish_warp_copy() const {
+    __syncwarp();
+    T* to = a.out + first * a.columns + warp_lane * per_pack<T>;
+    ptx::opaque(to);
+    each_warp_pack([&](int elements, int, const uint4* y) { store_pack(to + elements, *y); });
+  }
+};
+
+/// `lanes` is a power of two, at least 16 where rows have edge elements. `staged`: loads go through shared
+/// memory, so that more of them are in flight; where there are few rows that only adds latency. `coalesced`,
+/// for lanes too few to access 128 bytes of a row at a time: a warp copies the packs of all its rows together
+/// between memory and shared memory, where each lane accesses its own.
+template<class F, int P, bool coalesced>
+__global__ void __launch_bounds__(warp_threads)
+    warp_rows(const RowArgs<F> a, const int lanes, const bool staged, const Divider by_packs) {
+  using T = typename F::Storage;
+  constexpr int n = F::inputs;
+  const WarpRows<F, P, coalesced> w{a, lanes, by_packs};
+  if (!a.early) await_previous();
+  uint4 x[P][n];
+  T edge[n];
+  if constexpr (coalesced)
+    w.start_warp_copy();
+  else
+    w.load(x, edge, staged);
+  const typename F::Row row = w.row();
+  if (coalesced || staged) w.read_shared(x);
+  w.mask(x, row);
+  Compute<T> edge_value[n][1];
+  const bool edge_valid = w.has_edge();
+  const Stats<F> own = w.reduce(x, edge, edge_value, edge_valid, row);
+  if (w.valid) {
+    const auto finish = a.f.finish(own.max, own.max, own.sum, row);
+    if (a.out) w.store(x, edge_value, edge_valid, finish, row);
+    if (w.lane == 0) a.f.result(w.r, row, own.max, own.sum);
+  }
+  if (coalesced && a.out) w.finish_warp_copy();
 }
 
 }  // namespace bobbin::cuda
