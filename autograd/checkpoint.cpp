@@ -1,3 +1,4 @@
+// Gradient checkpointing: an operation whose derivative runs its function again.
 #include <bobbin/autocast.h>
 #include <bobbin/checkpoint.h>
 #include <bobbin/random.h>
@@ -17,7 +18,7 @@ class Checkpoint final : public OpBase {
     return std::make_shared<detail::OpNode<Checkpoint>>(spec, *this);
   }
 
-  // Runs f again on the very inputs, so that what it records continues into the tape below.
+  // Runs f again on the recorded inputs, so that the new part of the tape is joined to the part below them.
   Tensor replay(const Vjp& v) const override {
     std::vector<Tensor> inputs;
     inputs.reserve(static_cast<std::size_t>(v.count()));

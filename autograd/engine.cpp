@@ -1,5 +1,6 @@
-// The walk down the tape, from the newest node to the oldest: when a node's turn comes, all that was computed
-// from it has had its own, so its cotangent is complete.
+// Reverse-mode differentiation. A backward pass visits the nodes of the tape from the newest to the oldest.
+// When it reaches a node, it has visited all nodes that were computed from it, so the node's cotangent (the
+// gradient of the result with respect to the node's output) is complete.
 #include <bobbin/autograd.h>
 
 #include <algorithm>
@@ -21,6 +22,7 @@ Tensor one_like(const Tensor& y) {
   return ones_like(y);
 }
 
+// What the pass begins with: the given cotangent, or 1 for a single number.
 Tensor starting_cotangent(std::string_view what, const Tensor& y, const Tensor& given) {
   if (!y.requires_grad())
     fail<GradError>(what, ": ", y.spec(),
@@ -32,18 +34,18 @@ Tensor starting_cotangent(std::string_view what, const Tensor& y, const Tensor& 
   return given ? given : one_like(y);
 }
 
-class Walk {
+class BackwardPass {
  public:
-  explicit Walk(Retain retain, CreateGraph create)
+  explicit BackwardPass(Retain retain, CreateGraph create)
       : keep_(retain == Retain::yes || create == CreateGraph::yes), record_(create == CreateGraph::yes) {}
 
-  /// From y, with the given cotangent or, undefined, with 1: calls visit(node, gradient) for every node
-  /// reached whose sequence is at least `oldest`.
+  /// Starts at y with the given cotangent, or with 1 where that is undefined. Calls visit(node, gradient) for
+  /// each node that is reached, and goes on to a node's inputs if its sequence number is above `oldest`.
   template<class Visit>
   void run(std::string_view what, const Tensor& y, const Tensor& given, std::uint64_t oldest, Visit&& visit) {
     GradMode mode(record_);
     add(y.node(), starting_cotangent(what, y, given));
-    const Node* const unit = given ? nullptr : y.node().get();
+    const Node* const starts_with_one = given ? nullptr : y.node().get();
     while (!todo_.empty()) {
       const NodePtr node = todo_.top();
       todo_.pop();
@@ -55,14 +57,17 @@ class Walk {
       if (node->released)
         fail<GradError>("backward: the tape below '", node->op->name(),
                         "' was used up by an earlier walk; pass Retain::yes there to walk it again");
-      descend(*node, g, node.get() == unit && node->hooks.empty());  // a hook may have edited the 1
+      differentiate(*node, g, node.get() == starts_with_one && node->hooks.empty());  // a hook may edit the 1
       if (!keep_) node->release();
     }
   }
 
  private:
-  void descend(Node& node, const Tensor& g, bool is_one) {
+  // Adds the gradients of the node's inputs to the cotangents of the nodes that produced them. `is_one`: g is
+  // the number 1, which lets some derivatives leave out a product.
+  void differentiate(Node& node, const Tensor& g, bool is_one) {
     const Vjp v(node, g, is_one);
+    // checkpoint() gives the output computed again: the pass goes on from there.
     if (const Tensor replayed = node.op->replay(v)) {
       if (replayed.requires_grad()) add(replayed.node(), g);
       return;
@@ -73,11 +78,13 @@ class Walk {
         add(producer, checked(grads[i], *producer, node.op->name()));
   }
 
+  // The operation's derivative, seen by the profiler or another probe where there is one.
   static Grads vjp(Node& node, const Vjp& v) {
     detail::Probe* const probe = detail::Probe::innermost();
     return probe ? probe->derivative(node, v) : node.op->vjp(v);
   }
 
+  // The same, checked for NaN and infinity under AnomalyMode.
   static Grads derivative(Node& node, const Vjp& v) {
     if (!AnomalyMode::enabled()) return vjp(node, v);
     const std::string where = "derivative of " + std::string(node.op->name());
@@ -98,6 +105,7 @@ class Walk {
     return g;
   }
 
+  // Adds g to the node's cotangent. A node is to be visited once its cotangent has a first term.
   void add(const NodePtr& node, const Tensor& g) {
     const auto [it, fresh] = cotangents_.try_emplace(node.get(), g);
     if (fresh)
@@ -114,7 +122,7 @@ class Walk {
   std::priority_queue<NodePtr, std::vector<NodePtr>, Older> todo_;
 };
 
-// A leaf's gradient is its owner's to edit, so its elements must not be anyone else's.
+// The caller may edit a leaf's gradient, so its elements must not be shared with another tensor.
 Tensor owned(const Tensor& g) {
   const bool alone = g.is_sole_owner() && g.is_contiguous() && !g.requires_grad();
   return alone ? g : clone(g.detach());
@@ -124,9 +132,10 @@ Tensor owned(const Tensor& g) {
 
 void backward(const Tensor& y, const Tensor& cotangent, Retain retain) {
   std::vector<std::pair<NodePtr, Tensor>> found;
-  Walk(retain, CreateGraph::no).run("backward", y, cotangent, 0, [&](const NodePtr& node, const Tensor& g) {
-    if (node->is_leaf() || node->keeps_grad) found.emplace_back(node, g);
-  });
+  BackwardPass(retain, CreateGraph::no)
+      .run("backward", y, cotangent, 0, [&](const NodePtr& node, const Tensor& g) {
+        if (node->is_leaf() || node->keeps_grad) found.emplace_back(node, g);
+      });
   const NoGrad quiet;
   for (auto& [node, g] : found) {
     Tensor total = node->grad ? add(node->grad, g) : Tensor();
@@ -146,7 +155,7 @@ std::vector<Tensor> grad(const Tensor& y, std::span<const Tensor> xs, const Tens
     wanted.try_emplace(x.node().get());
     oldest = std::min(oldest, x.node()->sequence);
   }
-  Walk(retain, create).run("grad", y, cotangent, oldest, [&](const NodePtr& node, const Tensor& g) {
+  BackwardPass(retain, create).run("grad", y, cotangent, oldest, [&](const NodePtr& node, const Tensor& g) {
     if (const auto it = wanted.find(node.get()); it != wanted.end()) it->second = g;
   });
   std::vector<Tensor> grads;

@@ -1,3 +1,4 @@
+// Draws the tape as a graph, and lists it as text.
 #include <bobbin/graphviz.h>
 #include <bobbin/op.h>
 #include <fmt/format.h>
@@ -14,7 +15,7 @@ struct fmt::formatter<bobbin::TensorSpec> : fmt::ostream_formatter {};
 namespace bobbin {
 namespace {
 
-// The blocks that a node keeps, by their address, with their sizes.
+// Calls f(storage, bytes) for each tensor that the node saves for its derivative.
 template<class F>
 void each_saved(const Node& n, F&& f) {
   const auto one = [&](const Saved& s) {
@@ -76,7 +77,7 @@ std::string tape_summary(const Tensor& y) {
   auto number = numbered(nodes);
   std::string out;
   std::size_t leaves = 0;
-  std::unordered_map<const Storage*, std::int64_t> blocks;  // what several keep is there once
+  std::unordered_map<const Storage*, std::int64_t> blocks;  // a block that several nodes save counts once
   for (const Node* n : nodes) {
     std::string from;
     for (auto& edge : n->inputs)

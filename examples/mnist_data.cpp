@@ -1,3 +1,4 @@
+// Reads the data of the MNIST example, and checks and normalises it.
 #include "mnist_data.h"
 
 #include <bobbin/data_files.h>

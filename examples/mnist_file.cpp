@@ -1,3 +1,4 @@
+// Loads models of the MNIST example.
 #include "mnist_file.h"
 
 #include <bobbin/tape.h>

@@ -1,3 +1,4 @@
+// The layers of the three classifiers.
 #include "mnist_model.h"
 
 #include <bobbin/augment.h>

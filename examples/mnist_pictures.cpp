@@ -1,3 +1,4 @@
+// Draws curves, digits, filters and the confusion matrix.
 #include "mnist_pictures.h"
 
 #include <bobbin/elementwise.h>

@@ -1,3 +1,4 @@
+// Tables of numbers from CSV text, read by libcsv.
 #include <bobbin/data_files.h>
 #include <bobbin/error.h>
 #include <bobbin/ops.h>
@@ -29,7 +30,7 @@ struct Reader {
     const auto first = field.find_first_not_of(" \t"), last = field.find_last_not_of(" \t");
     if (first == std::string::npos) return std::numeric_limits<double>::quiet_NaN();
     const char *begin = field.data() + first, *end = field.data() + last + 1;
-    begin += *begin == '+' && end - begin > 1;  // which from_chars leaves out
+    begin += *begin == '+' && end - begin > 1;  // from_chars accepts no plus sign
     double v = 0;
     const auto [stopped, error] = std::from_chars(begin, end, v);
     if (error == std::errc::result_out_of_range) bad("'", field, "' is out of range");
@@ -70,7 +71,7 @@ Csv read_csv(const std::filesystem::path& path, const CsvOptions& options) {
   csv_set_delim(&parser, static_cast<unsigned char>(options.separator));
   Csv out;
   Reader reader{path, options, &out, {}, {}};
-  std::exception_ptr thrown;  // none may pass through the parser, which is C
+  std::exception_ptr thrown;  // exceptions must not pass through the C parser
   struct Context {
     Reader& reader;
     std::exception_ptr& thrown;

@@ -1,3 +1,4 @@
+// Data sets of tensors and of text, transforms, subsets and splits.
 #include <bobbin/data.h>
 #include <bobbin/ops.h>
 #include <bobbin/random.h>

@@ -1,3 +1,4 @@
+// IDX files, plain or gzip. zlib's gzFile would ignore garbage behind a gzip member; this reader refuses it.
 #include <bobbin/data_files.h>
 #include <bobbin/error.h>
 #include <fcntl.h>

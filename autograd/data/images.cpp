@@ -1,3 +1,4 @@
+// Folders of images, decoded and scaled by stb.
 #include <bobbin/data_files.h>
 #include <bobbin/ops.h>
 

@@ -1,3 +1,4 @@
+// The loader: batches of an epoch, made ahead by a thread.
 #include <bobbin/data.h>
 #include <bobbin/ops.h>
 #include <bobbin/random.h>
@@ -12,7 +13,7 @@
 
 namespace bobbin {
 
-// One epoch's batches, in order, made ahead by a thread where that is asked for.
+// The batches of one epoch, in order. A thread makes them ahead if prefetch is positive.
 struct DataLoader::Iterator::Source {
   DatasetPtr dataset;
   DataLoaderOptions options;
@@ -24,11 +25,11 @@ struct DataLoader::Iterator::Source {
   std::deque<Batch> ready;
   std::exception_ptr error;
   bool ended = false;
-  std::jthread worker;  // last: it uses all the others
+  std::jthread worker;  // last, so that it ends before the members that it uses
 
   Batch make(std::int64_t i) const {
     const NoGrad quiet;
-    // What a batch draws depends on its place alone.
+    // The random numbers of a batch depend on seed, epoch and index alone, not on the thread.
     const GeneratorScope draws(
         {options.seed, static_cast<std::uint64_t>(epoch) << 44 | static_cast<std::uint64_t>(i + 1) << 20});
     Batch batch =
@@ -57,7 +58,7 @@ struct DataLoader::Iterator::Source {
     changed.notify_all();
   }
 
-  // False at the end.
+  // The next batch; false at the end of the epoch.
   bool take(Batch& out) {
     if (options.prefetch <= 0) {
       if (next == batches) return false;

@@ -1,3 +1,4 @@
+// Initialisers of weights.
 #include <bobbin/init.h>
 #include <bobbin/ops.h>
 #include <bobbin/random.h>

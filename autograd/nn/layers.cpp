@@ -1,3 +1,4 @@
+// The layers of layers.h: their parameters, and the calls that are longer than a line.
 #include <bobbin/layers.h>
 #include <bobbin/ops.h>
 #include <bobbin/random.h>

@@ -1,3 +1,4 @@
+// What is done with all tensors of a model: listing, moving, switching, printing.
 #include <bobbin/module.h>
 #include <bobbin/ops.h>
 #include <bobbin/tape.h>
@@ -105,7 +106,7 @@ void set_training(const Each& each, bool on) {
 
 void move(const Each& each, const std::function<Tensor(const Tensor&)>& change) {
   const NoGrad quiet;
-  std::map<const void*, Tensor> moved;  // tied parameters stay tied
+  std::map<const void*, Tensor> moved;  // a parameter that is there twice stays one tensor
   Tensors visit([&](const std::string&, Tensor& t, bool) {
     Tensor& now = moved[t.raw()];
     if (!now || t.numel() == 0) {

@@ -1,3 +1,4 @@
+// Recurrent cells and layers.
 #include <bobbin/ops.h>
 #include <bobbin/random.h>
 #include <bobbin/rnn.h>
@@ -7,13 +8,13 @@
 namespace bobbin::nn {
 namespace {
 
-// Gate i of `count`, of [n, count hidden].
+// Gate i of [n, count hidden].
 Tensor gate(const Tensor& all, std::int64_t i, std::int64_t count) {
   const std::int64_t hidden = all.size(-1) / count;
   return narrow(all, -1, i * hidden, hidden);
 }
 
-// The state, with zeros where it is undefined.
+// The state; zeros stand for undefined tensors.
 RecurrentState started(const RecurrentState& s, const Tensor& projected, std::int64_t hidden) {
   const auto given = [&](const Tensor& t) {
     return t ? t : zeros({projected.size(0), hidden}, projected.dtype(), projected.device());

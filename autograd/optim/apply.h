@@ -1,4 +1,4 @@
-// Runs a rule over all parameters of a step.
+// Applies an update rule to all parameters of a step, on either device.
 #pragma once
 #include <bobbin/optim.h>
 #include <bobbin/parallel.h>
@@ -33,8 +33,8 @@ void update_on_cpu(const Rule& rule, const Elements<T>& e) {
   });
 }
 
-/// Applies the rule that make(Type<T>{}, group) gives to all parts, neighbours of one group, dtype and device
-/// together.
+/// Applies the rule that make(Type<T>{}, group) gives to all parts. Neighbouring parts of the same group,
+/// dtype and device go into one call.
 template<template<class> class Rule, class Make>
 void apply(std::span<const Optimizer::Part> parts, std::initializer_list<const std::vector<Tensor>*> states,
            Make make) {

@@ -1,4 +1,4 @@
-// What is done with gradients before a step, and with parameters after it.
+// Clipping and scaling of gradients, and moving averages of parameters.
 #include <bobbin/ops.h>
 
 #include <cmath>
@@ -15,7 +15,7 @@ std::vector<Tensor> gradients(std::span<const Tensor> parameters) {
   return out;
 }
 
-// Of all together: an f64 scalar on the first one's device.
+// The norm of all gradients together: an f64 scalar on the device of the first.
 Tensor total_norm(std::span<const Tensor> grads) {
   std::vector<Tensor> norms;
   for (auto& g : grads) norms.push_back(reshape(to(to(norm(g), DType::f64), grads.front().device()), {1}));

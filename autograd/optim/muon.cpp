@@ -1,3 +1,4 @@
+// Muon: momentum, made orthogonal.
 #include <bobbin/ops.h>
 
 #include <cmath>
@@ -7,8 +8,8 @@
 namespace bobbin::optim {
 namespace {
 
-// An approximation of the nearest matrix with orthogonal rows or columns: singular values end near 1. The
-// coefficients are K. Jordan's, chosen for speed at 0 rather than for convergence to 1.
+// Newton-Schulz iteration towards the nearest matrix with orthogonal rows or columns: its singular values
+// become about 1. K. Jordan chose the coefficients to grow small singular values fast.
 Tensor orthogonal(const Tensor& g, int steps) {
   const bool tall = g.shape()[0] > g.shape()[1];
   Tensor x = tall ? transpose(g) : g;
@@ -33,7 +34,7 @@ void Muon::update(std::span<const Part> parts) {
   std::vector<Tensor> averages;
   std::vector<Part> directions(parts.begin(), parts.end());
   const double mu = options_.momentum;
-  for (auto& part : directions) {  // all before anything is edited
+  for (auto& part : directions) {  // all directions before the first edit: they may throw
     const Tensor m = momentum_[part.index] * mu + part.grad * (1 - mu);
     const Tensor u = options_.nesterov ? part.grad * (1 - mu) + m * mu : m;
     const auto& size = part.parameter.shape();

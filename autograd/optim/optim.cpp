@@ -1,4 +1,4 @@
-// What each optimizer does with its rule.
+// The optimizers: their state, and the numbers that their update rules get at each step.
 #include <bobbin/ops.h>
 
 #include <cmath>

@@ -1,3 +1,4 @@
+// What all optimizers share: checks of the parameters, steps, state.
 #include <bobbin/ops.h>
 #include <bobbin/optim.h>
 #include <bobbin/state.h>
@@ -35,7 +36,7 @@ void Optimizer::begin_step() {
 
 void Optimizer::step() {
   const NoGrad quiet;
-  std::vector<Part> parts;  // all there and row-major before anything is edited
+  std::vector<Part> parts;  // complete and row-major before the first edit: copies may throw
   for (std::size_t i = 0; i < parameters_.size(); ++i)
     if (const Tensor g = parameters_[i].grad())
       parts.push_back({i, group_of_[i], parameters_[i], g.is_contiguous() ? g : empty_like(g).copy_(g)});

@@ -13,8 +13,8 @@
 
 namespace bobbin::optim {
 
-// What a moving average keeps: 0 for a subnormal number. Without a gradient (a dead unit's) an average decays
-// to one, and stays: rounding keeps it from reaching 0, and each step on it costs a CPU some 150 cycles.
+// Flushes subnormal numbers of moving averages to 0. The average of a gradient that stays 0 decays to a
+// subnormal number, which rounding keeps above 0, and arithmetic with it costs a CPU some 150 cycles a step.
 template<class T>
 BOBBIN_HD T kept(T x) {
   constexpr T least = std::numeric_limits<T>::min();
@@ -47,9 +47,9 @@ struct AdamRule {
   using type = T;
   static constexpr int states = 2;
   T b1, b2, eps, decay;
-  T keep;    // what decoupled weight decay leaves of a parameter
-  T rate;    // with the mean's bias corrected
-  T unbias;  // corrects that of the root of the squares' mean
+  T keep;    // the factor of decoupled weight decay
+  T rate;    // divided by 1 - b1^step, the bias correction of the mean
+  T unbias;  // 1 / sqrt(1 - b2^step), the bias correction of the root of the second moment
   BOBBIN_HD void operator()(T& p, T g, T* s) const {
     using std::sqrt;
     g += decay * p;
@@ -106,12 +106,12 @@ struct LionRule {
   T rate, keep, b1, b2;
   BOBBIN_HD void operator()(T& p, T g, T* s) const {
     const T u = b1 * s[0] + (1 - b1) * g;
-    p = keep * p - (u > 0 ? rate : u < 0 ? -rate : u * 0);  // NaN stays
+    p = keep * p - (u > 0 ? rate : u < 0 ? -rate : u * 0);  // u * 0 keeps NaN
     s[0] = kept(b2 * s[0] + (1 - b2) * g);
   }
 };
 
-// p = keep p - rate g: a step along a direction that is given, and a moving average.
+// p = keep p - rate g: a step along a given direction (Muon), or a moving average (Ema).
 template<class T>
 struct BlendRule {
   using type = T;
@@ -129,7 +129,7 @@ struct Elements {
   std::int64_t n;
 };
 
-/// Applies a rule to all of them in as few launches as hold their addresses. optim.cu
+/// Applies a rule to all of them. A launch takes as many as fit into the kernel's arguments. In optim.cu.
 template<class Rule>
 void update_on_gpu(Device, std::span<const Elements<typename Rule::type>>, cuda::ReplayArg<Rule>);
 

@@ -1,3 +1,4 @@
+// Learning rates as functions of the step.
 #include <bobbin/schedule.h>
 
 #include <algorithm>
@@ -15,7 +16,7 @@ double cosine(double from, double to, double t) {
   return to + (from - to) * (1 + std::cos(std::numbers::pi * std::clamp(t, 0.0, 1.0))) / 2;
 }
 
-// The first step of a warm-up trains already.
+// Step 0 of a warm-up has the rate peak / warm_up, not 0.
 double warmed(double peak, std::int64_t step, std::int64_t warm_up) { return peak * part(step + 1, warm_up); }
 
 }  // namespace

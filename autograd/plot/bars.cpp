@@ -1,3 +1,4 @@
+// Bar charts.
 #include <bobbin/error.h>
 
 #include <algorithm>

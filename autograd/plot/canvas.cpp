@@ -1,3 +1,4 @@
+// Filled shapes and anti-aliased lines.
 #include "autograd/plot/canvas.h"
 
 #include <algorithm>

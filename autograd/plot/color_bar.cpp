@@ -1,3 +1,4 @@
+// The strip of colours beside a heat map.
 #include "autograd/plot/color_bar.h"
 
 #include <algorithm>

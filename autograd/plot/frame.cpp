@@ -1,3 +1,4 @@
+// Title, legend, axes and labels around a plotting area.
 #include "autograd/plot/frame.h"
 
 #include <bobbin/error.h>

@@ -1,3 +1,4 @@
+// Heat maps: a cell a value, with labels, numbers and a colour bar.
 #include <bobbin/error.h>
 #include <fmt/format.h>
 

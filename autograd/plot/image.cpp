@@ -1,3 +1,4 @@
+// Pictures as pixels, and their joining side by side.
 #include <bobbin/error.h>
 #include <bobbin/plot.h>
 

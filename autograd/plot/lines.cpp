@@ -1,3 +1,4 @@
+// Line charts.
 #include <bobbin/error.h>
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// PNG files, encoded by stb.
 #include <bobbin/error.h>
 #include <bobbin/plot.h>
 

@@ -1,3 +1,4 @@
+// Where the marks of an axis are, and their labels.
 #include "autograd/plot/ticks.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// Small grey or coloured pictures in rows, with captions.
 #include <bobbin/error.h>
 
 #include <algorithm>

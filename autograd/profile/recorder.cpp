@@ -1,3 +1,4 @@
+// Records an event for each operation that runs under a profiler.
 #include "autograd/profile/recorder.h"
 
 #include <bobbin/tensor.h>

@@ -39,7 +39,7 @@ std::map<std::string, std::string> load_checkpoint(const std::filesystem::path& 
   if (generator == file.tensors.end() || generator->second.shape() != Shape{2} ||
       generator->second.dtype() != DType::i64)
     fail<FormatError>("load_checkpoint: ", path.string(), " is no checkpoint: it has no generator i64[2]");
-  // Both are looked at before either is changed.
+  // Model and optimizer are compared with the file before either is changed.
   const std::string what = "load_checkpoint: " + path.string();
   StateDict own{*generator};
   for (auto& [name, t] : model) own.emplace("model." + name, t);

@@ -1,13 +1,15 @@
-// The header of the format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+// NumPy's format of one array: a header that is a Python literal, then the elements. The header is described
+// at https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 #include "autograd/saving/npy.h"
 
 #include <bobbin/ops.h>
 #include <bobbin/saving.h>
 #include <bobbin/tape.h>
 
+#include <algorithm>
 #include <array>
 #include <fstream>
-#include <regex>
+#include <optional>
 #include <sstream>
 
 #include "core/atomic_file.h"
@@ -22,6 +24,41 @@ constexpr std::array<std::pair<DType, std::string_view>, 7> descriptions{{{DType
                                                                           {DType::i32, "<i4"},
                                                                           {DType::u8, "|u1"},
                                                                           {DType::boolean, "|b1"}}};
+
+struct Header {
+  std::string_view descr, shape;
+  bool fortran = false;
+};
+
+// Reads {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }, keys in this order.
+std::optional<Header> read_header(std::string_view text) {
+  const auto here = [&](std::string_view token) {
+    const bool found = text.starts_with(token);
+    if (found) text.remove_prefix(token.size());
+    return found;
+  };
+  const auto next = [&](std::string_view token) {  // behind white space
+    text.remove_prefix(std::min(text.find_first_not_of(" \t\n\v\f\r"), text.size()));
+    return here(token);
+  };
+  const auto until = [&](std::size_t end) {
+    const std::string_view part = text.substr(0, end);
+    text.remove_prefix(part.size());
+    return part;
+  };
+  Header h;
+  if (!next("{") || !next("'descr':") || !next("'")) return {};
+  h.descr = until(text.find('\''));
+  if (!here("',") || !next("'fortran_order':")) return {};
+  h.fortran = next("True,");
+  if ((!h.fortran && !next("False,")) || !next("'shape':") || !next("(")) return {};
+  h.shape = until(text.find_first_not_of("0123456789, "));
+  if (!here(")")) return {};
+  here(",");
+  if (!next("}")) return {};
+  next("");
+  return text.empty() ? std::optional(h) : std::nullopt;
+}
 
 }  // namespace
 
@@ -62,34 +99,31 @@ Tensor npy_tensor(const std::string& name, std::string_view bytes) {
   const std::size_t length = byte(8) | byte(9) << 8 | (wide ? byte(10) << 16 | byte(11) << 24 : 0),
                     begin = wide ? 12 : 10;
   if (length > bytes.size() - begin) bad("a header of ", length, " bytes does not fit the file");
-  const std::string header(bytes.substr(begin, length));
-  std::smatch m;
-  static const std::regex form(
-      R"(\s*\{\s*'descr':\s*'([^']*)',\s*'fortran_order':\s*(True|False),\s*'shape':\s*\(([0-9, ]*)\),?\s*\}\s*)");
-  if (!std::regex_match(header, m, form)) bad("its header is not understood: ", header);
-  const auto* known =
-      std::find_if(descriptions.begin(), descriptions.end(), [&](auto& d) { return d.second == m[1].str(); });
-  if (known == descriptions.end()) bad("dtype ", m[1].str(), ", which bobbin does not hold");
+  const std::string_view text = bytes.substr(begin, length);
+  const auto header = read_header(text);
+  if (!header) bad("its header is not understood: ", text);
+  const auto* known = std::find_if(descriptions.begin(), descriptions.end(),
+                                   [&](auto& d) { return d.second == header->descr; });
+  if (known == descriptions.end()) bad("dtype ", header->descr, ", which bobbin does not hold");
   Shape shape;
-  std::istringstream sizes(m[3].str());
+  std::istringstream sizes{std::string(header->shape)};
   for (std::string part; std::getline(sizes, part, ',');)
     if (part.find_first_not_of(' ') != std::string::npos) {
       if (part.size() > 18) bad("a size of ", part);
       shape.push_back(std::stoll(part));
     }
-  const bool fortran = m[2] == "True";
   Shape stored = shape;
   std::reverse(stored.begin(), stored.end());
   const std::string_view body = bytes.substr(begin + length);
   const std::int64_t n = numel(shape);
   if (n > (std::int64_t{1} << 56) || body.size() != static_cast<std::size_t>(n * size_of(known->first)))
     bad(body.size(), " bytes do not hold ", TensorSpec{shape, known->first, {}});
-  Tensor t = empty(fortran ? stored : shape, known->first);
+  Tensor t = empty(header->fortran ? stored : shape, known->first);
   std::copy(body.begin(), body.end(), t.raw<char>());
   if (known->first == DType::boolean &&
       std::any_of(body.begin(), body.end(), [](char b) { return (b & ~1) != 0; }))
     bad("it holds a bool that is neither 0 nor 1");
-  if (!fortran) return t;
+  if (!header->fortran) return t;
   Axes order;
   for (int i = t.rank() - 1; i >= 0; --i) order.push_back(i);
   return contiguous(permute(t, order));

@@ -1,3 +1,4 @@
+// Archives of NumPy arrays, written and read by libzip.
 #include <bobbin/saving.h>
 #include <zip.h>
 
@@ -9,7 +10,7 @@
 namespace bobbin {
 namespace {
 
-// An archive in memory, so that the file can be written whole.
+// A zip archive in memory: libzip reads and writes the bytes there, and AtomicFile writes the file.
 struct Archive {
   zip_source_t* source = nullptr;
   zip_t* zip = nullptr;
@@ -72,7 +73,7 @@ StateDict load_npz(const std::filesystem::path& path) {
     const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(zip_fopen_index(archive.zip, index, 0),
                                                                  zip_fclose);
     if (!file) archive.failed();
-    std::string data;  // as long as it turns out to be, not as long as the archive says
+    std::string data;  // grows with what is read: the size in the archive may be false
     char block[1 << 16];
     zip_int64_t n;
     while ((n = zip_fread(file.get(), block, sizeof block)) > 0)

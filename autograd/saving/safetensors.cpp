@@ -1,3 +1,4 @@
+// Safetensors files: 8 bytes of length, a JSON header with shapes and places, then the elements.
 #include <bobbin/safetensors.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -34,7 +35,7 @@ std::string_view format_name(DType d) {
   throw std::logic_error("dtype without a name");
 }
 
-// An array of whole numbers of at least 0. `get` alone would take a number for an array, and 1.5 for 1.
+// An array of whole numbers of at least 0. nlohmann's get() would also accept one number, and 1.5 as 1.
 std::vector<std::uint64_t> read_numbers(const json& entry, const char* key) {
   const json& list = entry.at(key);
   if (!list.is_array() ||
@@ -191,7 +192,7 @@ TensorFile map_safetensors(const std::filesystem::path& path) {
   if (file.body == 0) return load_safetensors(path);
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   const std::uint64_t size = file.body_at + file.body;
-  // Private: who edits a tensor edits a copy of its page.
+  // A private mapping: writing to a tensor changes a copy of its page, not the file.
   void* const map = fd < 0 ? MAP_FAILED : ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
   if (fd >= 0) ::close(fd);
   if (map == MAP_FAILED)

@@ -27,7 +27,7 @@ void check_state(std::string_view what, const StateDict& own, const StateDict& f
 void load_state(std::string_view what, const StateDict& own, const StateDict& from) {
   check_state(what, own, from);
   const NoGrad quiet;
-  std::vector<std::pair<Tensor, Tensor>> copies;  // what may fail comes first
+  std::vector<std::pair<Tensor, Tensor>> copies;  // all conversions before the first copy, as they may throw
   for (auto& [name, t] : own) copies.emplace_back(t, to(from.at(name), t.device()));
   for (auto& [t, source] : copies) t.copy_(source);
 }

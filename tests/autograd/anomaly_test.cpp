@@ -1,3 +1,4 @@
+// AnomalyMode: the operation that made the first NaN or infinity is named.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// checkpoint(): the same gradients as without it, of any order.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

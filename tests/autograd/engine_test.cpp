@@ -1,3 +1,4 @@
+// backward and grad: results, hooks, retained tapes, errors.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

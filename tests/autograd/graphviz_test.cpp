@@ -1,3 +1,4 @@
+// The tape as a graph and as text.
 #include <bobbin/bobbin.h>
 #include <gmock/gmock.h>
 

@@ -1,3 +1,4 @@
+// IDX files: valid, truncated, damaged and hostile ones.
 #include <bobbin/data_files.h>
 #include <bobbin/error.h>
 #include <gmock/gmock.h>

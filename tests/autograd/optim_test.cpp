@@ -1,3 +1,4 @@
+// Optimizers against their formulas; schedules, clipping, averages.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// Heat maps and tiles, pixel by pixel.
 #include <bobbin/error.h>
 #include <bobbin/plot.h>
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// Charts and PNG files, pixel by pixel.
 #include <bobbin/error.h>
 #include <bobbin/plot.h>
 #include <gtest/gtest.h>

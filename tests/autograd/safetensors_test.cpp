@@ -1,3 +1,4 @@
+// Safetensors files: what comes back, and what is refused.
 #include <bobbin/safetensors.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

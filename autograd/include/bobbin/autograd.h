@@ -1,4 +1,4 @@
-// Walking the tape.
+// Gradients: backward() and grad().
 #pragma once
 #include <bobbin/ops.h>
 
@@ -7,9 +7,9 @@
 
 namespace bobbin {
 
-/// Whether the tape can be walked again afterwards. If not, what it saved is freed as the walk passes.
+/// Whether the tape can be used again afterwards. If not, saved tensors are freed during the pass.
 enum class Retain : bool {
-  no,   ///< the walk uses the tape up
+  no,   ///< the pass uses the tape up
   yes,  ///< the tape stays
 };
 /// Whether the gradients are themselves on the tape, so that they can be differentiated. Implies Retain::yes.
@@ -27,8 +27,8 @@ void backward(const Tensor& loss, Retain = Retain::no);
 void backward(const Tensor& y, const Tensor& cotangent, Retain = Retain::no);
 
 /// The gradients of y, weighted with `cotangent` (ones for a single element), for each of xs; zeros for one
-/// that y does not depend on. Touches no .grad(); hooks on the way run. Throws GradError as backward does, or
-/// if one of xs needs no gradient.
+/// that y does not depend on. Changes no .grad(); hooks of the nodes between run. Throws GradError as
+/// backward does, or if one of xs needs no gradient.
 std::vector<Tensor> grad(const Tensor& y, std::span<const Tensor> xs, const Tensor& cotangent = {},
                          CreateGraph = CreateGraph::no, Retain = Retain::no);
 /// The same of tensors in braces.

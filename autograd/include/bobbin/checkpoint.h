@@ -6,8 +6,8 @@
 
 namespace bobbin {
 
-/// f(inputs), keeping nothing of what f computes on the way: the walk runs f again, with the random numbers
-/// of the first time, and goes on through what that records. Gradients reach the inputs and any other tensor
+/// f(inputs), without keeping the tensors that f computes inside: the backward pass runs f again, with the
+/// same random numbers, and differentiates what that records. Gradients reach the inputs and any other tensor
 /// f uses. f must compute the same both times.
 Tensor checkpoint(std::function<Tensor(Inputs)> f, std::span<const Tensor> inputs);
 /// The same of tensors in braces.
