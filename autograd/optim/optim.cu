@@ -1,4 +1,4 @@
-// A step of an optimizer on a GPU: many parameters a launch, a block for each stretch of one.
+// A step of an optimizer on a GPU: a launch takes many parameters, a block works on one stretch of elements.
 #include "autograd/optim/rules.h"
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
@@ -8,16 +8,17 @@ namespace {
 
 constexpr int threads = 256;
 
-// A pack a thread.
+// The elements that a block works on: a pack for each thread.
 template<class T>
 constexpr int stretch = threads* cuda::Pack<T>::size;
 
-// What a launch works on. Kernels take arguments of 4 KB, which hold a rule besides.
+// The parameters of one launch. The arguments of a kernel take up to 4 KB, of which 128 bytes are for the
+// rule.
 template<class T>
 struct Parts {
   static constexpr int capacity = (4096 - 128) / (sizeof(Elements<T>) + sizeof(unsigned));
   Elements<T> part[capacity];
-  unsigned first[capacity];  // each one's first block
+  unsigned first[capacity];  // index of the first block of each
   int count;
 };
 
@@ -44,7 +45,7 @@ __device__ void update(const Rule& rule, const Elements<T>& e, std::int64_t i) {
 template<class Rule, class T = typename Rule::type>
 __global__ void __launch_bounds__(threads)
     step(const __grid_constant__ Parts<T> parts, const cuda::ReplayArg<Rule> rule_arg) {
-  int k = 0;  // the last part that begins at or before this block
+  int k = 0;  // binary search: the last part whose first block is not after this one
   for (int half = 64; half > 0; half /= 2)
     if (k + half < parts.count && parts.first[k + half] <= blockIdx.x) k += half;
   const Elements<T> e = parts.part[k];

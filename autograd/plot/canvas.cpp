@@ -39,7 +39,8 @@ bool cut(Point& a, Point& b, Rect clip) {
   return true;
 }
 
-/// How much of each pixel a curve covers. Segments meet in it, so that joints are not painted twice.
+/// How much of each pixel a curve covers, from 0 to 1. The segments of a curve are collected here and blended
+/// into the picture once, so that pixels at their joints are not blended twice.
 class Coverage {
  public:
   explicit Coverage(Rect area)
@@ -49,7 +50,7 @@ class Coverage {
     const double dx = b.x - a.x, dy = b.y - a.y;
     const bool steep = std::abs(dy) > std::abs(dx);
     const double reach = half + 1;
-    // Walk the longer direction and visit only the few pixels near the line in the other one.
+    // Goes along the longer direction, and in the other one only over the few pixels near the line.
     const double from = steep ? std::min(a.y, b.y) : std::min(a.x, b.x);
     const double to = steep ? std::max(a.y, b.y) : std::max(a.x, b.x);
     const double slope = steep ? (dy == 0 ? 0 : dx / dy) : (dx == 0 ? 0 : dy / dx);

@@ -1,4 +1,4 @@
-// Drawing on an Image: filled shapes, anti-aliased lines and text. Internal to the plot library.
+// Draws filled shapes, anti-aliased lines and text on an Image. Internal to the plot library.
 #pragma once
 #include <bobbin/plot.h>
 

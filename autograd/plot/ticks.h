@@ -25,7 +25,7 @@ struct TickStyle {
 /// ends that (nearly) coincide are moved apart.
 Ticks make_ticks(double low, double high, const TickStyle& style);
 
-/// A number for people: at most `digits` significant digits, no trailing zeros.
+/// A number as text: at most `digits` significant digits, no trailing zeros.
 std::string short_number(double value, int digits = 4);
 
 }  // namespace bobbin::plot::detail

@@ -1,4 +1,4 @@
-// What a profiler keeps while operations run.
+// The events that a profiler records while operations run.
 #pragma once
 #include <bobbin/allocator.h>
 #include <bobbin/profile.h>
@@ -28,8 +28,8 @@ struct Profiler::Recorder final : detail::Probe {
     std::vector<TensorSpec> inputs;
     Device device;
     std::int64_t live_before;
-    double inside_us = 0;                         // of events in it
-    std::function<double()> device_us = nullptr;  // when it has ended on the GPU
+    double inside_us = 0;                         // of the events inside this one
+    std::function<double()> device_us = nullptr;  // waits until the event has ended on the GPU
     std::function<void()> stop = nullptr;
   };
   double now() const;

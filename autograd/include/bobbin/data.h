@@ -18,19 +18,19 @@ namespace bobbin {
 /// A batch's tensors, such as images and labels, each with the examples along its first axis.
 using Batch = std::vector<Tensor>;
 
-/// Examples that can be had by number.
+/// Examples, numbered from 0.
 class Dataset {
  public:
   virtual ~Dataset() = default;
   /// The number of examples.
   virtual std::int64_t size() const = 0;
-  /// The examples of these i64 indices [n], in their order. From several threads at once.
+  /// The examples of these i64 indices [n], in their order. Several threads may call it at the same time.
   virtual Batch batch(const Tensor& indices) const = 0;
 };
 /// A data set that several others may share.
 using DatasetPtr = std::shared_ptr<const Dataset>;
 
-/// Rows of tensors that have as many of them. They may lie on a GPU: batches are then gathered there.
+/// The rows of tensors that have the same number of rows. Tensors on a GPU give batches on that GPU.
 /// Throws ShapeError where the numbers of rows differ.
 class TensorDataset final : public Dataset {
  public:
@@ -47,14 +47,13 @@ class TensorDataset final : public Dataset {
   std::vector<Tensor> tensors_;
 };
 
-/// Windows of a text, as bytes: [n, length + 1] u8 from each index on, of which the first `length` are what a
-/// model reads and the last `length` what it should say. Throws ValueError for a text that is not longer than
-/// `length`.
+/// Pieces of length + 1 bytes of a text, one that begins at each index. A model reads the first `length`
+/// bytes and is to predict the last `length`. Throws ValueError for a text that is not longer than `length`.
 class TextDataset final : public Dataset {
  public:
   /// Copies the text.
   TextDataset(std::string_view text, std::int64_t length);
-  /// The number of windows.
+  /// The number of pieces.
   std::int64_t size() const override { return text_.numel() - length_; }
   /// {inputs, targets}, each i64 [n, length].
   Batch batch(const Tensor& indices) const override;
@@ -64,18 +63,19 @@ class TextDataset final : public Dataset {
   std::int64_t length_;
 };
 
-/// What `change` makes of each batch; random ones draw anew each time.
+/// The same data set with `change` applied to each batch, each time that it is made.
 DatasetPtr transformed(DatasetPtr, std::function<Batch(Batch)> change);
-/// The examples of these i64 indices alone.
+/// The examples of these i64 indices only.
 DatasetPtr subset(DatasetPtr, Tensor indices);
-/// In a seeded order, this share of the examples, and the rest. Throws ValueError unless 0 <= share <= 1.
+/// Two data sets: a random share of the examples, drawn with the seed, and the rest. Throws ValueError unless
+/// 0 <= share <= 1.
 std::pair<DatasetPtr, DatasetPtr> random_split(DatasetPtr, double share, std::uint64_t seed);
 
-/// How a DataLoader goes through its data set.
+/// How a DataLoader makes batches of its data set.
 struct DataLoaderOptions {
   std::int64_t batch_size = 1;  ///< examples in a batch
-  bool shuffle = true;          ///< another order each epoch; else that of the data set
-  bool drop_last = false;       ///< a last batch that is smaller
+  bool shuffle = true;          ///< a random order for each epoch; else that of the data set
+  bool drop_last = false;       ///< leave out a last batch that is smaller
   std::uint64_t seed =
       0;  ///< of the orders and of what transforms draw: the batches of an epoch depend on nothing else
   Device device = {};  ///< where batches go
@@ -83,7 +83,7 @@ struct DataLoaderOptions {
       2;  ///< batches made ahead by a thread of its own; 0: none, each is made when it is asked for
 };
 
-/// Goes through a data set once for each loop over it; each loop is another epoch.
+/// Iterates over a data set in batches. Each loop over the loader is an epoch.
 class DataLoader {
  public:
   /// Throws ValueError for a batch size below 1.
@@ -109,7 +109,7 @@ class DataLoader {
   DataLoaderOptions options_;
 };
 
-/// Goes through the batches of one epoch, once.
+/// The batches of one epoch, in their order.
 class DataLoader::Iterator {
  public:
   ~Iterator();  ///< stops the thread that makes batches ahead

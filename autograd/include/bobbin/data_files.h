@@ -24,7 +24,7 @@ struct IdxArray {
 /// ValueError when expected_rank is outside [0, 255].
 IdxArray read_idx(const std::filesystem::path& path, int expected_rank = 0);
 
-/// An IDX file as u8 tensor.
+/// An IDX file as a u8 tensor.
 Tensor idx_tensor(const std::filesystem::path&, int expected_rank = 0);
 
 /// How to read a table.
@@ -44,8 +44,8 @@ struct Csv {
 /// another length; an empty field is NaN.
 Csv read_csv(const std::filesystem::path&, const CsvOptions& = {});
 
-/// PNG, JPEG, BMP, GIF and PNM files, in the order of their names, in folders that are classes, read when
-/// asked for.
+/// PNG, JPEG, BMP, GIF and PNM files in folders; each folder is a class. Files are in the order of their
+/// names and are read when a batch asks for them.
 class ImageFolder final : public Dataset {
  public:
   /// Images are scaled to height x width. Throws IoError where the folder holds no folder of images.

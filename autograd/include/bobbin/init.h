@@ -1,7 +1,7 @@
 // Initialisers: each overwrites a tensor's elements in place, outside the tape, and returns it, so that
 // nn::init::kaiming_normal_(conv.weight) is all a model needs. Random ones draw from the default generator.
-// A weight [out, in, ...] has fan-in: in times the sizes behind, and fan-out: out times these. Those that
-// need both throw ShapeError for fewer than two axes; all throw DTypeError for integers.
+// The fan-in of a weight [out, in, k...] is in times the product of k, its fan-out is out times that product.
+// Initialisers that need them throw ShapeError for fewer than two axes; all throw DTypeError for integers.
 #pragma once
 #include <bobbin/tensor.h>
 

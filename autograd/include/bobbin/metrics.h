@@ -11,7 +11,7 @@
 
 namespace bobbin {
 
-/// Appends scalars to a file: a line a step, flushed, so that a run that ends early leaves what it had.
+/// Writes scalars to a file: one line for each step, flushed, so that an interrupted run keeps its lines.
 ///   MetricsLog log("run.csv");
 ///   log.add(step, {{"loss", loss.item()}, {"accuracy", accuracy}});
 class MetricsLog {

@@ -31,28 +31,28 @@ concept Module = requires(M& m, Visit& v) {
   m.each(v);
 };
 
-/// Goes through a model's parts, by their names joined with dots.
+/// Visits the tensors of a model. Their names are those of the parts, joined with dots.
 class Visit {
  public:
   virtual ~Visit() = default;
-  /// A parameter; nothing where it is undefined, as a bias that is left out.
+  /// Visits a parameter. An undefined one, such as a bias that is left out, is skipped.
   void operator()(std::string_view name, Tensor& parameter) {
     if (parameter) on_parameter(path_ + std::string(name), parameter);
   }
-  /// What belongs to the model's state but is not trained.
+  /// Visits a tensor that belongs to the model's state but is not trained.
   void buffer(std::string_view name, Tensor& buffer) {
     if (buffer) on_buffer(path_ + std::string(name), buffer);
   }
-  /// Whether the layer behaves as in training.
+  /// Visits the switch of a layer that behaves differently in training.
   void mode(bool& training) { on_mode(training); }
-  /// A part that is a module itself; its names follow `name` and a dot.
+  /// Visits a part that is a module itself; the names in it follow `name` and a dot.
   template<Module M>
   void operator()(std::string_view name, M& module) {
     enter(name, typeid(M));
     module.each(*this);
     leave(name);
   }
-  /// A module whose type is not known here.
+  /// Visits a module whose type is known at run time alone.
   void part(std::string_view name, const std::type_info& type, const std::function<void(Visit&)>& each) {
     enter(name, type);
     each(*this);
@@ -96,7 +96,7 @@ Each each(M& m) {
 }
 }  // namespace detail
 
-/// In the order in which the model names them; one that is there twice (tied) comes once.
+/// The parameters, in the order in which the model names them. One that is there twice (tied) comes once.
 template<Module M>
 std::vector<Tensor> parameters(M& m) {
   return detail::parameters(detail::each(m));

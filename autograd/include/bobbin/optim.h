@@ -17,7 +17,7 @@
 /// Optimizers, and learning rates as functions of the step.
 namespace bobbin::optim {
 
-/// Parameters that are trained alike, unlike others of the same optimizer.
+/// Parameters of an optimizer that have their own learning rate and weight decay.
 struct ParameterGroup {
   std::vector<Tensor> parameters;           ///< f32 or f64 leaves that require gradients
   double lr_scale = 1;                      ///< times the optimizer's lr
@@ -51,11 +51,11 @@ class Optimizer {
   const std::vector<Tensor>& parameters() const { return parameters_; }
 
   double lr;  ///< may be changed between steps
-  /// Where there is one, it gives each step's rate: lr = schedule(n) before the step that n others precede.
-  /// Several steps that are captured together each get their own.
+  /// If set, gives the rate of each step: lr = schedule(n) before step n, counted from 0. Steps that are
+  /// captured together each get their own.
   std::function<double(std::int64_t)> schedule;
 
-  /// All that a step depends on besides parameters: "step", "lr", and for parameter i "NAME.i", by PyTorch's
+  /// All state of the optimizer: "step", "lr", and for parameter i "NAME.i", by PyTorch's
   /// names ("exp_avg.0"). The tensors are the optimizer's own.
   std::map<std::string, Tensor> state_dict() const;
   /// Copies them into the optimizer's. Throws FormatError that lists all missing, extra and wrongly shaped

@@ -21,13 +21,13 @@ struct ProfileEvent {
   double host_us;      ///< of the thread; on a GPU what enqueuing took
   double device_us;    ///< of the GPU; 0 on a CPU and in a captured step
   double self_us;      ///< host_us less that of events inside
-  std::int64_t bytes;  ///< of its device's memory held more at its end than at its start
+  std::int64_t bytes;  ///< how many more bytes its device's allocator holds at its end than at its start
   std::int64_t live;   ///< bytes held at its end
   int depth;           ///< events around it
 };
 
-/// RAII: measures all operations of this thread while it lives. Costs a microsecond or two an operation, and
-/// on a GPU two events each. Profilers nest; the innermost measures.
+/// RAII: measures all operations of this thread during its lifetime. Costs a microsecond or two an operation,
+/// and on a GPU two events each. Profilers nest; the innermost measures.
 class Profiler {
  public:
   /// Begins.
@@ -38,7 +38,7 @@ class Profiler {
 
   /// All that has ended, in the order of their ends. Waits for the GPU.
   std::vector<ProfileEvent> events() const;
-  /// A line an operation, that of the most time first: calls, self time, its share, GPU time, bytes.
+  /// A line for each operation, the slowest first: calls, self time, its share, GPU time, bytes.
   std::string table() const;
   /// Chrome's trace format, with a track of memory. Throws IoError.
   void write_trace(const std::filesystem::path&) const;
@@ -49,7 +49,7 @@ class Profiler {
   std::unique_ptr<Recorder> recorder_;
 };
 
-/// RAII: a named event around what runs while it lives; nothing where no profiler does.
+/// RAII: records a named event around all that runs during its lifetime; does nothing without a profiler.
 class ProfileSpan {
  public:
   /// Begins; `name` is copied.

@@ -9,21 +9,21 @@
 
 namespace bobbin {
 
-/// Writes a safetensors file with all that training goes on from: the model's tensors as "model.NAME", the
-/// optimizer's as "optimizer.NAME", this thread's generator, and `notes` (an epoch, say) as metadata. Atomic,
-/// as save_safetensors is; throws IoError.
+/// Writes a safetensors file with all that is needed to resume training: the model's tensors as "model.NAME",
+/// the optimizer's as "optimizer.NAME", this thread's generator, and `notes` (an epoch, say) as metadata.
+/// Atomic, as save_safetensors is; throws IoError.
 void save_checkpoint(const std::filesystem::path&, const StateDict& model, const optim::Optimizer&,
                      const std::map<std::string, std::string>& notes = {});
-/// Puts all that back, so that training goes on to the same bits as if it had never stopped, and gives the
+/// Restores all that, so that training gives the same bits as if it had never stopped, and returns the
 /// notes. Throws IoError or FormatError; nothing has changed then.
 std::map<std::string, std::string> load_checkpoint(const std::filesystem::path&, const StateDict& model,
                                                    optim::Optimizer&);
 
-/// NumPy's format of one array. bf16 is unknown to it: DTypeError. Throws IoError.
+/// Writes one array in NumPy's format. bf16 is unknown to it: DTypeError. Throws IoError.
 void save_npy(const std::filesystem::path&, const Tensor&);
-/// Little-endian arrays of the dtypes that Bobbin has, in either order. Throws IoError, or FormatError.
+/// Reads little-endian arrays of the dtypes that Bobbin has, in either order. Throws IoError, or FormatError.
 Tensor load_npy(const std::filesystem::path&);
-/// Several arrays in one compressed archive, as numpy.savez_compressed and numpy.load do.
+/// Writes several arrays into one compressed archive, as numpy.savez_compressed and numpy.load do.
 void save_npz(const std::filesystem::path&, const StateDict&);
 /// The arrays of such an archive, compressed or not, by name. Throws as load_npy does.
 StateDict load_npz(const std::filesystem::path&);
