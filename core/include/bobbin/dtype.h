@@ -141,9 +141,8 @@ struct Type {
   using type = T;  ///< the type carried
 };
 
-/// Calls f(Type<T>{}) with the C++ type of d, one of T...: `visit_some<float, double>(d, [&]<class
-/// T>(Type<T>) {
-/// ... })`. f is compiled for these types alone; any other d counts as the last of them.
+/// Calls f(Type<T>{}) with the C++ type of d, one of T...: for visit_some<float, double>(d, f), f is compiled
+/// for these two types alone. Any other d counts as the last of them.
 template<class T, class... Rest, class F>
 [[gnu::always_inline]] constexpr decltype(auto) visit_some(DType d, F&& f) {
   if constexpr (sizeof...(Rest) > 0)

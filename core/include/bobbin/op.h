@@ -43,9 +43,10 @@ namespace bobbin {
 
 /// Which inputs the kernels of each device read by their strides; the others are made row-major for them.
 struct Strided {
-  std::uint64_t cpu = 0, cuda = 0;  ///< as in Needs
-  static const Strided all;         ///< all inputs, on every device
-  static const Strided on_cuda;     ///< all inputs on GPUs, none on the CPU
+  std::uint64_t cpu = 0;         ///< as in Needs
+  std::uint64_t cuda = 0;        ///< as in Needs
+  static const Strided all;      ///< all inputs, on every device
+  static const Strided on_cuda;  ///< all inputs on GPUs, none on the CPU
   /// The bit of input i.
   static constexpr std::uint64_t input(int i) { return Needs::bit(i); }
   /// Whether kernels of `d` read input i by its strides.
