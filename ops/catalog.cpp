@@ -21,8 +21,9 @@
 #include "ops/reduce/reduce.h"
 #include "ops/softmax/masked_softmax.h"
 #include "ops/softmax/softmax.h"
-#include "ops/view/join.h"
-#include "ops/view/transfer.h"
+#include "ops/view/concat.h"
+#include "ops/view/pad.h"
+#include "ops/view/to_device.h"
 #include "ops/view/view.h"
 
 namespace bobbin {

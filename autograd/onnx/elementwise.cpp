@@ -3,7 +3,7 @@
 #include "ops/elementwise/activation.h"
 #include "ops/elementwise/binary.h"
 #include "ops/elementwise/unary.h"
-#include "ops/view/transfer.h"
+#include "ops/view/to_device.h"
 
 namespace bobbin::onnx {
 namespace {

@@ -1,7 +1,8 @@
 // Views, joining, padding and picking by index.
 #include "autograd/onnx/rules.h"
 #include "ops/index/index.h"
-#include "ops/view/join.h"
+#include "ops/view/concat.h"
+#include "ops/view/pad.h"
 #include "ops/view/view.h"
 
 namespace bobbin::onnx {

@@ -1,16 +1,17 @@
+// The view operations: shapes and strides of results, derivatives, and the public functions.
 #include "ops/view/view.h"
 
 #include <algorithm>
 
 #include "core/ceil_div.h"
 #include "ops/elementwise/binary.h"
-#include "ops/view/join.h"
+#include "ops/view/pad.h"
 
 namespace bobbin {
 namespace {
 
-// Strides under which x's elements have another shape, if there are any: each run of axes that lie in one
-// piece is split or merged by itself.
+// Strides that give x's elements another shape without a copy, if there are any. Runs of axes whose elements
+// lie at one stride are split and merged independently of each other.
 std::optional<Strides> restride(const Tensor& x, const Shape& shape) {
   if (x.numel() == 0 || x.rank() == 0) return contiguous_strides(shape);
   Strides strides = Strides::filled(shape.size(), 0);
@@ -63,7 +64,7 @@ Grads Slice::vjp(const Vjp& v) const {
   Dims starts = Dims::filled(shape.size(), 0), steps = Dims::filled(shape.size(), 1);
   starts[axis] = start;
   steps[axis] = step;
-  return {place(v.grad, shape, starts, steps)};
+  return {pad_strided(v.grad, shape, starts, steps)};
 }
 
 Tensor Expand::view(const Tensor& x) const {
@@ -200,95 +201,5 @@ Tensor expand(const Tensor& x, const Shape& wanted) {
 
 Tensor contiguous(const Tensor& x) { return x.is_contiguous() ? x : clone(x); }
 Tensor clone(const Tensor& x) { return record(ToDType{x.dtype()}, {x}); }
-
-std::vector<Sample> Reshape::samples() {
-  const Tensor x = sample_input({2, 6});
-  const auto to = [](Shape s) { return [s](Inputs x) { return reshape(x[0], s); }; };
-  return {{"to [3,4]", {x}, to({3, 4})},
-          {"with -1", {x}, to({2, -1, 2})},
-          {"of a transposed view",
-           {x},
-           [](Inputs x) {
-             return reshape(transpose(x[0]), {4, 3});
-           }},
-          {"flatten", {sample_input({2, 3, 2})}, [](Inputs x) { return flatten(x[0], 1); }},
-          {"squeeze", {sample_input({2, 1, 3, 1})}, [](Inputs x) { return squeeze(squeeze(x[0], 1)); }},
-          {"squeeze of a view",
-           {sample_input({2, 1, 3})},
-           [](Inputs x) { return squeeze(transpose(x[0], 0, 2), 1); }},
-          {"unsqueeze", {sample_input({2, 3})}, [](Inputs x) { return unsqueeze(unsqueeze(x[0], 0), -1); }},
-          {"empty", {sample_input({0, 3})}, to({3, 0, 2})},
-          invalid("count", {x}, to({5, 2}), "reshape: f64[2,6] has 12 elements, which [5,2] does not hold"),
-          invalid("two open sizes", {x}, to({-1, -1}),
-                  "reshape: shape [-1,-1] has more than one -1, or a negative size"),
-          invalid(
-              "squeeze", {x}, [](Inputs x) { return squeeze(x[0], 0); },
-              "squeeze: axis 0 of f64[2,6] is not of size 1")};
-}
-
-std::vector<Sample> Permute::samples() {
-  const Tensor x = sample_input({2, 3, 4});
-  return {{"all axes",
-           {x},
-           [](Inputs x) {
-             return permute(x[0], {2, 0, 1});
-           }},
-          {"transpose", {x}, [](Inputs x) { return transpose(x[0]); }},
-          {"movedim", {x}, [](Inputs x) { return movedim(x[0], 0, -1); }},
-          {"0 dimensions", {sample_input({})}, [](Inputs x) { return permute(x[0], {}); }},
-          invalid(
-              "an axis twice", {x},
-              [](Inputs x) {
-                return permute(x[0], {0, 0, 1});
-              },
-              "permute: [0,0,1] does not name each axis of f64[2,3,4] once")};
-}
-
-std::vector<Sample> Slice::samples() {
-  const Tensor x = sample_input({4, 5});
-  return {{"rows", {x}, [](Inputs x) { return slice(x[0], 0, 1, 3); }},
-          {"with a step", {x}, [](Inputs x) { return slice(x[0], 1, 0, 5, 2); }},
-          {"from the end", {x}, [](Inputs x) { return slice(x[0], -1, -3, 99, 1); }},
-          {"nothing", {x}, [](Inputs x) { return slice(x[0], 0, 3, 1); }},
-          {"of nothing", {sample_input({0, 3})}, [](Inputs x) { return slice(x[0], 1, 1, 3); }},
-          {"of one", {sample_input({1})}, [](Inputs x) { return slice(x[0], 0, 0, 1); }},
-          {"select", {x}, [](Inputs x) { return select(x[0], 1, -1); }},
-          {"narrow", {x}, [](Inputs x) { return narrow(x[0], 0, 1, 2); }},
-          invalid(
-              "step", {x}, [](Inputs x) { return slice(x[0], 0, 0, 4, 0); },
-              "slice: expected a step of at least 1; got 0"),
-          invalid(
-              "select", {x}, [](Inputs x) { return select(x[0], 0, 4); },
-              "select: index 4 is outside axis 0 of f64[4,5]"),
-          invalid(
-              "narrow", {x}, [](Inputs x) { return narrow(x[0], 0, 3, 2); },
-              "narrow: 2 elements from 3 are not all in axis 0 of f64[4,5]")};
-}
-
-std::vector<Sample> Expand::samples() {
-  return {{"an axis",
-           {sample_input({3, 1})},
-           [](Inputs x) {
-             return expand(x[0], {3, 4});
-           }},
-          {"new axes",
-           {sample_input({3})},
-           [](Inputs x) {
-             return expand(x[0], {2, 2, -1});
-           }},
-          {"a matrix",
-           {sample_input({2, 3})},
-           [](Inputs x) {
-             return expand(x[0], {4, 2, 3});
-           }},
-          {"scalar",
-           {sample_input({})},
-           [](Inputs x) {
-             return expand(x[0], {2, 3});
-           }},
-          invalid(
-              "shape", {sample_input({3})}, [](Inputs x) { return expand(x[0], {4}); },
-              "expand: f64[3] does not broadcast to [4]")};
-}
 
 }  // namespace bobbin

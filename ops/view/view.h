@@ -1,10 +1,12 @@
-// Operations that share their input's storage.
+// The view operations: results share their input's storage.
 #pragma once
-#include <bobbin/ops.h>
+#include <bobbin/op.h>
+#include <bobbin/reduce.h>
+#include <bobbin/view.h>
 
 namespace bobbin {
 
-/// Another shape of as many elements, which the input's strides allow.
+/// Another shape with as many elements. The input's strides must allow it.
 struct Reshape {
   Shape shape;
   static constexpr std::string_view name = "reshape";
@@ -13,6 +15,7 @@ struct Reshape {
   static std::vector<Sample> samples();
 };
 
+/// Axis i of the result is axis order[i] of x.
 struct Permute {
   Axes order;
   static constexpr std::string_view name = "permute";
@@ -21,7 +24,7 @@ struct Permute {
   static std::vector<Sample> samples();
 };
 
-/// Elements start, start + step, ... of an axis, `count` of them, all there.
+/// `count` elements start, start + step, ... of an axis; the axis has all of them.
 struct Slice {
   int axis;
   std::int64_t start, count, step;
@@ -31,6 +34,7 @@ struct Slice {
   static std::vector<Sample> samples();
 };
 
+/// Axes of size 1 repeated, and axes added in front.
 struct Expand {
   Shape shape;
   static constexpr std::string_view name = "expand";

@@ -1,12 +1,13 @@
-// Moving tensors between devices.
+// to(x, Device): copies between devices.
 #pragma once
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
+#include <bobbin/op.h>
 
 #include "core/strided_copy.h"
-#include "ops/samples.h"
 
 namespace bobbin {
 
+/// x on another device.
 struct ToDevice {
   Device device;
   static constexpr std::string_view name = "to_device";

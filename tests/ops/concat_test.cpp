@@ -1,10 +1,10 @@
-// Joining, splitting, padding and placing.
-#include "ops/view/join.h"
-
+// concat, stack, split and pad against loops.
 #include <bobbin/autograd.h>
 #include <bobbin/parallel.h>
 #include <bobbin/random.h>
 #include <gtest/gtest.h>
+
+#include "ops/view/pad.h"
 
 namespace bobbin {
 namespace {
@@ -124,7 +124,7 @@ TEST(Pad, SendsTheGradientOfTheMiddle) {
   EXPECT_EQ(x.grad().to_vector<double>(), narrow(narrow(g, 0, 1, 2), 1, 0, 3).to_vector<double>());
 }
 
-TEST(Place, IsTheTransposeOfSlice) {
+TEST(PadStrided, IsTheTransposeOfSlice) {
   for (std::int64_t start : {0, 1, 5})
     for (std::int64_t step : {1, 2, 3, 9}) {
       Tensor x = randn({3, 7}, DType::f64);
@@ -143,15 +143,15 @@ TEST(Place, IsTheTransposeOfSlice) {
   EXPECT_EQ(x.grad().to_vector<double>(), Values(3, 0));
 }
 
-TEST(Place, IsDifferentiatedBySlices) {
+TEST(PadStrided, IsDifferentiatedBySlices) {
   Tensor x = randn({2, 3}, DType::f64);
   x.set_requires_grad();
   const Tensor g = randn({4, 8}, DType::f64);
-  backward(place(x, {4, 8}, {1, 1}, {2, 3}), g);
+  backward(pad_strided(x, {4, 8}, {1, 1}, {2, 3}), g);
   EXPECT_EQ(x.grad().to_vector<double>(), slice(slice(g, 0, 1, 4, 2), 1, 1, 8, 3).to_vector<double>());
 }
 
-TEST(Join, ThreadsDoNotChangeABit) {
+TEST(Concat, ThreadsDoNotChangeABit) {
   const int before = num_threads();
   const Tensor a = randn({300, 200}), b = transpose(randn({150, 300}));
   std::vector<std::vector<float>> first;
@@ -165,7 +165,7 @@ TEST(Join, ThreadsDoNotChangeABit) {
   set_num_threads(before);
 }
 
-TEST(Join, AFailedCallLeavesItsOperandsAsTheyWere) {
+TEST(Concat, AFailedCallLeavesItsOperandsAsTheyWere) {
   const Tensor a = randn({2, 3}), b = randn({3, 3});
   const auto before = a.to_vector<float>();
   EXPECT_THROW(concat({a, b}, 1), ShapeError);

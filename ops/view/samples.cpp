@@ -1,117 +1,105 @@
-#include "ops/view/join.h"
+// The calls that the tests and the gradient checker make of views, of concat and pad, and of to_device.
+#include "ops/samples.h"
+
+#include <bobbin/elementwise.h>
 
 #include <algorithm>
 
-#include "core/strided_copy.h"
-#include "ops/check.h"
-#include "ops/samples.h"
+#include "ops/view/concat.h"
+#include "ops/view/pad.h"
+#include "ops/view/to_device.h"
+#include "ops/view/view.h"
 
 namespace bobbin {
 
-TensorSpec Concat::infer(Inputs x) const {
-  Shape shape = x[0].shape();
-  for (const Tensor& part : x.subspan(1)) {
-    require_same_dtype(name, x[0], part);
-    bool fits = part.rank() == x[0].rank();
-    for (int i = 0; fits && i < shape.size(); ++i) fits = i == axis || part.shape()[i] == shape[i];
-    if (!fits)
-      fail<ShapeError>(name, ": sizes must agree on every axis but ", axis, "; got ", x[0].spec(), " and ",
-                       part.spec());
-    shape[axis] += part.shape()[axis];
-  }
-  return {shape, x[0].dtype(), x[0].device()};
+std::vector<Sample> Reshape::samples() {
+  const Tensor x = sample_input({2, 6});
+  const auto to = [](Shape s) { return [s](Inputs x) { return reshape(x[0], s); }; };
+  return {{"to [3,4]", {x}, to({3, 4})},
+          {"with -1", {x}, to({2, -1, 2})},
+          {"of a transposed view",
+           {x},
+           [](Inputs x) {
+             return reshape(transpose(x[0]), {4, 3});
+           }},
+          {"flatten", {sample_input({2, 3, 2})}, [](Inputs x) { return flatten(x[0], 1); }},
+          {"squeeze", {sample_input({2, 1, 3, 1})}, [](Inputs x) { return squeeze(squeeze(x[0], 1)); }},
+          {"squeeze of a view",
+           {sample_input({2, 1, 3})},
+           [](Inputs x) { return squeeze(transpose(x[0], 0, 2), 1); }},
+          {"unsqueeze", {sample_input({2, 3})}, [](Inputs x) { return unsqueeze(unsqueeze(x[0], 0), -1); }},
+          {"empty", {sample_input({0, 3})}, to({3, 0, 2})},
+          invalid("count", {x}, to({5, 2}), "reshape: f64[2,6] has 12 elements, which [5,2] does not hold"),
+          invalid("two open sizes", {x}, to({-1, -1}),
+                  "reshape: shape [-1,-1] has more than one -1, or a negative size"),
+          invalid(
+              "squeeze", {x}, [](Inputs x) { return squeeze(x[0], 0); },
+              "squeeze: axis 0 of f64[2,6] is not of size 1")};
 }
 
-void Concat::cpu(Inputs x, Tensor& y) const {
-  std::int64_t at = 0;
-  for (const Tensor& part : x) {
-    copy_elements(part, y.alias(part.shape(), y.strides(), y.offset() + at * y.strides()[axis]));
-    at += part.shape()[axis];
-  }
+std::vector<Sample> Permute::samples() {
+  const Tensor x = sample_input({2, 3, 4});
+  return {{"all axes",
+           {x},
+           [](Inputs x) {
+             return permute(x[0], {2, 0, 1});
+           }},
+          {"transpose", {x}, [](Inputs x) { return transpose(x[0]); }},
+          {"movedim", {x}, [](Inputs x) { return movedim(x[0], 0, -1); }},
+          {"0 dimensions", {sample_input({})}, [](Inputs x) { return permute(x[0], {}); }},
+          invalid(
+              "an axis twice", {x},
+              [](Inputs x) {
+                return permute(x[0], {0, 0, 1});
+              },
+              "permute: [0,0,1] does not name each axis of f64[2,3,4] once")};
 }
 
-Grads Concat::vjp(const Vjp& v) const {
-  Grads g;
-  std::int64_t at = 0;
-  for (auto size : sizes) {
-    g.push_back(v.needs(static_cast<int>(g.size())) ? slice(v.grad, axis, at, at + size) : Tensor());
-    at += size;
-  }
-  return g;
+std::vector<Sample> Slice::samples() {
+  const Tensor x = sample_input({4, 5});
+  return {{"rows", {x}, [](Inputs x) { return slice(x[0], 0, 1, 3); }},
+          {"with a step", {x}, [](Inputs x) { return slice(x[0], 1, 0, 5, 2); }},
+          {"from the end", {x}, [](Inputs x) { return slice(x[0], -1, -3, 99, 1); }},
+          {"nothing", {x}, [](Inputs x) { return slice(x[0], 0, 3, 1); }},
+          {"of nothing", {sample_input({0, 3})}, [](Inputs x) { return slice(x[0], 1, 1, 3); }},
+          {"of one", {sample_input({1})}, [](Inputs x) { return slice(x[0], 0, 0, 1); }},
+          {"select", {x}, [](Inputs x) { return select(x[0], 1, -1); }},
+          {"narrow", {x}, [](Inputs x) { return narrow(x[0], 0, 1, 2); }},
+          invalid(
+              "step", {x}, [](Inputs x) { return slice(x[0], 0, 0, 4, 0); },
+              "slice: expected a step of at least 1; got 0"),
+          invalid(
+              "select", {x}, [](Inputs x) { return select(x[0], 0, 4); },
+              "select: index 4 is outside axis 0 of f64[4,5]"),
+          invalid(
+              "narrow", {x}, [](Inputs x) { return narrow(x[0], 0, 3, 2); },
+              "narrow: 2 elements from 3 are not all in axis 0 of f64[4,5]")};
 }
 
-void Pad::cpu(Inputs x, Tensor& y) const {
-  y.fill_(value);
-  Strides strides = y.strides();
-  std::int64_t offset = y.offset();
-  for (int i = 0; i < strides.size(); ++i) {
-    offset += starts[i] * strides[i];
-    strides[i] *= steps[i];
-  }
-  copy_elements(x[0], y.alias(x[0].shape(), strides, offset));
-}
-
-Grads Pad::vjp(const Vjp& v) const {
-  const Shape& inside = v.spec(0).shape;
-  Tensor g = v.grad;
-  for (int i = 0; i < shape.size(); ++i) {
-    if (inside[i] == shape[i]) continue;
-    const std::int64_t span = inside[i] > 0 ? (inside[i] - 1) * steps[i] + 1 : 0;
-    g = slice(g, i, starts[i], starts[i] + span, steps[i]);
-  }
-  return {g};
-}
-
-Tensor place(const Tensor& x, const Shape& shape, const Dims& starts, const Dims& steps) {
-  return shape == x.shape() ? x : record(Pad{shape, starts, steps}, {x});
-}
-
-Tensor pad(const Tensor& x, std::span<const std::pair<std::int64_t, std::int64_t>> pads, double value) {
-  if (pads.size() != static_cast<std::size_t>(x.rank()))
-    fail<ShapeError>("pad: expected a pair of counts for each axis of ", x.spec(), "; got ", pads.size());
-  Shape shape = x.shape();
-  Dims starts;
-  for (int i = 0; i < shape.size(); ++i) {
-    const auto [before, after] = pads[static_cast<std::size_t>(i)];
-    if (before < 0 || after < 0)
-      fail<ValueError>("pad: counts must not be negative; got ", before, " and ", after, " for axis ", i);
-    if (__builtin_add_overflow(shape[i], before, &shape[i]) ||
-        __builtin_add_overflow(shape[i], after, &shape[i]))
-      fail<ShapeError>("pad: axis ", i, " would have more than 2^63 elements");
-    starts.push_back(before);
-  }
-  return record(Pad{shape, starts, Dims::filled(shape.size(), 1), value}, {x});
-}
-
-Tensor concat(std::span<const Tensor> x, int axis) {
-  if (x.empty()) fail<ValueError>("concat: expected at least one tensor; got none");
-  Concat op{normalize_axis("concat", axis, x[0].rank()), {}};
-  // A tensor of too few axes has no size here; infer refuses it.
-  for (const Tensor& part : x) op.sizes.push_back(op.axis < part.rank() ? part.shape()[op.axis] : 0);
-  return record(std::move(op), x);
-}
-
-Tensor stack(std::span<const Tensor> x, int axis) {
-  if (x.empty()) fail<ValueError>("stack: expected at least one tensor; got none");
-  axis = normalize_axis("stack", axis, x[0].rank() + 1);
-  std::vector<Tensor> parts;
-  for (const Tensor& part : x) {
-    require_same_dtype("stack", x[0], part);
-    require_same_shape("stack", x[0], part);
-    parts.push_back(unsqueeze(part, axis));
-  }
-  return concat(parts, axis);
-}
-
-// An empty axis gives one empty piece, so that concat(split(x)) is always x.
-std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis) {
-  axis = normalize_axis("split", axis, x.rank());
-  if (size < 1) fail<ValueError>("split: expected pieces of at least 1 element; got ", size);
-  const std::int64_t whole = x.shape()[axis];
-  std::vector<Tensor> pieces;
-  for (std::int64_t at = 0; pieces.empty() || at < whole; at += std::min(size, whole - at))
-    pieces.push_back(narrow(x, axis, at, std::min(size, whole - at)));
-  return pieces;
+std::vector<Sample> Expand::samples() {
+  return {{"an axis",
+           {sample_input({3, 1})},
+           [](Inputs x) {
+             return expand(x[0], {3, 4});
+           }},
+          {"new axes",
+           {sample_input({3})},
+           [](Inputs x) {
+             return expand(x[0], {2, 2, -1});
+           }},
+          {"a matrix",
+           {sample_input({2, 3})},
+           [](Inputs x) {
+             return expand(x[0], {4, 2, 3});
+           }},
+          {"scalar",
+           {sample_input({})},
+           [](Inputs x) {
+             return expand(x[0], {2, 3});
+           }},
+          invalid(
+              "shape", {sample_input({3})}, [](Inputs x) { return expand(x[0], {4}); },
+              "expand: f64[3] does not broadcast to [4]")};
 }
 
 std::vector<Sample> Concat::samples() {
@@ -212,7 +200,7 @@ std::vector<Sample> Pad::samples() {
           {"with steps",
            {x},
            [](Inputs x) {
-             return place(x[0], {4, 8}, {1, 1}, {2, 3});
+             return pad_strided(x[0], {4, 8}, {1, 1}, {2, 3});
            }},
           {"more than a tile",
            {sample_input({60, 300})},
@@ -239,6 +227,19 @@ std::vector<Sample> Pad::samples() {
                 return pad(x[0], {{most, 0}, {0, 0}});
               },
               "pad: axis 0 would have more than 2^63 elements")};
+}
+
+std::vector<Sample> ToDevice::samples() {
+  const auto through = [](Device d) {
+    return [d](Inputs x) { return record(ToDevice{x[0].device()}, {record(ToDevice{d}, {x[0]})}); };
+  };
+  std::vector<Sample> samples{{"to the CPU", {sample_input({3, 4})}, through(Device::cpu())},
+                              {"empty", {sample_input({0, 3})}, through(Device::cpu())},
+                              invalid(
+                                  "undefined", {Tensor()}, [](Inputs x) { return record(ToDevice{}, x); },
+                                  "to_device: its tensors are undefined")};
+  if (cuda_available()) samples.push_back({"to a GPU", {sample_input({3, 4})}, through(Device::cuda())});
+  return samples;
 }
 
 }  // namespace bobbin
