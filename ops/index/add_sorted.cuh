@@ -1,19 +1,20 @@
-// Adding along a sorted index: the kernels of index_add.cu for an index of more than a few elements.
+// The kernels of index_add.cu for a sorted index. Equal keys form runs: one thread a column adds a short run,
+// and a block adds a long one.
 #pragma once
 #include "core/ceil_div.h"
 #include "core/cuda/pack.cuh"
-#include "ops/index/grid.cuh"
+#include "ops/index/index.cuh"
 
-namespace bobbin::index_grid {
+namespace bobbin::indexing {
 
 constexpr int threads = 256;
-constexpr int batch = 8;             // loads in flight of a thread
-constexpr std::int64_t limit = 128;  // longer runs are long, and longer indices sorted
-constexpr std::int64_t tile = 2048;  // elements of a long run that are fetched at once
+constexpr int batch = 8;                // loads of a thread at the same time
+constexpr std::int64_t long_run = 128;  // a run of more terms is long; an index of more is sorted
+constexpr std::int64_t tile = 2048;     // elements of a long run in a tile of shared memory
 
-// What can be added to everything and changes nothing: 0 would make 0 of -0.
+// -0: x + -0 is x for every x, where -0 + 0 would be 0.
 template<class T>
-__device__ T nothing() {
+__device__ T negative_zero() {
   if constexpr (is_16bit_float<T>) {
     T x;
     x.bits = 0x8000;
@@ -23,14 +24,14 @@ __device__ T nothing() {
   }
 }
 
-// A summand, or another element that is read in its place and not added: no load waits for a branch.
+// A pack to add, or any readable pack that is loaded and ignored: so no load depends on a branch.
 template<class T, int width>
 struct Term {
   const cuda::Pack<T, width>* from;
-  bool counts;
+  bool added;
 };
 
-// Adds term(0), ..., term(batch - 1) in that order. They are looked for, and read, all at once.
+// Adds term(0), ..., term(batch - 1) in that order. The loads are independent of each other.
 template<class T, int width, class F>
 __device__ void add_batch(cuda::Compute<T> (&sums)[width], F&& term) {
   using Sum = cuda::Compute<T>;
@@ -44,24 +45,25 @@ __device__ void add_batch(cuda::Compute<T> (&sums)[width], F&& term) {
   for (int k = 0; k < batch; ++k)
 #pragma unroll
     for (int w = 0; w < width; ++w)
-      sums[w] = static_cast<Sum>(sums[w] + cuda::widen(terms[k].counts ? v[k].v[w] : nothing<T>()));
+      sums[w] = static_cast<Sum>(sums[w] + cuda::widen(terms[k].added ? v[k].v[w] : negative_zero<T>()));
 }
 
-// Keys and positions in the order of the keys. A key is where y's elements begin that a position's are added
-// to, in runs of `inner`; the largest, `none`, is that of an index outside its axis. Whatever is asked for is
-// read at once, without waiting for what was asked before.
-struct Sorted {
+// The n positions of an index, sorted by their keys. A key is the row of y that the position's row of source
+// is added to; `none`, the largest, marks an index outside its axis. Members read without a branch, so that
+// loads of several calls overlap.
+struct SortedIndex {
   const std::int64_t *keys, *positions;
   std::int64_t n, none;
+  // Whether entry i exists and has that key.
   __device__ bool has(std::int64_t i, std::int64_t key) const {
     const std::int64_t at = i < 0 ? 0 : i < n ? i : n - 1, k = keys[at];
     return k == key && at == i;
   }
   struct Entry {
-    std::int64_t position;  // some position, where nothing was found
+    std::int64_t position;  // any valid position where `found` is false
     bool found;
   };
-  // i is not negative.
+  // Entry i, which is not negative; found where it exists and has that key.
   __device__ Entry find(std::int64_t i, std::int64_t key) const {
     const std::int64_t at = i < n ? i : n - 1, k = keys[at], position = positions[at];
     return {position, i < n && k == key};
@@ -69,26 +71,26 @@ struct Sorted {
 };
 
 static __global__ void __launch_bounds__(threads)
-    find_targets(const __grid_constant__ cuda::StridedIndex<2> walk, const std::int64_t* __restrict__ index,
-                 std::int64_t stride, std::int64_t n, std::int64_t none,
-                 const __grid_constant__ cuda::FaultReporter report, std::int64_t* __restrict__ keys,
-                 std::int64_t* __restrict__ positions) {
+    find_keys(const __grid_constant__ cuda::StridedIndex<2> strided, const std::int64_t* __restrict__ index,
+              std::int64_t stride, std::int64_t n, std::int64_t none,
+              const __grid_constant__ cuda::FaultReporter report, std::int64_t* __restrict__ keys,
+              std::int64_t* __restrict__ positions) {
   const std::int64_t i = std::int64_t{blockIdx.x} * threads + threadIdx.x;
   if (i >= n) return;
-  const Place place(walk, i);
-  const std::int64_t choice = index[place.index];
+  const Offsets at(strided, i);
+  const std::int64_t choice = index[at.index];
   const bool good = inside(choice, report.size);
   if (!good) report(i, choice);
-  keys[i] = good ? place.x + choice * stride : none;
+  keys[i] = good ? at.x + choice * stride : none;
   positions[i] = i;
 }
 
-// y [outer, none, inner] and source [outer, n, inner], in packs of `width` elements: a thread for each pack
-// of the source, in the order of the keys. That of a run's first pack adds the whole run.
+// Adds source [outer, n, inner] to y [outer, none, inner] in packs of `width` elements. One thread for each
+// pack of source, in the order of the keys; the thread of a run's first pack adds the run, if it is not long.
 template<class T, int width>
 __global__ void __launch_bounds__(threads, 4)
-    add_runs(const __grid_constant__ Sorted sorted, const __grid_constant__ Quotient inner,
-             const __grid_constant__ Quotient length, const T* __restrict__ source, T* __restrict__ y,
+    add_runs(const __grid_constant__ SortedIndex sorted, const __grid_constant__ Division inner,
+             const __grid_constant__ Division length, const T* __restrict__ source, T* __restrict__ y,
              std::int64_t packs) {
   using Pack = cuda::Pack<T, width>;
   const std::int64_t e = std::int64_t{blockIdx.x} * threads + threadIdx.x;
@@ -97,8 +99,8 @@ __global__ void __launch_bounds__(threads, 4)
   const std::int64_t o = length(row), first = row - o * sorted.n;
   const std::int64_t key = sorted.keys[first];
   const std::int64_t own = sorted.positions[first];
-  const bool goes_on = sorted.has(first - 1, key), is_long = sorted.has(first + limit, key);
-  if (key == sorted.none || goes_on || is_long) return;
+  const bool continues = sorted.has(first - 1, key), is_long = sorted.has(first + long_run, key);
+  if (key == sorted.none || continues || is_long) return;
 
   const Pack* from = reinterpret_cast<const Pack*>(source) + o * sorted.n * inner.divisor + i;
   Pack* to = reinterpret_cast<Pack*>(y) + (o * sorted.none + key) * inner.divisor + i;
@@ -118,43 +120,45 @@ __global__ void __launch_bounds__(threads, 4)
   *to = sum;
 }
 
-// The same for runs longer than `limit`. Such a run holds a multiple of `limit`, and the block of the first
-// of these adds it, for `lanes` columns: all its threads fetch one tile while the first ones add another.
+// Adds the long runs. There is a block for each multiple of `long_run` and each `width` columns. A long run
+// contains a multiple of `long_run`, and the block of the first such multiple adds the run: all threads load
+// the next tile while the first `width` threads, one a column, add the present one from shared memory.
 template<class T>
 __global__ void __launch_bounds__(threads)
-    add_long_runs(const __grid_constant__ Sorted sorted, std::int64_t inner, std::int64_t columns, int lanes,
-                  const T* __restrict__ source, T* __restrict__ y) {
+    add_long_runs(const __grid_constant__ SortedIndex sorted, std::int64_t inner, std::int64_t columns,
+                  int width, const T* __restrict__ source, T* __restrict__ y) {
   using Sum = cuda::Compute<T>;
   constexpr int fetches = tile / threads;
   __shared__ Sum tiles[2][tile];
-  const int tid = static_cast<int>(threadIdx.x), lane = tid % lanes, step = threads / lanes;
-  const std::int64_t across = ceil_div(columns, lanes), middle = blockIdx.x / across * limit;
+  const int tid = static_cast<int>(threadIdx.x), lane = tid % width, step = threads / width;
+  const std::int64_t across = ceil_div(columns, width), middle = blockIdx.x / across * long_run;
   const std::int64_t key = sorted.keys[middle];
-  if (key == sorted.none || sorted.has(middle - limit, key)) return;
-  const std::int64_t first = middle + 1 - __syncthreads_count(tid < limit && sorted.has(middle - tid, key));
-  if (!sorted.has(first + limit, key)) return;
+  if (key == sorted.none || sorted.has(middle - long_run, key)) return;
+  const std::int64_t first =
+      middle + 1 - __syncthreads_count(tid < long_run && sorted.has(middle - tid, key));
+  if (!sorted.has(first + long_run, key)) return;
 
-  const std::int64_t column = blockIdx.x % across * lanes + lane;
+  const std::int64_t column = blockIdx.x % across * width + lane;
   const std::int64_t readable = column < columns ? column : columns - 1;
   const std::int64_t o = readable / inner, i = readable - o * inner;
   const T* from = source + o * sorted.n * inner + i;
   T* to = y + (o * sorted.none + key) * inner + i;
-  Sorted::Entry entries[fetches];
+  SortedIndex::Entry entries[fetches];
   T v[fetches];
   const auto locate = [&](std::int64_t at) {
 #pragma unroll
-    for (int k = 0; k < fetches; ++k) entries[k] = sorted.find(at + k * step + tid / lanes, key);
+    for (int k = 0; k < fetches; ++k) entries[k] = sorted.find(at + k * step + tid / width, key);
   };
   const auto fetch = [&] {
 #pragma unroll
     for (int k = 0; k < fetches; ++k) {
       const T read = from[entries[k].position * inner];
-      v[k] = entries[k].found ? read : nothing<T>();
+      v[k] = entries[k].found ? read : negative_zero<T>();
     }
   };
 
   const int rows = fetches * step;
-  const bool adds = tid < lanes && column < columns;
+  const bool adds = tid < width && column < columns;
   Sum sum = adds ? cuda::widen(*to) : Sum{};
   locate(first);
   fetch();
@@ -166,7 +170,7 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll
     for (int k = 0; k < fetches; ++k) now[k * threads + tid] = cuda::widen(v[k]);
     more = sorted.has(at + rows, key);
-    __syncthreads();  // of a tile's two turns, the sum of the first is done when all are here again
+    __syncthreads();  // the tile is written, and the adding threads are done with the other one
     if (more) {
       fetch();
       locate(at + 2 * rows);
@@ -174,9 +178,9 @@ __global__ void __launch_bounds__(threads)
     if (!adds) continue;
     for (int r = 0; r < rows; r += batch)
 #pragma unroll
-      for (int k = 0; k < batch; ++k) sum = static_cast<Sum>(sum + now[(r + k) * lanes + tid]);
+      for (int k = 0; k < batch; ++k) sum = static_cast<Sum>(sum + now[(r + k) * width + tid]);
   }
   if (adds) *to = cuda::narrow<T>(sum);
 }
 
-}  // namespace bobbin::index_grid
+}  // namespace bobbin::indexing

@@ -1,8 +1,9 @@
-// Picking and adding by index. Every index is checked before anything is written, and what falls on one
-// element is added in the order of the index, whatever the number of threads. Reading operations move bytes
-// and take every dtype; adding ones take numbers, and sums of 16-bit types are kept in f32 and rounded once.
+// Picking and adding by index. On the CPU every index is checked before anything is written. Terms of one
+// element are added in the order of the index, for any number of threads. Operations that pick take every
+// dtype; those that add take numbers, sum 16-bit types in f32 and round once.
 #pragma once
-#include <bobbin/ops.h>
+#include <bobbin/index.h>
+#include <bobbin/op.h>
 
 namespace bobbin {
 
@@ -20,7 +21,7 @@ struct IndexSelect {
   static std::vector<Sample> samples();
 };
 
-/// (x, index [n], source): x with slice i of source added to slice index[i]. IndexSelect's transpose.
+/// (x, index [n], source): x with slice i of source added to slice index[i]. The adjoint of index_select.
 struct IndexAdd {
   int axis;
   static constexpr std::string_view name = "index_add";
@@ -46,7 +47,7 @@ struct Gather {
   static std::vector<Sample> samples();
 };
 
-/// (x, index, source): x with each element of source added where gather would read. Gather's transpose.
+/// (x, index, source): x with each element of source added where gather would read. The adjoint of gather.
 struct ScatterAdd {
   int axis;
   static constexpr std::string_view name = "scatter_add";
@@ -59,6 +60,7 @@ struct ScatterAdd {
   static std::vector<Sample> samples();
 };
 
+/// 1 at index i of a new last axis of `classes` elements, for each element i of the input; else 0.
 struct OneHot {
   std::int64_t classes;
   DType dtype;

@@ -1,4 +1,8 @@
+// The calls that the tests and the gradient checker make of picking and adding by index.
 #include "ops/samples.h"
+
+#include <bobbin/elementwise.h>
+#include <bobbin/view.h>
 
 #include "ops/index/index.h"
 
@@ -6,7 +10,7 @@ namespace bobbin {
 namespace {
 
 Tensor indices(const Nested& values) { return tensor(values, DType::i64); }
-// Of one sign: where terms cancel, narrow dtypes do not agree with f64.
+// Positive: where terms cancel, 16-bit results differ from f64 by more than the tolerance.
 Tensor addends(const Shape& shape) { return sample_input(shape, 0.5, 2); }
 
 }  // namespace

@@ -1,45 +1,45 @@
-// Picking by index on a GPU. Elements are moved as bytes, and slices in packs of up to 16 bytes where their
-// alignment allows; an index outside its axis reads nothing, and leaves zeros.
+// Picking by index on a GPU. Kernels move elements as bytes, and slices in packs of up to 16 bytes where the
+// alignment allows. For an index outside its axis they read nothing and write zeros.
 #include "core/cuda/fault.h"
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
-#include "ops/index/grid.cuh"
+#include "ops/index/index.cuh"
 #include "ops/index/index.h"
 
 namespace bobbin {
 
-using namespace index_grid;
+using namespace indexing;
 
 namespace {
 
 constexpr int threads = 256;
-constexpr int items = 4;  // loads in flight of a thread
+constexpr int items = 4;  // loads of a thread at the same time
 
-// y[e] = x[place in x + index * stride], with the index at the place in `index`; in packs of `width`
-// elements.
+// y[e] = x[e's offset in x + index * stride], with the index at e's offset in `index`. Each e is a pack of
+// `width` elements.
 template<class E>
 __global__ void __launch_bounds__(threads)
-    pick(const __grid_constant__ cuda::StridedIndex<2> walk, const E* x, std::int64_t stride,
+    pick(const __grid_constant__ cuda::StridedIndex<2> strided, const E* x, std::int64_t stride,
          std::int64_t size, const std::int64_t* index, E* y, std::int64_t width,
-         const __grid_constant__ Outside outside) {
+         const __grid_constant__ OutsideReporter report) {
   const int step = static_cast<int>(blockDim.x);
   const std::int64_t first = std::int64_t{blockIdx.x} * (step * items) + threadIdx.x;
   std::int64_t from[items], choice[items];
 #pragma unroll
   for (int k = 0; k < items; ++k) {
-    const Place place(walk, first + k * step);
-    from[k] = place.x;
-    choice[k] = place.index;
+    const Offsets at(strided, first + k * step);
+    from[k] = at.x;
+    choice[k] = at.index;
   }
   cuda::await_previous();
 #pragma unroll
-  for (int k = 0; k < items; ++k) choice[k] = first + k * step < walk.numel ? index[choice[k]] : 0;
+  for (int k = 0; k < items; ++k) choice[k] = first + k * step < strided.numel ? index[choice[k]] : 0;
   E v[items];
   unsigned bad = 0;
 #pragma unroll
   for (int k = 0; k < items; ++k) {
     v[k] = E{};
-    if (first + k * step >= walk.numel) continue;
+    if (first + k * step >= strided.numel) continue;
     if (inside(choice[k], size))
       v[k] = x[from[k] + choice[k] * stride];
     else
@@ -47,17 +47,17 @@ __global__ void __launch_bounds__(threads)
   }
 #pragma unroll
   for (int k = 0; k < items; ++k)
-    if (const std::int64_t e = first + k * step; e < walk.numel) y[e] = v[k];
+    if (const std::int64_t e = first + k * step; e < strided.numel) y[e] = v[k];
 
   for (; bad; bad &= bad - 1) {
     const std::int64_t e = first + (__ffs(bad) - 1) * step;
-    outside(e * width, index[Place(walk, e).index]);
+    report(e * width, index[Offsets(strided, e).index]);
   }
 }
 
 template<class E>
 __global__ void __launch_bounds__(threads)
-    one_hot(const std::int64_t* __restrict__ index, const __grid_constant__ Quotient classes, E one,
+    one_hot(const std::int64_t* __restrict__ index, const __grid_constant__ Division classes, E one,
             E* __restrict__ y, std::int64_t n, const __grid_constant__ cuda::FaultReporter report) {
   using Pack = cuda::Pack<E>;
   const std::int64_t first = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * Pack::size;
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(threads)
     for (int k = 0; k < Pack::size; ++k)
       if (first + k < n) y[first + k] = v.v[k];
 
-  // The thread that writes a row's first element answers for its index.
+  // The thread that writes a row's first element checks its index.
   for (row = top * classes.divisor < first ? top + 1 : top; row * classes.divisor < end; ++row)
     if (!inside(index[row], report.size)) report(row, index[row]);
 }
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(threads)
   if (i < n && !inside(index[i * stride], report.size)) report(i, index[i * stride]);
 }
 
-// f(E{}) for the unsigned type of that many bytes.
+// Calls f(E{}) with the unsigned type of that many bytes.
 template<class F>
 void visit_bytes(std::int64_t bytes, F&& f) {
   switch (bytes) {
@@ -110,64 +110,66 @@ void visit_bytes(std::int64_t bytes, F&& f) {
   }
 }
 
-// Whether runs of `width` elements are one piece of x, where each begins at a multiple of `width`, and have
-// one index.
-bool has_packs(const cuda::StridedIndex<2>& walk, std::int64_t width) {
-  bool fits = walk.rank > 0 && walk.stride[0][0] == 1 && walk.stride[1][0] == 0 && walk.size[0] % width == 0;
-  for (int d = 1; d < walk.rank; ++d) fits = fits && walk.stride[0][d] % width == 0;
+// Whether `width` consecutive elements always lie side by side in x, begin at a multiple of `width`, and
+// share one index.
+bool can_pack(const cuda::StridedIndex<2>& strided, std::int64_t width) {
+  bool fits = strided.rank > 0 && strided.stride[0][0] == 1 && strided.stride[1][0] == 0 &&
+              strided.size[0] % width == 0;
+  for (int d = 1; d < strided.rank; ++d) fits = fits && strided.stride[0][d] % width == 0;
   return fits;
 }
 
-// Makes those runs the positions, and the unit of x's strides.
-void pack(cuda::StridedIndex<2>& walk, std::int64_t width) {
-  walk.numel /= width;
-  walk.narrow = walk.numel < std::int64_t{1} << 31;
-  walk.size[0] /= width;
-  for (int d = 1; d < walk.rank; ++d) walk.stride[0][d] /= width;
-  for (int d = 0; d < walk.rank && walk.narrow; ++d)
-    walk.by[d] = cuda::Divider(static_cast<std::uint32_t>(walk.size[d]));
+// Makes a pack of `width` elements the unit of the sizes and of x's strides.
+void pack(cuda::StridedIndex<2>& strided, std::int64_t width) {
+  strided.numel /= width;
+  strided.narrow = strided.numel < std::int64_t{1} << 31;
+  strided.size[0] /= width;
+  for (int d = 1; d < strided.rank; ++d) strided.stride[0][d] /= width;
+  for (int d = 0; d < strided.rank && strided.narrow; ++d)
+    strided.by[d] = cuda::Divider(static_cast<std::uint32_t>(strided.size[d]));
 }
 
-// y, where the indices lie with `index_strides`, and each stands for `inner` consecutive elements of y.
+// Picks y from x. `index` has y's shape with `index_strides`; each index belongs to `inner` consecutive
+// elements of y.
 void pick(const char* op, const Tensor& x, int axis, const Tensor& index, const Strides& index_strides,
           std::int64_t inner, const Tensor& y) {
   Strides x_strides = x.strides();
   std::int64_t stride = x_strides[axis];
   x_strides[axis] = 0;
-  cuda::StridedIndex<2> walk = index_grid::walk(y.shape(), x, x_strides, index, index_strides);
+  cuda::StridedIndex<2> strided = strided_index(y.shape(), x, x_strides, index, index_strides);
 
   const std::int64_t item = size_of(x.dtype());
   std::int64_t width = 16 / item;
   const auto fits = [&] {
     const auto bytes = static_cast<std::size_t>(width * item);
-    return has_packs(walk, width) && stride % width == 0 && cuda::is_aligned(x.raw(), bytes) &&
+    return can_pack(strided, width) && stride % width == 0 && cuda::is_aligned(x.raw(), bytes) &&
            cuda::is_aligned(y.raw(), bytes);
   };
   while (width > 1 && !fits()) width /= 2;
   if (width > 1) {
-    pack(walk, width);
+    pack(strided, width);
     stride /= width;
   }
 
   const std::int64_t size = x.shape()[axis];
-  // A few elements are spread over more multiprocessors.
+  // Small blocks spread few elements over more multiprocessors.
   const unsigned block =
-      walk.numel < std::int64_t{threads} * items * cuda::properties(y.device()).sms ? 64 : threads;
-  const Outside outside{cuda::fault_reporter(y.device(), op, "index", size), inner, index.numel()};
+      strided.numel < std::int64_t{threads} * items * cuda::properties(y.device()).sms ? 64 : threads;
+  const OutsideReporter report{cuda::fault_reporter(y.device(), op, "index", size), inner, index.numel()};
   visit_bytes(item * width, [&]<class E>(E) {
     cuda::launch(op,
                  {.device = y.device(),
-                  .grid = cuda::blocks_for(walk.numel, block * items),
+                  .grid = cuda::blocks_for(strided.numel, block * items),
                   .block = block,
                   .early = true},
-                 pick<E>, walk, x.raw<E>(), stride, size, index.raw<std::int64_t>(), y.raw<E>(), width,
-                 outside);
+                 pick<E>, strided, x.raw<E>(), stride, size, index.raw<std::int64_t>(), y.raw<E>(), width,
+                 report);
   });
 }
 
 }  // namespace
 
-void index_grid::check_indices(const char* op, const Tensor& index, std::int64_t size) {
+void indexing::check_indices(const char* op, const Tensor& index, std::int64_t size) {
   const std::int64_t n = index.numel();
   cuda::launch(op, {.device = index.device(), .grid = cuda::blocks_for(n, threads), .block = threads}, check,
                index.raw<std::int64_t>(), index.strides()[0], n,
@@ -175,7 +177,7 @@ void index_grid::check_indices(const char* op, const Tensor& index, std::int64_t
 }
 
 void IndexSelect::cuda(Inputs in, Tensor& y) const {
-  if (y.numel() == 0) return index_grid::check_indices(name.data(), in[1], in[0].shape()[axis]);
+  if (y.numel() == 0) return indexing::check_indices(name.data(), in[1], in[0].shape()[axis]);
   Strides index_strides = Strides::filled(y.rank(), 0);
   index_strides[axis] = in[1].strides()[0];
   std::int64_t inner = 1;
@@ -201,7 +203,7 @@ void OneHot::cuda(Inputs in, Tensor& y) const {
       cuda::launch(
           name,
           {.device = y.device(), .grid = cuda::blocks_for(n, threads * (16 / sizeof(E))), .block = threads},
-          one_hot<E>, in[0].raw<std::int64_t>(), Quotient(classes, n), static_cast<E>(one), y.raw<E>(), n,
+          one_hot<E>, in[0].raw<std::int64_t>(), Division(classes, n), static_cast<E>(one), y.raw<E>(), n,
           report);
   });
 }

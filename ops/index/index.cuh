@@ -1,17 +1,17 @@
-// What the index kernels share: finding their way about, and reporting an index outside its axis.
+// What the index kernels share: offsets of elements, and reports of an index outside its axis.
 #pragma once
 #include "core/cuda/fault.h"
 #include "core/cuda/strided.cuh"
 
-namespace bobbin::index_grid {
+namespace bobbin::indexing {
 
-/// Divides positions of [0, limit).
-struct Quotient {
+/// Divides numbers in [0, limit) by `divisor`: by a multiplication where they fit in 32 bits.
+struct Division {
   std::int64_t divisor;
   bool narrow;
   cuda::Divider by;
 
-  Quotient(std::int64_t divisor, std::int64_t limit)
+  Division(std::int64_t divisor, std::int64_t limit)
       : divisor(divisor),
         narrow(limit <= std::int64_t{1} << 31),
         by(narrow ? static_cast<std::uint32_t>(divisor) : 1) {}
@@ -20,20 +20,20 @@ struct Quotient {
   }
 };
 
-/// Where a position lies in the two tensors of a walk, counted from their beginnings.
-struct Place {
+/// Offsets of an element, given by its row-major position, in the two tensors of a StridedIndex.
+struct Offsets {
   std::int64_t x, index;
-  __device__ Place(const cuda::StridedIndex<2>& walk, std::int64_t position) {
+  __device__ Offsets(const cuda::StridedIndex<2>& strided, std::int64_t position) {
     std::int64_t at[2];
-    walk(position, at);
+    strided(position, at);
     x = at[0];
     index = at[1];
   }
 };
 
-/// x and index seen in one shape, with given strides.
-inline cuda::StridedIndex<2> walk(const Shape& shape, const Tensor& x, const Strides& x_strides,
-                                  const Tensor& index, const Strides& index_strides) {
+/// x and index in one shape, with the given strides.
+inline cuda::StridedIndex<2> strided_index(const Shape& shape, const Tensor& x, const Strides& x_strides,
+                                           const Tensor& index, const Strides& index_strides) {
   const Tensor a = x.alias(shape, x_strides, x.offset()),
                b = index.alias(shape, index_strides, index.offset());
   return cuda::StridedIndex<2>(shape, {&a, &b});
@@ -43,9 +43,9 @@ __device__ inline bool inside(std::int64_t i, std::int64_t size) {
   return static_cast<std::uint64_t>(i) < static_cast<std::uint64_t>(size);
 }
 
-/// A kernel's way to report an index outside its axis once, though it stands for many elements: by the first
-/// of its `inner` elements, where those of all `indices` come first.
-struct Outside {
+/// Reports an index outside its axis. Each of the `indices` belongs to `inner` consecutive elements, and may
+/// be repeated for elements after those: only the first of its elements reports it.
+struct OutsideReporter {
   cuda::FaultReporter report;
   std::int64_t inner, indices;
   __device__ void operator()(std::int64_t element, std::int64_t value) const {
@@ -53,7 +53,7 @@ struct Outside {
   }
 };
 
-/// Looks at an index whose elements name no element: only reports what is outside [0, size). ops/index.cu
+/// Reports indices outside [0, size) where there is no element to pick or add. In cuda.cu.
 void check_indices(const char* op, const Tensor& index, std::int64_t size);
 
-}  // namespace bobbin::index_grid
+}  // namespace bobbin::indexing
