@@ -18,6 +18,7 @@
 #include "ops/pool/pool.h"
 #include "ops/random/dropout.h"
 #include "ops/random/random_affine.h"
+#include "ops/reduce/cumsum.h"
 #include "ops/reduce/reduce.h"
 #include "ops/softmax/masked_softmax.h"
 #include "ops/softmax/softmax.h"

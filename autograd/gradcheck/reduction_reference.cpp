@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/gradcheck/reference.h"
+#include "ops/reduce/cumsum.h"
 #include "ops/reduce/reduce.h"
 
 namespace bobbin::gradcheck_detail {
@@ -63,9 +64,9 @@ T norm_of(std::span<const T> x, double p) {
   return p == 1 ? sum : p == 2 ? sqrt(sum) : pow(sum, T(1 / p));
 }
 
-std::vector<Cell> reduced(const Tensor& x, const Over& over) {
+std::vector<Cell> reduced(const Tensor& x, const ReductionAxes& over) {
   std::vector<Cell> cells;
-  for (auto& slice : slices(x.shape(), over.of(x.shape()))) {
+  for (auto& slice : slices(x.shape(), over.normalized(x.shape()))) {
     Cell cell;
     for (const std::int64_t i : slice) cell.in.push_back({0, i});
     cell.out = {static_cast<std::int64_t>(cells.size())};
@@ -75,7 +76,7 @@ std::vector<Cell> reduced(const Tensor& x, const Over& over) {
 }
 
 template<class F>
-std::unique_ptr<Reference> reduction(const Tensor& x, const Over& over, F f) {
+std::unique_ptr<Reference> reduction(const Tensor& x, const ReductionAxes& over, F f) {
   return reference(reduced(x, over),
                    [f]<class T>(std::size_t, std::span<const T> in, std::span<T> out) { out[0] = f(in); });
 }

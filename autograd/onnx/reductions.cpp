@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "autograd/onnx/rules.h"
+#include "ops/reduce/cumsum.h"
 #include "ops/reduce/reduce.h"
 #include "ops/softmax/masked_softmax.h"
 #include "ops/softmax/softmax.h"
@@ -12,8 +13,8 @@ namespace {
 
 using Name = std::string;
 
-Ints axes_of(const Over& over, const Tensor& x) {
-  const Axes axes = over.of(x.shape());
+Ints axes_of(const ReductionAxes& over, const Tensor& x) {
+  const Axes axes = over.normalized(x.shape());
   return {axes.begin(), axes.end()};
 }
 
@@ -44,7 +45,7 @@ Name as_sum(Graph& g, const Step& s) {
   return g.add("Cast", s.in, {{"to", type_number(s.dtype)}});
 }
 
-Name variance(Graph& g, const Over& over, double correction, const Step& s) {
+Name variance(Graph& g, const ReductionAxes& over, double correction, const Step& s) {
   const Ints axes = axes_of(over, s.x[0]);
   const Name centred = g.add("Sub", {s.in[0], reduce(g, "ReduceMean", s.in[0], axes, true)});
   const Name total = sum(g, g.add("Mul", {centred, centred}), axes, over.keepdim);

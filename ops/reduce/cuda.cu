@@ -1,30 +1,32 @@
-// Reductions on a GPU: which fold each operation is.
+// Reductions on a GPU: which reducer each operation uses.
 #include "ops/reduce/launch.cuh"
 #include "ops/reduce/reduce.h"
 
 namespace bobbin {
 namespace {
 
-using fold::Power;
+using reducer::Power;
 using reduction::reduce;
 
-void sum_or_mean(std::string_view op, bool mean, const Over& over, const Tensor& x, const Tensor& y) {
-  const Axes axes = over.of(x.shape());
+void sum_or_mean(std::string_view op, bool mean, const ReductionAxes& over, const Tensor& x,
+                 const Tensor& y) {
+  const Axes axes = over.normalized(x.shape());
   if (is_floating(x.dtype()))
-    reduce(op, fold::Sum<double, double>{{}, mean}, x, axes, &y);
+    reduce(op, reducer::Sum<double, double>{{}, mean}, x, axes, &y);
   else
-    reduce(op, fold::Sum<std::int64_t, std::int64_t>{}, x, axes, &y);
+    reduce(op, reducer::Sum<std::int64_t, std::int64_t>{}, x, axes, &y);
 }
 
 template<bool largest>
-void extreme(std::string_view op, const Over& over, const Tensor& x, const Tensor* y, const Tensor* index) {
-  const Axes axes = over.of(x.shape());
+void extreme(std::string_view op, const ReductionAxes& over, const Tensor& x, const Tensor* y,
+             const Tensor* index) {
+  const Axes axes = over.normalized(x.shape());
   if (x.dtype() == DType::f64)
-    reduce(op, fold::Extreme<double, largest>{}, x, axes, y, index);
+    reduce(op, reducer::Extreme<double, largest>{}, x, axes, y, index);
   else if (is_floating(x.dtype()))
-    reduce(op, fold::Extreme<float, largest>{}, x, axes, y, index);
+    reduce(op, reducer::Extreme<float, largest>{}, x, axes, y, index);
   else
-    reduce(op, fold::Extreme<std::int64_t, largest>{}, x, axes, y, index);
+    reduce(op, reducer::Extreme<std::int64_t, largest>{}, x, axes, y, index);
 }
 
 }  // namespace
@@ -32,10 +34,10 @@ void extreme(std::string_view op, const Over& over, const Tensor& x, const Tenso
 void Sum::cuda(Inputs x, Tensor& y) const { sum_or_mean(name, false, over, x[0], y); }
 void Mean::cuda(Inputs x, Tensor& y) const { sum_or_mean(name, true, over, x[0], y); }
 void Var::cuda(Inputs x, Tensor& y) const {
-  reduce(name, fold::Variance{correction, false}, x[0], over.of(x[0].shape()), &y);
+  reduce(name, reducer::Variance{correction, false}, x[0], over.normalized(x[0].shape()), &y);
 }
 void Std::cuda(Inputs x, Tensor& y) const {
-  reduce(name, fold::Variance{correction, true}, x[0], over.of(x[0].shape()), &y);
+  reduce(name, reducer::Variance{correction, true}, x[0], over.normalized(x[0].shape()), &y);
 }
 
 template<bool largest>
@@ -58,23 +60,23 @@ template void ArgMax::cuda(Inputs, Tensor&) const;
 template void ArgMin::cuda(Inputs, Tensor&) const;
 
 void LogSumExp::cuda(Inputs x, Tensor& y) const {
-  const Axes axes = over.of(x[0].shape());
+  const Axes axes = over.normalized(x[0].shape());
   if (x[0].dtype() == DType::f64)
-    reduce(name, fold::LogSumExp<double>{}, x[0], axes, &y);
+    reduce(name, reducer::LogSumExp<double>{}, x[0], axes, &y);
   else
-    reduce(name, fold::LogSumExp<float, float>{}, x[0], axes, &y);
+    reduce(name, reducer::LogSumExp<float, float>{}, x[0], axes, &y);
 }
 
 void Norm::cuda(Inputs x, Tensor& y) const {
-  const Axes axes = over.of(x[0].shape());
+  const Axes axes = over.normalized(x[0].shape());
   if (p == 1)
-    reduce(name, fold::Norm<Power::one>{}, x[0], axes, &y);
+    reduce(name, reducer::Norm<Power::one>{}, x[0], axes, &y);
   else if (p == 2)
-    reduce(name, fold::Norm<Power::two>{}, x[0], axes, &y);
+    reduce(name, reducer::Norm<Power::two>{}, x[0], axes, &y);
   else if (std::isinf(p))
-    reduce(name, fold::MaxNorm{}, x[0], axes, &y);
+    reduce(name, reducer::MaxNorm{}, x[0], axes, &y);
   else
-    reduce(name, fold::Norm<Power::any>{{}, p}, x[0], axes, &y);
+    reduce(name, reducer::Norm<Power::any>{{}, p}, x[0], axes, &y);
 }
 
 }  // namespace bobbin

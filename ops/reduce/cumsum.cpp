@@ -1,19 +1,21 @@
-// Running sums. One thread sums a slice, in order; neighbouring slices go side by side.
+// cumsum: checks, the CPU kernel and the public function. One thread scans a slice in order; slices that are
+// contiguous to each other are scanned together, element by element.
+#include "ops/reduce/cumsum.h"
+
 #include <bobbin/parallel.h>
 
 #include <algorithm>
 
 #include "core/ceil_div.h"
 #include "core/strided_copy.h"
-#include "ops/reduce/reduce.h"
 
 namespace bobbin {
 namespace {
 
-constexpr std::int64_t max_width = 256;
-constexpr std::int64_t tile_elements = 16 * block_size;
+constexpr std::int64_t max_width = 256;                  // slices that are scanned together
+constexpr std::int64_t tile_elements = 16 * block_size;  // a task for a thread
 
-// Tensors seen as [outer, n, inner].
+// x and y seen as [outer, n, inner], scanned along n.
 template<class Total>
 class Scan {
  public:
@@ -24,15 +26,15 @@ class Scan {
 
   void run() const {
     if (y_.numel() == 0) return;
-    const std::int64_t parts = ceil_div(inner_, max_width), tiles = y_.numel() / (n_ * inner_) * parts;
+    const std::int64_t groups = ceil_div(inner_, max_width), tiles = y_.numel() / (n_ * inner_) * groups;
     const std::int64_t each = std::max<std::int64_t>(1, tile_elements / (n_ * std::min(inner_, max_width)));
     parallel_for(ceil_div(tiles, each), [&](std::int64_t task) {
       for (std::int64_t tile = task * each; tile < std::min(tiles, (task + 1) * each); ++tile) {
-        const std::int64_t first = tile / parts * n_ * inner_, column = tile % parts * max_width;
+        const std::int64_t first = tile / groups * n_ * inner_, column = tile % groups * max_width;
         if (inner_ == 1)
-          along(first);
+          scan_slice(first);
         else
-          beside(first + column, std::min(max_width, inner_ - column));
+          scan_slices(first + column, std::min(max_width, inner_ - column));
       }
     });
   }
@@ -45,8 +47,8 @@ class Scan {
     convert(dtype_of<Total>(), from, 1, y_.dtype(), y_.raw<char>() + at * size_of(y_.dtype()), n);
   }
 
-  // One slice, whose elements are neighbours.
-  void along(std::int64_t first) const {
+  // Scans one slice, whose elements are contiguous.
+  void scan_slice(std::int64_t first) const {
     Total v[block_size], total = 0;
     for (std::int64_t done = 0; done < n_; done += block_size) {
       const std::int64_t n = std::min(block_size, n_ - done), at = first + (reverse_ ? n_ - done - n : done);
@@ -59,8 +61,8 @@ class Scan {
     }
   }
 
-  // Slices that are neighbours.
-  void beside(std::int64_t first, std::int64_t width) const {
+  // Scans `width` slices, whose elements of the same index are contiguous.
+  void scan_slices(std::int64_t first, std::int64_t width) const {
     Total v[max_width], total[max_width] = {};
     for (std::int64_t i = 0; i < n_; ++i) {
       const std::int64_t at = first + (reverse_ ? n_ - 1 - i : i) * inner_;
@@ -86,11 +88,11 @@ TensorSpec CumSum::infer(Inputs x) const {
 }
 
 void CumSum::cpu(Inputs x, Tensor& y) const {
-  const int along = normalize_axis(name, axis, y.rank());
+  const int dim = normalize_axis(name, axis, y.rank());
   if (is_floating(y.dtype()))
-    Scan<double>(x[0], y, along, reverse).run();
+    Scan<double>(x[0], y, dim, reverse).run();
   else
-    Scan<std::int64_t>(x[0], y, along, reverse).run();
+    Scan<std::int64_t>(x[0], y, dim, reverse).run();
 }
 
 Tensor cumsum(const Tensor& x, int axis, bool reverse) { return record(CumSum{axis, reverse}, {x}); }

@@ -1,5 +1,5 @@
-// Reductions on a GPU, from a plan to launches. A long result is cut into parts, which a second launch
-// merges.
+// Launches the reduction kernels. A long reduction is cut into segments, whose accumulators a second kernel
+// combines.
 #pragma once
 #include "core/ceil_div.h"
 #include "core/cuda/runtime.h"
@@ -7,13 +7,13 @@
 
 namespace bobbin::reduction {
 
-constexpr std::int64_t most_elements = std::int64_t{1} << 30;
+constexpr std::int64_t max_elements = std::int64_t{1} << 30;  // of a result in one launch: indices are int
 
-// Calls g(box) for boxes of at most that many elements of each result, cut along the outermost reduced
+// Calls g(chunk) for chunks of at most that many elements of each result, halved along the outermost reduced
 // dimension.
 template<class F, class G>
-void each_box(const Args<F>& a, const G& g) {
-  if (a.length <= most_elements) return g(a);
+void for_each_chunk(const Args<F>& a, const G& g) {
+  if (a.length <= max_elements) return g(a);
   const int outermost = a.reduced.rank - 1;
   const std::int64_t size = a.reduced.size[outermost], half = size / 2, inner = a.length / size;
   Args<F> low = a, high = a;
@@ -23,64 +23,65 @@ void each_box(const Args<F>& a, const G& g) {
   high.length = a.length - low.length;
   high.begin += low.length;
   high.x += (half * a.reduced.x[outermost]) << a.item_bits;
-  each_box(low, g);
-  each_box(high, g);
+  for_each_chunk(low, g);
+  for_each_chunk(high, g);
 }
 
-/// Folds x over `axes` (normalised) into `y`, and the index that the fold keeps into `index`. Either may be
-/// null; both are row-major.
+/// Reduces x over `axes` (normalised) into `y`, and the index that the accumulators keep into `index`. Either
+/// may be null; both are row-major.
 template<class F>
 void reduce(std::string_view op, const F& f, const Tensor& x, const Axes& axes, const Tensor* y,
             const Tensor* index = nullptr) {
   const Device device = x.device();
-  const Plan plan(x, axes, index != nullptr, cuda::properties(device).sms);
-  if (plan.results == 0) return;
+  const ReduceConfig config(x, axes, index != nullptr, cuda::properties(device).sms);
+  if (config.results == 0) return;
   const auto bits = [](std::int64_t power) { return std::countr_zero(static_cast<std::uint64_t>(power)); };
   Args<F> whole{.f = f,
-                .kept = plan.kept,
-                .reduced = plan.reduced,
+                .kept = config.kept,
+                .reduced = config.reduced,
                 .x = x.raw<char>(),
                 .y = y ? y->raw() : nullptr,
                 .index = index ? index->raw<std::int64_t>() : nullptr,
-                .parts = nullptr,
-                .results = plan.results,
-                .all = plan.length,
+                .segments = nullptr,
+                .results = config.results,
+                .total = config.length,
                 .begin = 0,
-                .length = plan.length,
-                .part_length = 0,
-                .first_part = 0,
-                .all_parts = 0,
+                .length = config.length,
+                .segment_length = 0,
+                .first_segment = 0,
+                .segment_count = 0,
                 .x_dtype = x.dtype(),
                 .y_dtype = y ? y->dtype() : DType::i64,
-                .team_bits = bits(plan.team),
-                .step_bits = bits(plan.step),
+                .group_bits = bits(config.group),
+                .step_bits = bits(config.step),
                 .item_bits = bits(size_of(x.dtype())),
-                .packed = plan.packed};
-  each_box(whole, [&](const Args<F>&) { whole.all_parts += plan.parts; });
-  Tensor parts;
-  if (whole.all_parts > 1) {
-    const std::int64_t bytes = plan.results * whole.all_parts * static_cast<std::int64_t>(sizeof(State<F>));
-    parts = empty({bytes}, DType::u8, device);
-    whole.parts = static_cast<State<F>*>(parts.raw());
+                .vectorized = config.vectorized};
+  for_each_chunk(whole, [&](const Args<F>&) { whole.segment_count += config.segments; });
+  Tensor accumulators;
+  if (whole.segment_count > 1) {
+    const std::int64_t bytes =
+        config.results * whole.segment_count * static_cast<std::int64_t>(sizeof(Accumulator<F>));
+    accumulators = empty({bytes}, DType::u8, device);
+    whole.segments = static_cast<Accumulator<F>*>(accumulators.raw());
   }
-  each_box(whole, [&](Args<F> box) {
-    box.part_length = ceil_div(ceil_div(box.length, plan.parts), 64) * 64;
-    box.first_part = whole.first_part;
-    whole.first_part += plan.parts;
+  for_each_chunk(whole, [&](Args<F> chunk) {
+    chunk.segment_length = ceil_div(ceil_div(chunk.length, config.segments), 64) * 64;
+    chunk.first_segment = whole.first_segment;
+    whole.first_segment += config.segments;
     cuda::launch(op,
                  {.device = device,
-                  .grid = {plan.blocks(), static_cast<unsigned>(plan.parts)},
-                  .block = static_cast<unsigned>(plan.threads)},
-                 fold_parts<F>, box);
+                  .grid = {config.blocks(), static_cast<unsigned>(config.segments)},
+                  .block = static_cast<unsigned>(config.threads)},
+                 reduce_segments<F>, chunk);
   });
-  if (!parts) return;
-  const int team =
-      std::min(merge_threads, static_cast<int>(std::bit_ceil(static_cast<unsigned>(whole.all_parts))));
+  if (!accumulators) return;
+  const int group =
+      std::min(combine_threads, static_cast<int>(std::bit_ceil(static_cast<unsigned>(whole.segment_count))));
   cuda::launch(op,
                {.device = device,
-                .grid = cuda::blocks_for(plan.results * team, merge_threads),
-                .block = merge_threads},
-               merge_parts<F>, whole, team);
+                .grid = cuda::blocks_for(config.results * group, combine_threads),
+                .block = combine_threads},
+               combine_segments<F>, whole, group);
 }
 
 }  // namespace bobbin::reduction

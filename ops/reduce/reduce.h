@@ -1,25 +1,28 @@
-// Reductions over axes, and running sums.
+// Reductions over axes.
 #pragma once
-#include <bobbin/ops.h>
+#include <bobbin/op.h>
+#include <bobbin/reduce.h>
 
 namespace bobbin {
 
-/// The axes a reduction runs over: none means all.
-struct Over {
+/// The axes that a reduction removes; empty means all.
+struct ReductionAxes {
   Axes axes;
   bool keepdim = false;
 
+  /// The spec of the result.
   TensorSpec infer(std::string_view op, const Tensor& x, DType result) const;
-  /// The axes of x that go away, sorted and counted from 0.
-  Axes of(const Shape& x) const { return normalize_axes("reduce", axes, x.size()); }
-  /// How many elements make one result.
+  /// The reduced axes of x, sorted and counted from 0.
+  Axes normalized(const Shape& x) const { return normalize_axes("reduce", axes, x.size()); }
+  /// The number of elements that are reduced to one.
   std::int64_t count(const Shape& x) const;
-  /// A tensor of the result's shape with every reduced axis of x in it, at size 1.
-  Tensor keep(const Tensor& y, const Shape& x) const;
+  /// The result y with the reduced axes of x, of size 1, as keepdim gives it.
+  Tensor keep_axes(const Tensor& y, const Shape& x) const;
 };
 
+/// Integers and bool are summed in i64.
 struct Sum {
-  Over over;
+  ReductionAxes over;
   static constexpr std::string_view name = "sum";
   static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs) const;
@@ -29,9 +32,9 @@ struct Sum {
   static std::vector<Sample> samples();
 };
 
-/// Not sum / n: that overflows in 16-bit types.
+/// An operation of its own: sum / n would overflow in 16-bit types.
 struct Mean {
-  Over over;
+  ReductionAxes over;
   static constexpr std::string_view name = "mean";
   static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs) const;
@@ -41,9 +44,9 @@ struct Mean {
   static std::vector<Sample> samples();
 };
 
-/// NaN unless more elements are reduced than `correction`.
+/// The sum of squared deviations from the mean, divided by n - correction; NaN unless n > correction.
 struct Var {
-  Over over;
+  ReductionAxes over;
   double correction = 1;
   static constexpr std::string_view name = "var";
   static constexpr Strided strided = Strided::all;
@@ -55,9 +58,9 @@ struct Var {
   static std::vector<Sample> samples();
 };
 
-/// Not sqrt(var): a variance overflows in f16 where its root does not.
+/// An operation of its own: in sqrt(var), the variance would overflow in f16 where its root does not.
 struct Std {
-  Over over;
+  ReductionAxes over;
   double correction = 1;
   static constexpr std::string_view name = "std";
   static constexpr Strided strided = Strided::all;
@@ -69,11 +72,11 @@ struct Std {
   static std::vector<Sample> samples();
 };
 
-/// The extreme; the first one gets the gradient, and `aux` remembers which it was: its flat i64 index over
-/// the reduced axes.
+/// The largest (or smallest) element. The gradient goes to the first of equal ones; `aux` holds its i64 index
+/// in the flattened reduced axes.
 template<bool largest>
 struct FirstExtreme {
-  Over over;
+  ReductionAxes over;
   static constexpr std::string_view name = largest ? "max" : "min";
   static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs) const;
@@ -86,10 +89,10 @@ struct FirstExtreme {
 using Max = FirstExtreme<true>;
 using Min = FirstExtreme<false>;
 
-/// The extreme; all that equal it share the gradient, which is NaN where the extreme is.
+/// The largest (or smallest) element. Equal ones share the gradient, which is NaN where the result is.
 template<bool largest>
 struct SharedExtreme {
-  Over over;
+  ReductionAxes over;
   static constexpr std::string_view name = largest ? "amax" : "amin";
   static constexpr Strided strided = Strided::all;
   static constexpr Saves saves = Saves::inputs | Saves::output;
@@ -102,10 +105,10 @@ struct SharedExtreme {
 using AMax = SharedExtreme<true>;
 using AMin = SharedExtreme<false>;
 
-/// The i64 flat index, over the reduced axes, of the first extreme.
+/// The i64 index, in the flattened reduced axes, of the first of the largest (or smallest) elements.
 template<bool largest>
 struct ArgExtreme {
-  Over over;
+  ReductionAxes over;
   static constexpr std::string_view name = largest ? "argmax" : "argmin";
   static constexpr Strided strided = Strided::all;
   static constexpr bool differentiable = false;
@@ -117,9 +120,9 @@ struct ArgExtreme {
 using ArgMax = ArgExtreme<true>;
 using ArgMin = ArgExtreme<false>;
 
-/// Its derivative is softmax: 0 where all are -inf, NaN at a +inf.
+/// log(sum(exp(x))). The derivative is softmax(x): 0 where all elements are -inf, NaN where one is +inf.
 struct LogSumExp {
-  Over over;
+  ReductionAxes over;
   static constexpr std::string_view name = "logsumexp";
   static constexpr Strided strided = Strided::all;
   static constexpr Saves saves = Saves::inputs | Saves::output;
@@ -130,9 +133,9 @@ struct LogSumExp {
   static std::vector<Sample> samples();
 };
 
-/// For p = infinity, all elements of the largest magnitude share the gradient.
+/// (sum |x|^p)^(1/p). For p = infinity, all elements of the largest magnitude share the gradient.
 struct Norm {
-  Over over;
+  ReductionAxes over;
   double p = 2;
   static constexpr std::string_view name = "norm";
   static constexpr Strided strided = Strided::all;
@@ -141,18 +144,6 @@ struct Norm {
   void cpu(Inputs, Tensor&) const;
   void cuda(Inputs, Tensor&) const;
   Grads vjp(const Vjp&) const;
-  static std::vector<Sample> samples();
-};
-
-/// Sums are kept in f64 and rounded as they are written; integers sum to i64.
-struct CumSum {
-  int axis;
-  bool reverse = false;
-  static constexpr std::string_view name = "cumsum";
-  TensorSpec infer(Inputs) const;
-  void cpu(Inputs, Tensor&) const;
-  void cuda(Inputs, Tensor&) const;
-  Grads vjp(const Vjp& v) const { return {cumsum(v.grad, axis, !reverse)}; }
   static std::vector<Sample> samples();
 };
 

@@ -1,9 +1,13 @@
-// The calls that show what reductions do.
+// The calls that the tests and the gradient checker make of reductions and of cumsum.
 #include "ops/samples.h"
 
-#include <functional>
+#include <bobbin/elementwise.h>
+#include <bobbin/index.h>
+#include <bobbin/view.h>
+
 #include <limits>
 
+#include "ops/reduce/cumsum.h"
 #include "ops/reduce/reduce.h"
 
 namespace bobbin {
@@ -17,18 +21,23 @@ using Draw = std::function<Tensor(const Shape&)>;
 
 Tensor draw(const Shape& shape) { return sample_input(shape); }
 
-// Distinct in every dtype, and further apart than finite differences step: an extreme stays where it is.
+// A sample whose derivative is not compared with finite differences.
+Sample value_only(std::string note, Tensor x, std::function<Tensor(Inputs)> call) {
+  return {std::move(note), {std::move(x)}, std::move(call), {}, false};
+}
+
+// Distinct in every dtype, and farther apart than the step of finite differences.
 Tensor distinct(const Shape& shape) {
   const std::int64_t n = numel(shape);
   return reshape((to(randperm(n), DType::f64) - static_cast<double>(n / 2)) * 0.25, shape);
 }
 
-// Of many elements, with one extreme a row that no rounding makes equal to another.
+// Random rows, each with one element that is the extreme in every dtype.
 Tensor with_peaks(std::int64_t rows, std::int64_t columns, double height) {
   return draw({rows, columns}) + one_hot(randint(0, columns, {rows}), columns, DType::f64) * height;
 }
 
-// f over axes of every kind. `one`: whether one element is enough to have a derivative.
+// f over all kinds of axes. `one`: whether f has a derivative where one element is reduced.
 std::vector<Sample> over_samples(std::string_view op, const Call& f, const Draw& draw, bool one = true) {
   const auto over = [&](const Axes& axes, bool keepdim = false) {
     return [f, axes, keepdim](Inputs x) { return f(x[0], axes, keepdim); };
@@ -47,9 +56,9 @@ std::vector<Sample> over_samples(std::string_view op, const Call& f, const Draw&
       {"size 1", {draw({1, 3, 1})}, over({0, 2}), {}, one},
       {"scalar", {draw({})}, over({}), {}, one},
       {"empty result", {draw({0, 3})}, over({1})},
-      {"more than a block", {draw({3, 1500})}, over({1}), {}, false},
-      {"more than a block, first axis", {draw({1100, 5})}, over({0}), {}, false},
-      {"many results", {draw({5, 2, 300})}, over({1}), {}, false},
+      value_only("more than a block", draw({3, 1500}), over({1})),
+      value_only("more than a block, first axis", draw({1100, 5}), over({0})),
+      value_only("many results", draw({5, 2, 300}), over({1})),
       invalid("axis", {draw({2, 3})}, over({5}), name + ": axis 5 is out of range for 2 dimensions"),
       invalid("axis of a scalar", {draw({})}, over({-1}),
               name + ": axis -1 is out of range for 0 dimensions"),
@@ -63,27 +72,24 @@ void add_floating_only(std::vector<Sample>& samples, std::string_view op, const 
       std::string(op) + ": expected a floating-point tensor; got i64[2]"));
 }
 
-// Reductions that have a result for no element.
+// For reductions that have a result of no elements.
 void add_of_nothing(std::vector<Sample>& samples, const Call& f) {
-  samples.push_back({"of nothing", {draw({0, 3})}, [f](Inputs x) { return f(x[0], {0}, false); }, {}, false});
+  samples.push_back(value_only("of nothing", draw({0, 3}), [f](Inputs x) { return f(x[0], {0}, false); }));
 }
 
 void add_special(std::vector<Sample>& samples, const Call& f) {
-  samples.push_back({"special values",
-                     {tensor({{1, 2, inf},
-                              {-inf, 0, 3},
-                              {inf, -inf, 1},
-                              {1, nan, -inf},
-                              {nan, inf, nan},
-                              {-inf, -inf, -inf},
-                              {0.0, -0.0, 0.0}},
-                             DType::f64)},
-                     [f](Inputs x) { return f(x[0], {1}, false); },
-                     {},
-                     false});
+  const Tensor x = tensor({{1, 2, inf},
+                           {-inf, 0, 3},
+                           {inf, -inf, 1},
+                           {1, nan, -inf},
+                           {nan, inf, nan},
+                           {-inf, -inf, -inf},
+                           {0.0, -0.0, 0.0}},
+                          DType::f64);
+  samples.push_back(value_only("special values", x, [f](Inputs x) { return f(x[0], {1}, false); }));
 }
 
-// At ties the first takes all of the gradient, or all share it.
+// The gradient at ties: all of it goes to the first, or it is shared.
 template<bool largest>
 Tensor at_ties(bool shared) {
   if (shared)
@@ -100,10 +106,10 @@ std::vector<Sample> extreme_samples(std::string_view op, const Call& f, bool sha
   v.push_back(at_kinks(
       "ties", {tensor({{1, 3, 3, 1}, {2, 2, 2, 2}, {0, -1, 0, -1}}, DType::f64)},
       [f](Inputs x) { return f(x[0], {1}, true); }, at_ties<largest>(shared)));
-  v.push_back({"long rows", {with_peaks(4, 2100, largest ? 8 : -8)}, rows, {}, false});
+  v.push_back(value_only("long rows", with_peaks(4, 2100, largest ? 8 : -8), rows));
   add_special(v, f);
-  v.push_back({"i32", {tensor({{4, -2}, {-7, 9}}, DType::i32)}, rows, {}, false});
-  v.push_back({"bool", {tensor({{0, 1}, {0, 0}}, DType::boolean)}, rows, {}, false});
+  v.push_back(value_only("i32", tensor({{4, -2}, {-7, 9}}, DType::i32), rows));
+  v.push_back(value_only("bool", tensor({{0, 1}, {0, 0}}, DType::boolean), rows));
   v.push_back(invalid(
       "of nothing", {zeros({0, 3})}, [f](Inputs x) { return f(x[0], {0}, false); },
       std::string(op) + ": no elements to reduce in f32[0,3]"));
@@ -118,8 +124,8 @@ std::vector<Sample> Sum::samples() {
   add_of_nothing(v, f);
   add_special(v, f);
   const auto all = [](Inputs x) { return sum(x[0]); };
-  v.push_back({"u8", {full({3, 100}, 200, DType::u8)}, all, {}, false});
-  v.push_back({"bool", {tensor({1, 0, 1}, DType::boolean)}, all, {}, false});
+  v.push_back(value_only("u8", full({3, 100}, 200, DType::u8), all));
+  v.push_back(value_only("bool", tensor({1, 0, 1}, DType::boolean), all));
   v.push_back({"repeated by expand", {draw({3, 1})}, [](Inputs x) {
                  return sum(expand(x[0], {2, 3, 4}), {0, 2});
                }});
@@ -144,14 +150,11 @@ std::vector<Sample> Mean::samples() {
 
 std::vector<Sample> Var::samples() {
   const Call f = [](const Tensor& x, const Axes& axes, bool keepdim) { return var(x, axes, 1, keepdim); };
-  const Call biased = [](const Tensor& x, const Axes& axes, bool keepdim) {
-    return var(x, axes, 0, keepdim);
-  };
+  const auto biased = [](Inputs x) { return var(x[0], {1}, 0, true); };
   auto v = over_samples(name, f, draw, false);
-  v.push_back({"correction 0", {draw({3, 4})}, [biased](Inputs x) { return biased(x[0], {1}, true); }});
-  v.push_back(
-      {"correction 0 of one", {draw({3, 1})}, [biased](Inputs x) { return biased(x[0], {1}, true); }});
-  v.push_back({"large mean", {draw({3, 4}) + 1e6}, [f](Inputs x) { return f(x[0], {1}, false); }, {}, false});
+  v.push_back({"correction 0", {draw({3, 4})}, biased});
+  v.push_back({"correction 0 of one", {draw({3, 1})}, biased});
+  v.push_back(value_only("large mean", draw({3, 4}) + 1e6, [](Inputs x) { return var(x[0], {1}); }));
   add_of_nothing(v, f);
   add_special(v, f);
   add_floating_only(v, name, f);
@@ -160,12 +163,11 @@ std::vector<Sample> Var::samples() {
 
 std::vector<Sample> Std::samples() {
   const Call f = [](const Tensor& x, const Axes& axes, bool keepdim) { return std(x, axes, 1, keepdim); };
-  // Away from 0, where the derivative has a pole: neighbours differ.
+  // No two elements are equal: the derivative has a pole where the deviation is 0.
   const Draw spread = [](const Shape& s) { return distinct(s) + sample_input(s, -0.1, 0.1); };
   auto v = over_samples(name, f, spread, false);
   v.push_back({"correction 0", {spread({3, 4})}, [](Inputs x) { return std(x[0], {1}, 0); }});
-  v.push_back(
-      {"all equal", {ones({2, 3}, DType::f64)}, [f](Inputs x) { return f(x[0], {1}, false); }, {}, false});
+  v.push_back(value_only("all equal", ones({2, 3}, DType::f64), [](Inputs x) { return std(x[0], {1}); }));
   add_of_nothing(v, f);
   add_special(v, f);
   add_floating_only(v, name, f);
@@ -229,12 +231,9 @@ std::vector<Sample> LogSumExp::samples() {
   const Call f = logsumexp;
   auto v = over_samples(name, f, draw);
   const auto rows = [f](Inputs x) { return f(x[0], {1}, false); };
-  v.push_back({"far apart",
-               {tensor({{1000, 0, -1000}, {-1000, -1001, -1e30}, {1e30, 1, 2}}, DType::f64)},
-               rows,
-               {},
-               false});
-  v.push_back({"masked", {tensor({{-inf, 1, 2}, {0.5, -inf, -inf}}, DType::f64)}, rows, {}, false});
+  v.push_back(value_only("far apart",
+                         tensor({{1000, 0, -1000}, {-1000, -1001, -1e30}, {1e30, 1, 2}}, DType::f64), rows));
+  v.push_back(value_only("masked", tensor({{-inf, 1, 2}, {0.5, -inf, -inf}}, DType::f64), rows));
   add_of_nothing(v, f);
   add_special(v, f);
   add_floating_only(v, name, f);
@@ -287,14 +286,10 @@ std::vector<Sample> CumSum::samples() {
       {"size 1", {draw({3, 1})}, along(1)},
       {"empty", {draw({0, 3})}, along(0)},
       {"empty slices", {draw({3, 0})}, along(1)},
-      {"special values",
-       {tensor({{1, inf, 2}, {inf, -inf, 0}, {nan, 1, 2}}, DType::f64)},
-       along(1),
-       {},
-       false},
-      {"more than a block", {draw({3, 1500})}, along(1), {}, false},
-      {"more than a block, first axis", {draw({1500, 3})}, along(0), {}, false},
-      {"u8", {full({300}, 200, DType::u8)}, along(0), {}, false},
+      value_only("special values", tensor({{1, inf, 2}, {inf, -inf, 0}, {nan, 1, 2}}, DType::f64), along(1)),
+      value_only("more than a block", draw({3, 1500}), along(1)),
+      value_only("more than a block, first axis", draw({1500, 3}), along(0)),
+      value_only("u8", full({300}, 200, DType::u8), along(0)),
       invalid("axis", {draw({2, 3})}, along(2), "cumsum: axis 2 is out of range for 2 dimensions"),
       invalid("scalar", {draw({})}, along(0), "cumsum: axis 0 is out of range for 0 dimensions"),
       invalid("bool", {tensor({1, 0}, DType::boolean)}, along(0),

@@ -341,6 +341,11 @@ TEST(Reduce, NansAndInfinities) {
   }
 }
 
+TEST(Reduce, StdDevIsStd) {
+  const Tensor x = randn({3, 7}, DType::f64);
+  EXPECT_EQ(std_dev(x, {1}, 0, true).to_vector<double>(), bobbin::std(x, {1}, 0, true).to_vector<double>());
+}
+
 TEST(Reduce, VarianceOfTooFew) {
   expect_values(var(tensor({{2}, {3}}), {1}), {nan, nan});
   expect_values(var(tensor({{2}, {3}}), {1}, 0), {0, 0});

@@ -1,9 +1,9 @@
-// Reductions over a set of axes (default: all). `keepdim` leaves reduced axes with size 1. f32 and 16-bit
-// sums accumulate in f64 on the CPU, in a fixed order. Axes count from the end when negative; all throw
-// ShapeError.
+// Reductions over a set of axes (default: all). With `keepdim`, reduced axes stay with size 1. Sums of
+// floating dtypes accumulate in f64, in a fixed order. Negative axes count from the end. All throw ShapeError
+// for an axis that x does not have, or that is named twice.
 //
-// Ties: max and min send the whole gradient to the first extreme element in row-major order of the reduced
-// axes; amax and amin share it equally among all of them. A NaN is larger and smaller than everything.
+// Where several elements are the extreme, max and min send the gradient to the first one in row-major order
+// of the reduced axes; amax and amin share it equally among them. A NaN counts as the extreme.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -11,13 +11,17 @@ namespace bobbin {
 
 /// Integers and bool sum to i64.
 Tensor sum(const Tensor&, const Axes& = {}, bool keepdim = false);
-/// The sum by the count, for floating dtypes; NaN of nothing.
+/// The mean, of floating dtypes; NaN of no elements.
 Tensor mean(const Tensor&, const Axes& = {}, bool keepdim = false);
-/// Variance, divided by the count less `correction`.
+/// The variance: the sum of squared deviations from the mean, divided by count - correction.
 Tensor var(const Tensor&, const Axes& = {}, double correction = 1, bool keepdim = false);
-/// The square root of var; its derivative at 0 is NaN, as the function has none there.
+/// The standard deviation: the square root of var. Its derivative where it is 0 is NaN.
 Tensor std(const Tensor&, const Axes& = {}, double correction = 1, bool keepdim = false);
-/// The largest element. Throws ShapeError where no element is reduced, as the other three do.
+/// std() by a name that does not meet namespace std after `using namespace bobbin`.
+inline Tensor std_dev(const Tensor& x, const Axes& axes = {}, double correction = 1, bool keepdim = false) {
+  return bobbin::std(x, axes, correction, keepdim);
+}
+/// The largest element. Throws ShapeError where there is no element to reduce, as do min, amax and amin.
 Tensor max(const Tensor&, const Axes& = {}, bool keepdim = false);
 /// The smallest element.
 Tensor min(const Tensor&, const Axes& = {}, bool keepdim = false);
@@ -33,14 +37,15 @@ Tensor argmax(const Tensor&);
 Tensor argmin(const Tensor&, int axis, bool keepdim = false);
 /// The i64 index of the first minimum in the flattened tensor.
 Tensor argmin(const Tensor&);
-/// log(sum(exp(x))), computed without overflow; -inf where all are -inf.
+/// log(sum(exp(x))), computed without overflow; -inf where all elements are -inf.
 Tensor logsumexp(const Tensor&, const Axes& = {}, bool keepdim = false);
 /// The p-norm: (sum |x|^p)^(1/p), p > 0 or infinity. Its derivative at 0 is 0.
 Tensor norm(const Tensor&, double p = 2, const Axes& = {}, bool keepdim = false);
 /// Running sums along an axis; from its end when `reverse`.
 Tensor cumsum(const Tensor&, int axis, bool reverse = false);
 
-/// The sum over all axes that broadcasting `shape` to x's shape repeats: broadcasting's transpose.
+/// The sum over all axes that are repeated when `shape` is broadcast to x's shape: the adjoint of
+/// broadcasting.
 Tensor sum_to(const Tensor& x, const Shape& shape);
 
 }  // namespace bobbin
