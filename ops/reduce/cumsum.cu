@@ -1,20 +1,20 @@
-// Running sums on a GPU, kept in f64 or i64. Slices that are rows are scanned by teams of threads, those that
-// are columns by a thread each. Few long slices are cut into chunks: their totals are found first and summed
-// up, and then each chunk begins with what comes before it.
+// cumsum on a GPU, in f64 or i64. A group of threads scans a slice whose elements are contiguous; one thread
+// scans any other slice. Few long slices are cut into chunks and scanned in three passes: the sum of each
+// chunk, a scan of these sums, and a scan of each chunk that begins with the sum of the chunks before it.
 #include <algorithm>
 #include <bit>
 
 #include "core/ceil_div.h"
 #include "core/cuda/runtime.h"
 #include "ops/cuda/stored.cuh"
-#include "ops/reduce/reduce.h"
+#include "ops/reduce/cumsum.h"
 
 namespace bobbin {
 namespace {
 
 constexpr int threads = 256;
 
-/// Slices of n elements, `inner` apart, in the order of their sums.
+/// Slices of n elements, which are `inner` apart.
 template<class Total>
 struct Scan {
   const void* x;
@@ -22,19 +22,23 @@ struct Scan {
   DType x_dtype, y_dtype;
   std::int64_t slices, n, inner;
   bool reverse;
-  std::int64_t chunks, chunk;  // of a slice, and their length
-  Total* totals;               // of the chunks so far, slice by slice; null where there is one
-  bool first_pass;             // writes totals, and those of each chunk alone
+  std::int64_t chunks, chunk;  // of a slice; elements of a chunk
+  Total* totals;               // [slices, chunks]; null where a slice is one chunk
+  bool first_pass;             // writes the sum of each chunk to totals, and nothing to y
 
+  // Offset of a slice.
   __device__ std::int64_t begin(std::int64_t slice) const {
     return slice / inner * n * inner + slice % inner;
   }
-  __device__ std::int64_t place(std::int64_t i) const { return (reverse ? n - 1 - i : i) * inner; }
+  // Offset in a slice of the element that is scanned as number i.
+  __device__ std::int64_t offset(std::int64_t i) const { return (reverse ? n - 1 - i : i) * inner; }
+  // The sum of the chunks before chunk c.
   __device__ Total before(std::int64_t slice, std::int64_t c) const {
     return totals && !first_pass && c > 0 ? totals[slice * chunks + c - 1] : 0;
   }
 };
 
+// Loads the elements at these offsets that are there, converted.
 template<class Total, int items>
 __device__ __forceinline__ void load(const Scan<Total>& s, const std::int64_t (&at)[items],
                                      const bool (&there)[items], Total (&v)[items]) {
@@ -57,22 +61,60 @@ __device__ __forceinline__ void store(const Scan<Total>& s, const std::int64_t (
   });
 }
 
-/// A team of up to a warp, or of a whole block, scans a chunk in tiles; a warp reads neighbouring elements.
-/// Teams that share a warp have one chunk a slice.
+// Replaces v by its inclusive scan over a group of `width` lanes: v[0] of each lane, then v[1] of each, and
+// so on. Returns the sum.
+template<class Total, int items>
+__device__ __forceinline__ Total warp_scan(Total (&v)[items], const int lane, const int width) {
+  for (int d = 1; d < width; d *= 2)
+#pragma unroll
+    for (int i = 0; i < items; ++i) {
+      const Total u = __shfl_up_sync(~0u, v[i], d, width);
+      if (lane >= d) v[i] = u + v[i];
+    }
+  Total sum = 0;
+#pragma unroll
+  for (int i = 0; i < items; ++i) {
+    const Total all = __shfl_sync(~0u, v[i], width - 1, width);
+    v[i] = sum + v[i];
+    sum = sum + all;
+  }
+  return sum;
+}
+
+// Adds to v the sums of the warps before this one, and returns the sum of all warps. `sums` is shared memory.
+template<class Total, int items>
+__device__ __forceinline__ Total add_warps(Total (&v)[items], Total sum, const int lane, const int warp,
+                                           Total (&sums)[threads / 32]) {
+  if (lane == 0) sums[warp] = sum;
+  __syncthreads();
+  sum = 0;
+  Total before = 0;
+#pragma unroll
+  for (int w = 0; w < threads / 32; ++w) {
+    if (w == warp) before = sum;
+    sum = sum + sums[w];
+  }
+#pragma unroll
+  for (int i = 0; i < items; ++i) v[i] = before + v[i];
+  return sum;
+}
+
+// Scans contiguous slices. A group of up to 32 threads, or a whole block, scans a chunk tile by tile. Groups
+// that share a warp have slices of one chunk.
 template<class Total>
-__global__ void __launch_bounds__(threads) scan_rows(const Scan<Total> s, const int team) {
+__global__ void __launch_bounds__(threads) scan_rows(const Scan<Total> s, const int group) {
   constexpr int items = 4;
-  const int thread = static_cast<int>(threadIdx.x), width = team < 32 ? team : 32;
-  const int lane = thread & (width - 1), warp = (thread & (team - 1)) / 32;
-  const std::int64_t job = static_cast<std::int64_t>(blockIdx.x) * (threads / team) + thread / team;
+  const int thread = static_cast<int>(threadIdx.x), width = group < 32 ? group : 32;
+  const int lane = thread & (width - 1), warp = (thread & (group - 1)) / 32;
+  const std::int64_t job = static_cast<std::int64_t>(blockIdx.x) * (threads / group) + thread / group;
   const std::int64_t slice = job / s.chunks, c = job - slice * s.chunks;
   const bool valid = slice < s.slices;
   const std::int64_t first = c * s.chunk, end = first + s.chunk < s.n ? first + s.chunk : s.n;
   Total carry = valid ? s.before(slice, c) : 0;
 
-  __shared__ Total sums[2][threads / 32];
+  __shared__ Total sums[2][threads / 32];  // by turns: one is read while the next tile writes the other
   int turn = 0;
-  for (std::int64_t tile = first; tile < end; tile += team * items) {
+  for (std::int64_t tile = first; tile < end; tile += group * items) {
     std::int64_t at[items];
     bool there[items];
     Total v[items];
@@ -80,44 +122,23 @@ __global__ void __launch_bounds__(threads) scan_rows(const Scan<Total> s, const 
     for (int i = 0; i < items; ++i) {
       const std::int64_t e = tile + (warp * items + i) * width + lane;
       there[i] = valid && e < end;
-      at[i] = slice * s.n + s.place(e);
+      at[i] = slice * s.n + s.offset(e);
     }
     load(s, at, there, v);
-    for (int d = 1; d < width; d *= 2)
-#pragma unroll
-      for (int i = 0; i < items; ++i) {
-        const Total u = __shfl_up_sync(~0u, v[i], d, width);
-        if (lane >= d) v[i] = u + v[i];
-      }
-    Total sum = 0;  // of this warp's elements so far
-#pragma unroll
-    for (int i = 0; i < items; ++i) {
-      const Total all = __shfl_sync(~0u, v[i], width - 1, width);
-      v[i] = sum + v[i];
-      sum = sum + all;
-    }
-    if (team > 32) {
-      if (lane == 0) sums[turn][warp] = sum;
-      __syncthreads();
-      sum = 0;
-      Total ahead = 0;
-#pragma unroll
-      for (int w = 0; w < threads / 32; ++w) {
-        if (w == warp) ahead = sum;
-        sum = sum + sums[turn][w];
-      }
+    Total sum = warp_scan(v, lane, width);
+    if (group > 32) {
+      sum = add_warps(v, sum, lane, warp, sums[turn]);
       turn ^= 1;
-#pragma unroll
-      for (int i = 0; i < items; ++i) v[i] = ahead + v[i];
     }
 #pragma unroll
     for (int i = 0; i < items; ++i) v[i] = carry + v[i];
     carry = carry + sum;
     if (!s.first_pass) store(s, at, there, v);
   }
-  if (s.first_pass && valid && (thread & (team - 1)) == 0) s.totals[job] = carry;
+  if (s.first_pass && valid && (thread & (group - 1)) == 0) s.totals[job] = carry;
 }
 
+// Scans slices whose elements are `inner` apart, a thread each; blockIdx.y is the chunk.
 template<class Total>
 __global__ void __launch_bounds__(threads) scan_columns(const Scan<Total> s) {
   constexpr int items = 8;
@@ -133,7 +154,7 @@ __global__ void __launch_bounds__(threads) scan_columns(const Scan<Total> s) {
 #pragma unroll
     for (int i = 0; i < items; ++i) {
       there[i] = e + i < end;
-      at[i] = begin + s.place(e + i);
+      at[i] = begin + s.offset(e + i);
     }
     load(s, at, there, v);
 #pragma unroll
@@ -143,21 +164,22 @@ __global__ void __launch_bounds__(threads) scan_columns(const Scan<Total> s) {
   if (s.first_pass) s.totals[slice * s.chunks + c] = total;
 }
 
+// Launches a pass.
 template<class Total>
 void pass(std::string_view op, Device d, const Scan<Total>& s) {
   if (s.inner > 1) {
     const dim3 grid{cuda::blocks_for(s.slices, threads), static_cast<unsigned>(s.chunks)};
     return cuda::launch(op, {.device = d, .grid = grid, .block = threads}, scan_columns<Total>, s);
   }
-  const int team = s.chunks > 1 || s.n > 512
-                       ? threads
-                       : std::min(32, static_cast<int>(std::bit_ceil(static_cast<unsigned>(s.n))));
-  cuda::launch(op,
-               {.device = d, .grid = cuda::blocks_for(s.slices * s.chunks, threads / team), .block = threads},
-               scan_rows<Total>, s, team);
+  const int group = s.chunks > 1 || s.n > 512
+                        ? threads
+                        : std::min(32, static_cast<int>(std::bit_ceil(static_cast<unsigned>(s.n))));
+  cuda::launch(
+      op, {.device = d, .grid = cuda::blocks_for(s.slices * s.chunks, threads / group), .block = threads},
+      scan_rows<Total>, s, group);
 }
 
-// How many chunks keep the memory busy, each of some length.
+// The number of chunks a slice that saturates the memory; chunks have a least length.
 std::int64_t chunks(std::int64_t slices, std::int64_t n, bool rows, int sms) {
   const std::int64_t enough = rows ? 8 * sms : 1024 * sms, shortest = rows ? 4096 : 64, most = 4096;
   return std::clamp<std::int64_t>(std::min(enough / slices, n / shortest), 1, most);
@@ -190,11 +212,11 @@ void scan(std::string_view op, const Tensor& x, const Tensor& y, int axis, bool 
 }  // namespace
 
 void CumSum::cuda(Inputs x, Tensor& y) const {
-  const int along = normalize_axis(name, axis, y.rank());
+  const int dim = normalize_axis(name, axis, y.rank());
   if (is_floating(y.dtype()))
-    scan<double>(name, x[0], y, along, reverse);
+    scan<double>(name, x[0], y, dim, reverse);
   else
-    scan<std::int64_t>(name, x[0], y, along, reverse);
+    scan<std::int64_t>(name, x[0], y, dim, reverse);
 }
 
 }  // namespace bobbin

@@ -1,93 +1,12 @@
-// Picking and adding by index on a GPU against the CPU: the same bits, the same messages.
-#include <bobbin/bobbin.h>
-#include <gtest/gtest.h>
-
+// Picking and adding by index on a GPU against the CPU: the same bits.
 #include <cmath>
-#include <cstring>
-#include <functional>
+
+#include "tests/cuda/index_check.h"
 
 using namespace bobbin;
+using namespace bobbin::test;
 
 namespace {
-
-constexpr DType all_dtypes[] = {DType::f64, DType::f32, DType::bf16, DType::f16,
-                                DType::i64, DType::i32, DType::u8,   DType::boolean};
-const Device gpu = Device::cuda();
-
-class CudaIndex : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string why;
-    if (!cuda_available(&why)) GTEST_SKIP() << why;
-    manual_seed(31);
-    poison_allocations(true);
-  }
-  void TearDown() override { poison_allocations(false); }
-};
-
-Tensor values(const Shape& shape, DType dtype) {
-  if (is_floating(dtype)) return to(randn(shape, DType::f64) * 3, dtype);
-  return to(randint(0, dtype == DType::boolean ? 2 : 256, shape), dtype);
-}
-
-// One tensor on both devices.
-struct Both {
-  Tensor cpu, gpu;
-};
-
-Both both(const Tensor& x) { return {x, to(x, gpu)}; }
-
-enum class View { plain, transposed, stepped, expanded };
-constexpr View all_views[] = {View::plain, View::transposed, View::stepped, View::expanded};
-
-// A tensor of that shape seen through a view, made of what draw(shape) gives.
-Both seen(View view, Shape shape, const std::function<Tensor(const Shape&)>& draw) {
-  if (shape.empty()) return both(draw(shape));
-  const int last = shape.size() - 1;
-  Axes reversed;
-  for (int i = last; i >= 0; --i) reversed.push_back(i);
-  Shape base = shape;
-  switch (view) {
-    case View::plain:
-      break;
-    case View::transposed:
-      for (int i = 0; i <= last; ++i) base[i] = shape[last - i];
-      break;
-    case View::stepped:
-      base[last] = 2 * shape[last] + 1;
-      break;
-    case View::expanded:
-      base[0] = 1;
-      break;
-  }
-  const auto look = [&](const Tensor& x) {
-    switch (view) {
-      case View::transposed:
-        return permute(x, reversed);
-      case View::stepped:
-        return slice(x, last, 1, base[last], 2);
-      case View::expanded:
-        return expand(x, shape);
-      default:
-        return x;
-    }
-  };
-  const Both b = both(draw(base));
-  return {look(b.cpu), look(b.gpu)};
-}
-
-void expect_same(const Tensor& got, const Tensor& want, const std::string& what) {
-  ASSERT_EQ(got.device(), gpu) << what;
-  ASSERT_EQ(got.shape(), want.shape()) << what;
-  ASSERT_EQ(got.dtype(), want.dtype()) << what;
-  const Tensor a = to(got, Device::cpu()), b = contiguous(want);
-  const auto bytes = static_cast<std::size_t>(b.numel() * size_of(b.dtype()));
-  if (bytes == 0 || std::memcmp(a.raw(), b.raw(), bytes) == 0) return;
-  const auto x = a.to_vector<double>(), y = b.to_vector<double>();
-  for (std::size_t i = 0; i < x.size(); ++i)
-    ASSERT_EQ(x[i], y[i]) << what << ": element " << i << " of " << want.spec();
-  FAIL() << what << ": other bits";
-}
 
 std::string where(DType t, View a, View b, int axis) {
   return std::string(name(t)) + " views " + std::to_string(static_cast<int>(a)) + " and " +
@@ -272,76 +191,6 @@ TEST_F(CudaIndex, NothingAndOneElement) {
   check({3, 4}, 1, {3, 0});
   check({0, 4}, 0, {0, 2});
   check({1, 1}, 1, {1, 2});
-}
-
-std::string message(const std::function<void()>& f) {
-  try {
-    f();
-    synchronize(gpu);
-  } catch (const IndexError& e) {
-    return e.what();
-  }
-  return "nothing was thrown";
-}
-
-// The CPU's message, at the wait; and the device works on.
-TEST_F(CudaIndex, AnIndexOutsideIsReportedAsOnTheCpu) {
-  const auto check = [](const Both& x, const Both& index,
-                        const std::function<void(const Tensor&, const Tensor&)>& f) {
-    const std::string want = message([&] { f(x.cpu, index.cpu); });
-    ASSERT_NE(want, "nothing was thrown");
-    EXPECT_EQ(message([&] { f(x.gpu, index.gpu); }), want);
-    EXPECT_EQ(message([] {}), "nothing was thrown");
-    const Both good = both(randint(0, 3, {4}));
-    expect_same(index_select(good.gpu, 0, good.gpu), index_select(good.cpu, 0, good.cpu), "afterwards");
-  };
-  for (const std::int64_t n : {3, 100, 1000})
-    for (const std::int64_t bad : {-1, 3, 1 << 20})
-      for (int axis = 0; axis < 2; ++axis) {
-        Tensor i = randint(0, 3, {n});
-        for (const std::int64_t at : {n / 2, n - 1})
-          slice(i, 0, at, at + 1).fill_(static_cast<double>(bad + at));
-        slice(i, 0, n / 3, n / 3 + 1).fill_(static_cast<double>(bad));
-        const Both x = both(values({3, 3, 8}, DType::f32)), index = both(i);
-        check(x, index, [=](const Tensor& x, const Tensor& i) { index_select(x, axis, i); });
-        check(x, index, [=](const Tensor& x, const Tensor& i) {
-          Shape shape = x.shape();
-          shape[axis] = n;
-          index_add(x, axis, i, ones(shape, DType::f32, x.device()));
-        });
-        check(x, index, [](const Tensor&, const Tensor& i) { one_hot(i, 3); });
-        const Both column = both(values({3}, DType::f32));
-        check(column, index, [](const Tensor& x, const Tensor& i) { gather(x, 0, i); });
-        check(column, index, [](const Tensor& x, const Tensor& i) {
-          scatter_add(x, 0, i, ones(i.shape(), DType::f32, i.device()));
-        });
-        const auto wide = [](const Tensor& i) { return expand(reshape(i, {i.numel(), 1}), {i.numel(), 2}); };
-        const Both pair = both(values({3, 2}, DType::f32));
-        check(pair, index, [=](const Tensor& x, const Tensor& i) { gather(x, 0, wide(i)); });
-        check(pair, index, [=](const Tensor& x, const Tensor& i) {
-          scatter_add(x, 0, wide(i), ones({n, 2}, DType::f32, i.device()));
-        });
-      }
-  const Both zero = both(zeros({1}, DType::i64)), far = both(full({2}, 9, DType::i64));
-  const auto select = [](const Tensor& x, const Tensor& i) { index_select(x, 0, i); };
-  const auto add = [](const Tensor& x, const Tensor& i) {
-    Shape shape = x.shape();
-    shape[0] = i.numel();
-    index_add(x, 0, i, ones(shape, DType::f32, x.device()));
-  };
-  check(both(zeros({0, 3})), zero, select);
-  check(both(zeros({3, 0})), far, select);
-  check(both(zeros({0, 3})), zero, add);
-  check(both(zeros({3, 0})), far, add);
-}
-
-TEST_F(CudaIndex, AnIndexOutsideLeavesZerosAndTheRestRight) {
-  const Both x = both(values({4, 5}, DType::f32));
-  const Tensor y = index_select(x.gpu, 0, to(tensor({1, 7, 3}, DType::i64), gpu));
-  EXPECT_THROW(synchronize(gpu), IndexError);
-  const Tensor good = index_select(x.cpu, 0, tensor({1, 3}, DType::i64));
-  expect_same(slice(y, 0, 0, 3, 2), good, "the rows beside it");
-  EXPECT_EQ(slice(y, 0, 1, 2).to_vector<double>(), std::vector<double>(5));
 }
 
 TEST_F(CudaIndex, NothingWaits) {

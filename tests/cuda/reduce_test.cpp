@@ -1,120 +1,16 @@
-// Reductions and running sums on a GPU against the float64 CPU, on the same bits.
-#include <bobbin/bobbin.h>
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <cmath>
-#include <functional>
-#include <limits>
+// Reductions on a GPU against the float64 CPU, on the same bits.
+#include "tests/cuda/reduction_check.h"
 
 using namespace bobbin;
+using namespace bobbin::test;
 
 namespace {
 
-constexpr double inf = std::numeric_limits<double>::infinity(),
-                 nan = std::numeric_limits<double>::quiet_NaN();
-const Device gpu = Device::cuda(), cpu = Device::cpu();
+using CudaReduce = CudaReduction;
 
-class CudaReduce : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string why;
-    if (!cuda_available(&why)) GTEST_SKIP() << why;
-    manual_seed(23);
-    poison_allocations(true);
-  }
-  void TearDown() override { poison_allocations(false); }
-};
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-// What a result may differ by: `relative` of itself beside the rounding to its dtype, `absolute`, and
-// `cancelled` of the sum of magnitudes. f64 and narrower than that.
-struct Tolerance {
-  double relative = 0, absolute = 0, cancelled = 0;
-};
-struct Operation {
-  std::string name;
-  std::function<Tensor(const Tensor&, const Axes&, bool keepdim)> call;
-  Tolerance f64, narrow;
-  bool floating_only = false, needs_elements = false;
-};
-
-const std::vector<Operation>& operations() {
-  // Sums are kept in f64; exponentials of narrow types are f32's, good to 2 ULP.
-  constexpr Tolerance exact{}, sums{0, 0, 0x1p-45}, moments{0x1p-42, 0, 0}, powers{0x1p-42, 0, 0};
-  const auto p_norm = [](double p) {
-    return [p](const Tensor& x, const Axes& a, bool k) { return norm(x, p, a, k); };
-  };
-  static const std::vector<Operation> all{
-      {"sum", sum, sums, sums},
-      {"mean", mean, sums, sums, true},
-      {"var", [](auto& x, auto& a, bool k) { return var(x, a, 1, k); }, moments, moments, true},
-      {"std", [](auto& x, auto& a, bool k) { return bobbin::std(x, a, 0, k); }, moments, moments, true},
-      {"max", max, exact, exact, false, true},
-      {"min", min, exact, exact, false, true},
-      {"amax", amax, exact, exact, false, true},
-      {"amin", amin, exact, exact, false, true},
-      {"logsumexp", logsumexp, {0x1p-48, 0x1p-46, 0}, {0x1p-23, 0x1p-21, 0}, true},
-      {"norm 1", p_norm(1), sums, sums, true},
-      {"norm 2", p_norm(2), powers, powers, true},
-      {"norm 2.5", p_norm(2.5), powers, powers, true},
-      {"norm 0.5", p_norm(0.5), powers, powers, true},
-      {"norm inf", p_norm(inf), exact, exact, true},
-  };
-  return all;
-}
-
-double unit(DType t) {  // half a ULP, relative
-  switch (t) {
-    case DType::f64:
-      return 0x1p-53;
-    case DType::f32:
-      return 0x1p-24;
-    case DType::bf16:
-      return 0x1p-9;
-    case DType::f16:
-      return 0x1p-11;
-    default:
-      return 0;
-  }
-}
-double least(DType t) {
-  return t == DType::f16 ? 0x1p-25 : t == DType::f64 ? 0 : t == DType::bf16 ? 0x1p-134 : 0x1p-150;
-}
-
-const Operation& operation(const std::string& name) {
-  for (auto& o : operations())
-    if (o.name == name) return o;
-  throw std::logic_error(name);
-}
-
-Tensor widened(const Tensor& x) { return is_floating(x.dtype()) ? to(x, DType::f64) : x; }
-const Tolerance& tolerance(const Operation& op, DType t) { return t == DType::f64 ? op.f64 : op.narrow; }
-
-// `size`: the largest sum of magnitudes behind an element.
-void expect_close(const Tensor& got, const Tensor& want, const Tolerance& t, double size,
-                  const std::string& what) {
-  ASSERT_EQ(got.shape(), want.shape()) << what;
-  const auto g = got.to_vector<double>(), w = want.to_vector<double>(),
-             rounded = to(want, got.dtype()).to_vector<double>();
-  const double relative = t.relative + unit(got.dtype()) * 1.0001;
-  for (std::size_t i = 0; i < g.size(); ++i) {
-    if (std::isnan(w[i]) ? std::isnan(g[i]) : g[i] == rounded[i]) continue;
-    const double error = std::abs(g[i] - w[i]);
-    ASSERT_TRUE(error <= relative * std::abs(w[i]) + t.absolute + t.cancelled * size + least(got.dtype()))
-        << what << ": element " << i << " is " << g[i] << ", not " << w[i];
-  }
-}
-
-std::string describe(const std::string& name, const Tensor& x, const Axes& axes) {
-  std::ostringstream s;
-  s << name << " of " << x.spec() << ", strides " << x.strides() << ", over " << axes;
-  return s.str();
-}
-
-using View = std::function<Tensor(const Tensor&)>;
-Tensor as_it_is(const Tensor& x) { return x; }
-
-// One operation on a view of x. Extremes also by the index they leave for the derivative.
+// Checks one operation on a view of x; of max and min also the index that they leave for the derivative.
 void check(const Operation& op, const Tensor& x, const Axes& axes, bool keepdim = false,
            const View& view = as_it_is) {
   const Tensor there = view(to(x, gpu)), here = view(x), wide = widened(here);
@@ -146,7 +42,7 @@ void check(const Operation& op, const Tensor& x, const Axes& axes, bool keepdim 
   }
 }
 
-// The indices alone, along one axis or in the flattened tensor.
+// Checks argmax and argmin along one axis or of the flattened tensor.
 void check_arg(const Tensor& x, const Axes& axes, const View& view = as_it_is) {
   const Tensor there = view(to(x, gpu)), here = view(x);
   if (here.numel() == 0 || axes.size() > 1) return;
@@ -176,19 +72,6 @@ std::vector<Axes> axis_sets(int rank) {
   }
   return sets;
 }
-
-constexpr DType every_dtype[] = {DType::f64, DType::f32, DType::bf16, DType::f16,
-                                 DType::i64, DType::i32, DType::u8,   DType::boolean};
-
-// Floating numbers of many sizes, integers with many ties.
-Tensor draw(const Shape& s, DType t) {
-  if (is_floating(t)) return to(randn(s, DType::f64), t);
-  if (t == DType::boolean) return to(randint(0, 2, s), t);
-  return to(randint(t == DType::u8 ? 0 : -100, 100, s), t);
-}
-
-const std::vector<Shape> shapes{{1},        {0, 3},       {3, 0},     {7},        {1'000'003}, {128, 256},
-                                {256, 128}, {2, 1, 4096}, {4097, 33}, {33, 4097}, {70'000, 3}, {3, 70'000}};
 
 TEST_F(CudaReduce, EveryShapeAndDtype) {
   for (const Shape& s : shapes)
@@ -345,7 +228,7 @@ TEST_F(CudaReduce, TwoRunsAgreeToTheBitAndNothingWaits) {
     }
 }
 
-TEST_F(CudaReduce, ACapturedStepMergesItsPartsEachTime) {
+TEST_F(CudaReduce, ACapturedStepCombinesItsSegmentsEachTime) {
   Tensor x = zeros({1'000'003}, DType::f32, gpu), y = zeros({2}, DType::f32, gpu);
   Captured step = capture([&] {
     select(y, 0, 0).copy_(sum(x));
@@ -358,62 +241,7 @@ TEST_F(CudaReduce, ACapturedStepMergesItsPartsEachTime) {
   }
 }
 
-void check_cumsum(const Tensor& x, int axis, const View& view = as_it_is) {
-  for (const bool reverse : {false, true}) {
-    const Tensor wide = widened(view(x));
-    const Tensor got = cumsum(view(to(x, gpu)), axis, reverse), want = cumsum(wide, axis, reverse);
-    double size = 0;
-    if (is_floating(x.dtype()) && want.numel() > 0)
-      for (const double v : norm(wide, 1, {axis}).to_vector<double>())
-        if (std::isfinite(v)) size = std::max(size, v);
-    expect_close(got, want, {0, 0, 0x1p-45}, size,
-                 describe(reverse ? "cumsum from the end" : "cumsum", wide, {axis}));
-  }
-}
-
-TEST_F(CudaReduce, RunningSums) {
-  for (const DType t : every_dtype) {
-    if (t == DType::boolean) continue;
-    for (const Shape& s : shapes) {
-      const Tensor x = draw(s, t);
-      for (int axis = 0; axis < s.size(); ++axis) check_cumsum(x, axis);
-    }
-    const Tensor x = draw({3, 5, 7, 11}, t);
-    for (int axis = 0; axis < 4; ++axis) {
-      check_cumsum(x, axis);
-      check_cumsum(x, axis, [](auto& y) { return permute(y, {2, 0, 3, 1}); });
-      check_cumsum(x, axis, [](auto& y) { return slice(y, 3, 2, 11, 3); });
-      check_cumsum(x, axis, [](auto& y) { return expand(narrow(y, 1, 1, 1), {3, 4, 7, 11}); });
-    }
-  }
-  for (const std::int64_t n : {31, 32, 33, 127, 128, 129, 511, 512, 513, 1023, 1025, 4095, 8193, 16'385})
-    for (const std::int64_t many : {1, 5, 600}) {
-      check_cumsum(draw({many, n}, DType::f32), 1);
-      check_cumsum(draw({n, many}, DType::f32), 0);
-    }
-}
-
-TEST_F(CudaReduce, RunningSumsOfSpecialValues) {
-  for (const Shape& s : {Shape{6, 9}, Shape{6, 700}, Shape{6, 100'000}}) {
-    Tensor x = randn(s);
-    const double specials[] = {nan, inf, -inf};
-    for (std::int64_t row = 0; row < 6; ++row)
-      for (int k = 0; k < 2; ++k)
-        narrow(select(x, 0, row), 0, randint(0, s[1], {1}).item<std::int64_t>(), 1)
-            .fill_(specials[(row + k) % 3]);
-    check_cumsum(x, 1);
-    check_cumsum(contiguous(transpose(x)), 0);
-  }
-}
-
-TEST_F(CudaReduce, RunningSumsAgreeToTheBit) {
-  for (const Shape& s : {Shape{10'000'001}, Shape{500, 600}, Shape{1'000'000, 3}}) {
-    const Tensor x = to(randn(s), gpu);
-    EXPECT_EQ(cumsum(x, 0).to_vector<float>(), cumsum(x, 0).to_vector<float>());
-  }
-}
-
-// 2^31 + 65536 elements: positions past 32 bits, in a line and in a piece that is none.
+// 2^31 + 65536 elements: positions past 32 bits, in a contiguous tensor and in a view that is not contiguous.
 TEST_F(CudaReduce, PastTwoToThe31) {
   poison_allocations(false);
   try {
@@ -437,26 +265,6 @@ TEST_F(CudaReduce, PastTwoToThe31) {
     EXPECT_EQ(argmax(transpose(piece)).item<std::int64_t>(), (columns - 2) * rows - 1);
     EXPECT_EQ(sum(repeated).item<std::int64_t>(), 3 * 19);
     EXPECT_EQ(argmax(repeated).item<std::int64_t>(), ((rows - 1) * 3 + 1) * (columns - 1) - 2);
-  } catch (const OutOfMemory& e) {
-    GTEST_SKIP() << e.what();
-  }
-}
-
-TEST_F(CudaReduce, RunningSumsPastTwoToThe31) {
-  poison_allocations(false);
-  try {
-    const std::int64_t n = (std::int64_t{1} << 31) + 65'536;
-    Tensor x = zeros({n}, DType::f16, gpu);
-    for (const std::int64_t i : {std::int64_t{9}, n / 2, n - 3}) narrow(x, 0, i, 1).fill_(1);
-    const Tensor y = cumsum(x, 0);
-    EXPECT_EQ(y.at({8}), 0);
-    EXPECT_EQ(y.at({9}), 1);
-    EXPECT_EQ(y.at({n / 2 - 1}), 1);
-    EXPECT_EQ(y.at({n / 2}), 2);
-    EXPECT_EQ(y.at({n - 4}), 2);
-    EXPECT_EQ(y.at({n - 3}), 3);
-    EXPECT_EQ(y.at({n - 1}), 3);
-    EXPECT_EQ(sum(y).item(), inf) << "f16 holds no such number";
   } catch (const OutOfMemory& e) {
     GTEST_SKIP() << e.what();
   }
