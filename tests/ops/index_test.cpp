@@ -1,4 +1,4 @@
-// Picking and adding by index against loops that say what they mean.
+// Picking and adding by index against loops over the definition.
 #include <bobbin/autograd.h>
 #include <bobbin/parallel.h>
 #include <bobbin/random.h>
@@ -16,23 +16,23 @@ constexpr DType all_dtypes[] = {DType::f64, DType::f32, DType::bf16, DType::f16,
 // Small whole numbers: every dtype but bool holds them and their sums exactly.
 Tensor whole_numbers(const Shape& shape, DType dtype) { return to(randint(0, 5, shape), dtype); }
 
-// Calls f(place) for every index of `shape` in row-major order.
-void for_each_place(const Shape& shape, const std::function<void(const Dims&)>& f) {
-  Dims place = Dims::filled(shape.size(), 0);
+// Calls f(position) for every index of `shape` in row-major order.
+void for_each_position(const Shape& shape, const std::function<void(const Dims&)>& f) {
+  Dims position = Dims::filled(shape.size(), 0);
   for (std::int64_t n = numel(shape); n > 0; --n) {
-    f(place);
-    for (int i = shape.size() - 1; i >= 0 && ++place[i] == shape[i]; --i) place[i] = 0;
+    f(position);
+    for (int i = shape.size() - 1; i >= 0 && ++position[i] == shape[i]; --i) position[i] = 0;
   }
 }
 
-Dims with(Dims place, int axis, std::int64_t i) {
-  place[axis] = i;
-  return place;
+Dims with(Dims position, int axis, std::int64_t i) {
+  position[axis] = i;
+  return position;
 }
 
-std::size_t flat(const Shape& shape, const Dims& place) {
+std::size_t flat(const Shape& shape, const Dims& position) {
   std::int64_t at = 0;
-  for (int i = 0; i < shape.size(); ++i) at = at * shape[i] + place[i];
+  for (int i = 0; i < shape.size(); ++i) at = at * shape[i] + position[i];
   return static_cast<std::size_t>(at);
 }
 
@@ -44,7 +44,7 @@ Values select_by_loop(const Tensor& x, int axis, const Tensor& index) {
   const Values from = x.to_vector<double>();
   const auto pick = index.to_vector<std::int64_t>();
   Values y;
-  for_each_place(shape, [&](const Dims& at) {
+  for_each_position(shape, [&](const Dims& at) {
     y.push_back(from[flat(x.shape(), with(at, axis, pick[static_cast<std::size_t>(at[axis])]))]);
   });
   return y;
@@ -54,8 +54,9 @@ Values gather_by_loop(const Tensor& x, int axis, const Tensor& index) {
   const Values from = x.to_vector<double>();
   const auto pick = index.to_vector<std::int64_t>();
   Values y;
-  for_each_place(index.shape(),
-                 [&](const Dims& at) { y.push_back(from[flat(x.shape(), with(at, axis, pick[y.size()]))]); });
+  for_each_position(index.shape(), [&](const Dims& at) {
+    y.push_back(from[flat(x.shape(), with(at, axis, pick[y.size()]))]);
+  });
   return y;
 }
 
@@ -64,7 +65,7 @@ Values index_add_by_loop(const Tensor& x, int axis, const Tensor& index, const T
   const Values add = source.to_vector<double>();
   const auto pick = index.to_vector<std::int64_t>();
   std::size_t k = 0;
-  for_each_place(source.shape(), [&](const Dims& at) {
+  for_each_position(source.shape(), [&](const Dims& at) {
     y[flat(x.shape(), with(at, axis, pick[static_cast<std::size_t>(at[axis])]))] += add[k++];
   });
   return y;
@@ -75,7 +76,7 @@ Values scatter_add_by_loop(const Tensor& x, int axis, const Tensor& index, const
   const Values add = source.to_vector<double>();
   const auto pick = index.to_vector<std::int64_t>();
   std::size_t k = 0;
-  for_each_place(index.shape(), [&](const Dims& at) {
+  for_each_position(index.shape(), [&](const Dims& at) {
     y[flat(x.shape(), with(at, axis, pick[k]))] += add[k];
     ++k;
   });
@@ -151,7 +152,7 @@ TEST(Index, SumsRunInOrder) {
 }
 
 TEST(Index, SixteenBitSumsAreRoundedOnce) {
-  for (const DType dtype : {DType::bf16, DType::f16}) {  // adding ones in place would stop at 256 and 2048
+  for (const DType dtype : {DType::bf16, DType::f16}) {  // sums of ones in these types stop at 256 and 2048
     const Tensor x = zeros({2}, dtype), index = zeros({3000}, DType::i64), source = ones({3000}, dtype);
     const double expected = to(full({}, 3000), dtype).item();
     EXPECT_EQ(index_add(x, 0, index, source).at({0}), expected);
