@@ -1,4 +1,7 @@
 // Softmax and its masks, reductions and running sums.
+#include <bobbin/elementwise.h>
+#include <bobbin/view.h>
+
 #include <cmath>
 #include <limits>
 
