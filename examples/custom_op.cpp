@@ -1,6 +1,5 @@
-// An operation of your own, as a skeleton to copy: logits capped softly, cap tanh(x / cap), so that none
-// leaves
-// [-cap, cap]. It trains a model, and then goes through all checks of the gradient checker:
+// An operation of your own, as a skeleton to copy: cap tanh(x / cap), which keeps logits in [-cap, cap]. The
+// program trains a model with it, and then runs all checks of the gradient checker:
 //   custom_op            trains, and checks all operations, this one among them
 //   custom_op --op softcap
 #include <bobbin/bobbin.h>

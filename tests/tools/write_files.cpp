@@ -1,5 +1,4 @@
-// Writes a trained layer in every format, for open_files_test. Its weight is [[0, 1, 2], [3, 4, 5]] / 8, its
-// bias
+// Writes a layer in every format, for open_files_test. Its weight is [[0, 1, 2], [3, 4, 5]] / 8, its bias is
 // [-1, 1].
 #include <bobbin/bobbin.h>
 
