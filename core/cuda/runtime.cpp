@@ -96,8 +96,7 @@ State* make_state(Device d) {
                    p.minor,
                    p.multiProcessorCount,
                    static_cast<std::int64_t>(p.sharedMemPerBlockOptin),
-                   static_cast<std::int64_t>(p.sharedMemPerMultiprocessor),
-                   p.l2CacheSize};
+                   static_cast<std::int64_t>(p.sharedMemPerMultiprocessor)};
   void* fault = nullptr;
   check(cudaHostAlloc(&fault, sizeof(Fault), cudaHostAllocMapped | cudaHostAllocPortable), "cuda");
   s->fault = new (fault) Fault;

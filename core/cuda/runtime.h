@@ -21,7 +21,6 @@ struct Properties {
   int sms = 0;                        ///< streaming multiprocessors
   std::int64_t shared_per_block = 0;  ///< the most that a kernel can opt in to
   std::int64_t shared_per_sm = 0;
-  std::int64_t l2_bytes = 0;
 };
 /// The properties of a device that can be used. CUDA is asked once.
 const Properties& properties(Device);
