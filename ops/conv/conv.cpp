@@ -104,7 +104,7 @@ TensorSpec Conv2dInputGrad::infer(Inputs x) const {
   return {s.x(), g.dtype(), g.device()};
 }
 
-// With a cotangent h of the result, which takes the place of x in the trilinear form: the gradient of g is
+// With a cotangent h of the result, which stands for x in the trilinear form: the gradient of g is
 // conv2d(h, weight), that of the weight is its gradient for x = h.
 Grads Conv2dInputGrad::vjp(const Vjp& v) const {
   Grads out(static_cast<std::size_t>(v.count()));
@@ -128,7 +128,7 @@ TensorSpec Conv2dWeightGrad::infer(Inputs x) const {
   return {s.weight(), in.dtype(), in.device()};
 }
 
-// With a cotangent h of the result, which takes the place of the weight in the trilinear form: the gradient
+// With a cotangent h of the result, which stands for the weight in the trilinear form: the gradient
 // of x is that for the weight h, the gradient of g is conv2d(x, h).
 Grads Conv2dWeightGrad::vjp(const Vjp& v) const {
   Grads out(2);

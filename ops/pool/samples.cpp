@@ -59,16 +59,18 @@ std::vector<Sample> MaxPool2d::samples() {
 }
 
 std::vector<Sample> MaxPool2dBackward::samples() {
-  const auto call = [](Pool pool, Pair size, Tensor places) {
-    return [=](Inputs x) { return record(MaxPool2dBackward{pool, size}, {x[0], to(places, x[0].device())}); };
+  const auto call = [](Pool pool, Pair size, Tensor indices) {
+    return [=](Inputs x) {
+      return record(MaxPool2dBackward{pool, size}, {x[0], to(indices, x[0].device())});
+    };
   };
-  const Tensor places = tensor({{{{0, 3}, {8, 15}}}}, DType::i32);
-  return {{"2x2", {sample_input({1, 1, 2, 2})}, call({2, 2}, 4, places)},
+  const Tensor indices = tensor({{{{0, 3}, {8, 15}}}}, DType::i32);
+  return {{"2x2", {sample_input({1, 1, 2, 2})}, call({2, 2}, 4, indices)},
           {"the same place twice",
            {sample_input({1, 1, 1, 2})},
            call({{1, 2}, 1}, {1, 3}, tensor({{{{1, 1}}}}, DType::i32))},
           {"nothing", {sample_input({0, 1, 1, 2})}, call({2, 2}, {2, 4}, zeros({0, 1, 1, 2}, DType::i32))},
-          invalid("size", {sample_input({1, 1, 2, 2})}, call({2, 2}, 6, places),
+          invalid("size", {sample_input({1, 1, 2, 2})}, call({2, 2}, 6, indices),
                   "max_pool2d_backward: expected g [1,1,3,3]; got f64[1,1,2,2]")};
 }
 
