@@ -1,4 +1,5 @@
-// Element types: the DType tag, the two 16-bit floating-point types, and the way from a tag to a C++ type.
+// Element types: the enumeration DType, the two 16-bit floating-point types, and the dispatch from a DType to
+// a C++ type.
 #pragma once
 #include <bit>
 #include <cstdint>

@@ -1,5 +1,5 @@
-// A small persistent team of threads that share fixed tiles of work, so that results do not depend on how
-// many threads there are.
+// Loops on several threads. The work is cut into tiles that do not depend on the number of threads, and so
+// results do not either.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -16,9 +16,9 @@ namespace detail {
 void run_tiles(std::int64_t tiles, void (*call)(void*, std::int64_t), void* f);
 }
 
-/// Calls f(tile) once for each tile in [0, tiles), on several threads where that pays, in no order: no tile
-/// may wait for another. The first exception a tile throws is rethrown here once all tiles have stopped. A
-/// call from inside a tile runs on that thread alone.
+/// Calls f(tile) once for each tile in [0, tiles), on several threads and in any order: no tile may wait for
+/// another. The first exception that a tile throws is rethrown here when all threads have stopped. A call
+/// from inside a tile runs on the calling thread alone.
 template<class F>
 void parallel_for(std::int64_t tiles, F&& f) {
   auto call = [](void* p, std::int64_t tile) { (*static_cast<std::remove_reference_t<F>*>(p))(tile); };

@@ -1,5 +1,5 @@
-// Random numbers, counter-based (Philox4x32-10): element i of a draw depends on the seed, the draw's offset
-// and i alone, never on the device, the number of threads or the shape's strides.
+// Random numbers by a counter-based generator (Philox4x32-10): element i of a draw depends only on the seed,
+// the number of the draw and i, and not on the device, the number of threads or the shape.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -8,23 +8,23 @@
 
 namespace bobbin {
 
-/// A stream of draws: a seed, and how many draws were made.
+/// The state of a generator: a seed, and how many draws were made.
 struct Generator {
   std::uint64_t seed = 0;   ///< the key of all draws
   std::uint64_t draws = 0;  ///< draws made so far: the offset of the next one
 };
 
-/// The generator of this thread that draws use; each thread's begins with seed 0.
+/// The generator that draws of this thread use. Each thread has its own, which starts with seed 0.
 Generator& default_generator();
-/// Restarts this thread's generator.
+/// Sets the seed of this thread's generator, and its number of draws to 0.
 void manual_seed(std::uint64_t seed);
 
-/// While it lives, this thread draws from here; afterwards again from where it was.
+/// While it lives, this thread draws from another state; afterwards it continues from its own.
 class GeneratorScope {
  public:
-  /// From now on this thread draws from a copy of g.
+  /// Draws of this thread use a copy of g.
   explicit GeneratorScope(const Generator& g) : before_(std::exchange(default_generator(), g)) {}
-  /// Back to where this thread was.
+  /// Restores the state.
   ~GeneratorScope() { default_generator() = before_; }
   GeneratorScope(const GeneratorScope&) = delete;
   GeneratorScope& operator=(const GeneratorScope&) = delete;
@@ -43,7 +43,7 @@ Tensor randn(const Shape&, DType = DType::f32, Device = {});
 Tensor randint(std::int64_t low, std::int64_t high, const Shape&, DType = DType::i64, Device = {});
 /// 1 with probability p, else 0. Throws ValueError unless 0 <= p <= 1.
 Tensor bernoulli(const Shape&, double p, DType = DType::f32, Device = {});
-/// A random order of 0 ... n-1, as i64.
+/// A random permutation of 0 ... n-1, as i64.
 Tensor randperm(std::int64_t n, Device = {});
 
 }  // namespace bobbin

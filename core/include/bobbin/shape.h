@@ -1,4 +1,4 @@
-// Shapes, strides and what is known of a tensor without its elements.
+// Shapes, strides, and the description of a tensor without its elements.
 #pragma once
 #include <bobbin/device.h>
 #include <bobbin/dtype.h>

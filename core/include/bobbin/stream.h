@@ -1,4 +1,5 @@
-// Streams: queues of GPU work. Without one, all work for a device goes to that device's own stream, in order.
+// Streams: queues of work for a GPU. By default all work for a GPU is enqueued on one stream and runs in
+// order.
 #pragma once
 #include <bobbin/device.h>
 
@@ -6,10 +7,10 @@
 
 namespace bobbin {
 
-/// A further queue of a GPU. Copies share it. Throws DeviceError for a device that is no GPU.
+/// A further stream of a GPU. Copies of the object are the same stream.
 class Stream {
  public:
-  /// A new queue of this GPU.
+  /// A new stream of this GPU. Throws DeviceError for a device that is not a GPU.
   explicit Stream(Device);
   /// The GPU it belongs to.
   Device device() const { return device_; }
@@ -21,14 +22,14 @@ class Stream {
   std::shared_ptr<void> handle_;
 };
 
-/// While it lives, this thread's work for the stream's device goes there: after all it enqueued before, and
-/// before all it enqueues afterwards. Tensors may cross that border freely; where several threads share
-/// tensors of different streams, they must synchronize.
+/// While it lives, this thread enqueues its work for the stream's device on that stream. This work runs after
+/// all that the thread enqueued before, and before all that it enqueues afterwards; tensors may be used on
+/// both sides. Threads that share tensors of different streams must synchronize.
 class StreamScope {
  public:
-  /// Begins to enqueue on the stream, after what was enqueued before.
+  /// Enqueues on the stream from now on.
   explicit StreamScope(const Stream&);
-  ~StreamScope();  ///< later work waits for that of the stream
+  ~StreamScope();  ///< enqueues on the earlier stream again
   StreamScope(const StreamScope&) = delete;
   StreamScope& operator=(const StreamScope&) = delete;
 

@@ -1,5 +1,6 @@
-// Tensor: a handle on a strided view of a storage, with its place on the tape. Copying the handle copies no
-// elements. Operations are free functions (ops.h); here are construction, inspection and data movement.
+// Tensor: a handle on a strided view of memory, and on the record of how it was computed. Copying the handle
+// copies no elements. Operations are free functions (ops.h); this header has construction, inspection and
+// data movement.
 #pragma once
 #include <bobbin/allocator.h>
 #include <bobbin/error.h>
@@ -33,7 +34,7 @@ struct TensorImpl {
 };
 }  // namespace detail
 
-/// A handle on a strided view of a storage, with its place on the tape. Copies share elements and gradient.
+/// A handle on a strided view of a storage, and on its place on the tape. Copies share elements and gradient.
 /// Most members of an undefined tensor throw Error.
 class Tensor {
  public:
@@ -46,7 +47,7 @@ class Tensor {
   const TensorSpec& spec() const { return impl().spec; }
   /// Sizes of the axes.
   const Shape& shape() const { return impl().spec.shape; }
-  /// Distances of neighbours on each axis, in elements; 0 where an axis is broadcast.
+  /// The stride of each axis, in elements; 0 where an axis is broadcast.
   const Strides& strides() const { return impl().strides; }
   /// Type of the elements.
   DType dtype() const { return impl().spec.dtype; }
