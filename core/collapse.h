@@ -27,6 +27,17 @@ struct CollapsedDims {
     for (std::size_t k = 0; k < count; ++k) stride[k][rank] = strides[k];
     size[rank++] = n;
   }
+
+  /// The sizes, and the strides of tensor k, the outermost dimension first.
+  constexpr Shape shape() const { return outermost_first(size); }
+  constexpr Strides strides(int k = 0) const { return outermost_first(stride[k]); }
+
+ private:
+  constexpr Dims outermost_first(const std::int64_t (&v)[max_rank]) const {
+    Dims out;
+    for (int d = rank - 1; d >= 0; --d) out.push_back(v[d]);
+    return out;
+  }
 };
 
 /// The stride of dimension d of `shape`, to which a tensor of these sizes and strides is broadcast.

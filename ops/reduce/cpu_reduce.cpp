@@ -1,12 +1,14 @@
+// reduce(): the dimensions of a reduction, its tiles, and the order in which their elements are reduced.
+#include "ops/reduce/cpu_reduce.h"
+
 #include <bobbin/parallel.h>
 
 #include <algorithm>
 #include <optional>
 
 #include "core/ceil_div.h"
+#include "core/collapse.h"
 #include "ops/reduce/axis_order.h"
-// reduce(): the dimensions of a reduction, its tiles, and the order in which their elements are reduced.
-#include "ops/reduce/cpu_reduce.h"
 
 namespace bobbin {
 namespace {
@@ -17,31 +19,22 @@ constexpr std::int64_t tile_elements = 16 * block_size;  // a task for a thread
 constexpr std::int64_t short_row = 32;
 constexpr std::int64_t enough_tiles = 32;  // with fewer, long reductions are cut into segments of blocks
 
-// Adds an axis to a shape, merged with the last one where strides allow.
-void append(Shape& shape, Strides& strides, std::int64_t size, std::int64_t stride) {
-  if (size == 1) return;
-  const int last = shape.size() - 1;
-  if (last >= 0 && strides[last] == stride * size) {
-    shape[last] *= size;
-    strides[last] = stride;
-  } else {
-    shape.push_back(size);
-    strides.push_back(stride);
-  }
-}
-
 // The kept and the reduced dimensions. An inner reduction reads the elements of one result after those of
 // another; an outer one reads rows of neighbouring results, one element of each.
 struct Dimensions : AxisOrder {
   Dimensions(const Tensor& x, const Axes& axes, bool in_order) : AxisOrder(x, axes, in_order) {
-    for (auto i : kept)
-      append(shape, strides, x.shape()[static_cast<int>(i)], x.strides()[static_cast<int>(i)]);
+    const auto collapsed = [&](const Axes& some) {
+      CollapsedDims<1> dims;
+      for (int k = some.size() - 1; k >= 0; --k)
+        dims.append(x.shape()[static_cast<int>(some[k])], {x.strides()[static_cast<int>(some[k])]});
+      return dims;
+    };
+    const auto kept_dims = collapsed(kept), reduced_dims = collapsed(reduced);
+    shape = kept_dims.shape(), strides = kept_dims.strides();
+    reduced_shape = reduced_dims.shape(), reduced_strides = reduced_dims.strides();
     std::int64_t step = far;  // between reduced elements
-    for (auto i : reduced) {
-      append(reduced_shape, reduced_strides, x.shape()[static_cast<int>(i)],
-             x.strides()[static_cast<int>(i)]);
+    for (auto i : reduced)
       if (x.shape()[static_cast<int>(i)] != 1) step = distance(x, i);
-    }
     results = numel(shape);
     length = numel(reduced_shape);
     if (shape.empty() || strides.back() == 0) return;
