@@ -1,6 +1,5 @@
 // Softmax and log-softmax along one axis. Each keeps only its output for the derivative, and each derivative
-// is an operation with a derivative of its own. Only GPU kernels read rows by their
-// strides.
+// is an operation with a derivative of its own. Only GPU kernels read strided rows.
 #pragma once
 #include <bobbin/op.h>
 #include <bobbin/softmax.h>
