@@ -83,13 +83,12 @@ template<class F>
 void each_row(Inputs x, const Tensor& out, const CrossEntropyTerms& terms, const RowTargets& targets, F&& f) {
   const DType compute = compute_type(x[0].dtype());
   const std::int64_t n = x[0].shape()[terms.axis];
-  const auto run = [&]<class T>(Type<T>) {
+  visit_some<double, float>(compute, [&]<class T>(Type<T>) {
     for_rows(x.first(targets.indexed() ? 1 : 2), out, terms.axis, compute,
              [&](std::span<const void* const> in, void* y, std::int64_t row) {
                f(row, static_cast<const T*>(in[0]), static_cast<const T*>(in.back()), static_cast<T*>(y), n);
              });
-  };
-  compute == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
+  });
 }
 
 }  // namespace

@@ -160,10 +160,9 @@ template<class F>
 void each_block(Inputs x, const Tensor& y, int axis, F&& f) {
   const DType compute = compute_type(y.dtype());
   const std::int64_t n = y.rank() ? y.shape()[axis] : 1;
-  const auto run = [&](auto type) {
+  visit_some<double, float>(compute, [&](auto type) {
     for_row_blocks(x, y, axis, compute, [&](const RowBlock& block) { f(type, block, n); });
-  };
-  compute == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
+  });
 }
 
 }  // namespace

@@ -49,9 +49,10 @@ void MaskedSoftmax::cpu(Inputs x, Tensor& y) const {
     return masks.first.raw<bool>() + at;
   };
   const std::int64_t n = y.size(-1), length = causal ? y.size(-2) : 1;
-  const auto run = [&]<class T>(Type<T>) {
+  const DType compute = compute_type(y.dtype());
+  visit_some<double, float>(compute, [&]<class T>(Type<T>) {
     constexpr T hidden = -std::numeric_limits<T>::infinity();
-    for_rows(x.first(1), y, y.rank() - 1, compute_type(y.dtype()), [&](auto in, void* out, std::int64_t row) {
+    for_rows(x.first(1), y, y.rank() - 1, compute, [&](auto in, void* out, std::int64_t row) {
       const T* const x = static_cast<const T*>(in[0]);
       T* const y = static_cast<T*>(out);
       const std::int64_t seen = causal ? std::min(n, row % length + 1) : n;
@@ -64,8 +65,7 @@ void MaskedSoftmax::cpu(Inputs x, Tensor& y) const {
       for (std::int64_t i = 0; i < seen; ++i) y[i] *= scale;
       std::fill(y + seen, y + n, scale * 0);  // NaN if the row is NaN
     });
-  };
-  y.dtype() == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
+  });
 }
 
 Tensor masked_softmax(const Tensor& x, const Tensor& mask, bool causal) {
