@@ -241,7 +241,7 @@ void im2col_weight_grad(std::string_view op, const ConvShape& s, const Tensor& x
     const Tensor batch_sum = sum(products, {0});
     total = total ? total + batch_sum : batch_sum;
   });
-  copy_elements(reshape(total, weight.shape()), weight);
+  bobbin::copy_elements(reshape(total, weight.shape()), weight);
 }
 
 }  // namespace bobbin::cuda
