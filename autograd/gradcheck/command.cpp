@@ -1,45 +1,28 @@
+// The program tools/gradcheck: finds the operations that are asked for, and runs one of the modes on them.
 #include <bobbin/gradcheck.h>
-#include <bobbin/random.h>
+#include <dlfcn.h>
 #include <fmt/format.h>
-#include <fnmatch.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <limits>
-#include <map>
-#include <nlohmann/json.hpp>
+#include <filesystem>
 #include <numeric>
-#include <thread>
+#include <utility>
 
-#include "autograd/gradcheck/check_run.h"
-#include "autograd/gradcheck/mutate.h"
-#include "autograd/gradcheck/plugin.h"
-#include "autograd/gradcheck/precision.h"
+#include "autograd/gradcheck/command_line.h"
+#include "autograd/gradcheck/mutation/mutation.h"
+#include "autograd/gradcheck/precision/precision.h"
+#include "autograd/gradcheck/report/files.h"
 
 namespace bobbin {
 namespace {
 
 using namespace gradcheck_detail;
-constexpr int passed = 0, failed = 1, usage = 2, nothing_ran = 3, file_trouble = 4, no_device = 5;
-
-struct Arguments {
-  bool list = false, verbose = false, mutate = false;
-  std::vector<std::string> ops, models;
-  std::string sample = "*", shape, device = "cpu", json, junit, png;
-  std::vector<std::string> plugins;
-  int order = 0;  // 0: both
-  std::uint64_t seed = 1;
-  double budget = 0;  // 0: none
-  int jobs = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  std::vector<DType> dtypes;
-  std::vector<Layout> layouts;
-};
 
 struct UsageError : Error {
   using Error::Error;
 };
 
-// How many letters must change to make one word the other (Levenshtein).
+// The number of letters that must change to make one word the other (Levenshtein distance).
 std::size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), 0);
@@ -52,7 +35,7 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-// Those of `all` whose names fit one of the patterns.
+// The items whose names fit one of the patterns. Every pattern must fit one.
 template<class T>
 std::vector<T> chosen(const std::vector<T>& all, const std::vector<std::string>& patterns,
                       std::string_view what) {
@@ -61,7 +44,7 @@ std::vector<T> chosen(const std::vector<T>& all, const std::vector<std::string>&
   for (auto& item : all) {
     bool wanted = false;
     for (std::size_t i = 0; i < patterns.size(); ++i)
-      if (fnmatch(patterns[i].c_str(), std::string(item.name).c_str(), 0) == 0) wanted = used[i] = true;
+      if (matches(patterns[i], item.name)) wanted = used[i] = true;
     if (wanted) out.push_back(item);
   }
   for (std::size_t i = 0; i < patterns.size(); ++i) {
@@ -74,62 +57,57 @@ std::vector<T> chosen(const std::vector<T>& all, const std::vector<std::string>&
   return out;
 }
 
-void list(const std::vector<OpInfo>& ops, const Arguments& args, const std::vector<ModelInfo>& models) {
+// Opens a shared object and calls its `extern "C" void bobbin_register()`, which calls register_op and
+// register_model. It stays open.
+void load_plugin(const std::filesystem::path& path) {
+  // dlopen looks for a name without a slash in the directories of libraries, not here.
+  const auto whole = std::filesystem::absolute(path);
+  void* const object = dlopen(whole.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!object) fail<IoError>("gradcheck --plugin: ", dlerror());
+  auto* const enter = reinterpret_cast<void (*)()>(dlsym(object, "bobbin_register"));
+  if (!enter)
+    fail<IoError>("gradcheck --plugin: '", path.string(),
+                  "' has no function extern \"C\" void bobbin_register()");
+  enter();
+}
+
+void list_mode(const std::vector<OpInfo>& ops, const Arguments& args, const std::vector<ModelInfo>& models) {
+  std::vector<SampleCounts> counts;
+  for (auto& op : ops) counts.push_back(count_samples(op, args.seed));
+  if (!args.json.empty()) return write_list(args.json, ops, counts, models);
   SampleCounts all;
-  nlohmann::ordered_json out;
-  for (auto& op : ops) {
-    const auto n = count_samples(op, args.seed);
+  for (std::size_t i = 0; i < ops.size(); ++i) {
+    const SampleCounts& n = counts[i];
     all.valid += n.valid, all.edge += n.edge, all.invalid += n.invalid, all.checked += n.checked;
-    out["operations"].push_back({{"name", op.name},
-                                 {"differentiable", op.differentiable},
-                                 {"cuda", op.has_cuda},
-                                 {"valid", n.valid},
-                                 {"edge", n.edge},
-                                 {"invalid", n.invalid},
-                                 {"differenced", n.checked}});
-    if (args.json.empty())
-      fmt::print("{:<34} {:>3} valid samples, {:>2} of them edge cases; {:>2} invalid; {}\n", op.name,
-                 n.valid, n.edge, n.invalid,
-                 op.differentiable ? fmt::format("{} differenced", n.checked) : "no derivative");
+    fmt::print("{:<34} {:>3} valid samples, {:>2} of them edge cases; {:>2} invalid; {}\n", ops[i].name,
+               n.valid, n.edge, n.invalid,
+               ops[i].differentiable ? fmt::format("{} differenced", n.checked) : "no derivative");
   }
-  for (auto& m : models) {
-    out["models"].push_back(m.name);
-    if (args.json.empty()) fmt::print("{:<34} model\n", m.name);
-  }
-  if (args.json.empty())
-    fmt::print(
-        "{} operations, {} valid samples, {} of them edge cases, {} invalid, {} differenced; {} models\n",
-        ops.size(), all.valid, all.edge, all.invalid, all.checked, models.size());
-  else if (args.json == "-")
-    fmt::print("{}\n", out.dump(1));
-  else
-    write_text("gradcheck --json", args.json, out.dump(1) + "\n");
+  for (auto& m : models) fmt::print("{:<34} model\n", m.name);
+  fmt::print(
+      "{} operations, {} valid samples, {} of them edge cases, {} invalid, {} differenced; {} models\n",
+      ops.size(), all.valid, all.edge, all.invalid, all.checked, models.size());
 }
 
-// Plants mistakes: exits with `failed` where one was not found.
-int mutate(const std::vector<OpInfo>& ops, const Arguments& args) {
-  const double budget = args.budget > 0 ? args.budget : std::numeric_limits<double>::infinity();
+ExitStatus mutation_mode(const std::vector<OpInfo>& ops, const Arguments& args) {
   const auto report =
-      gradcheck_detail::mutate(ops, args.seed, budget, [&](const Sample& s) { return passes(s, args.seed); });
+      mutate(ops, {args.seed, args.budget, args.jobs}, [&](const Sample& s) { return passes(s, args.seed); });
   print(report);
-  if (report.survived > 0) return failed;
-  return report.killed > 0 ? passed : nothing_ran;
+  return exit_status(report.survived > 0, false, report.killed > 0);
 }
 
-// Narrow types and the GPU against f64 on the CPU.
-int compare(const std::vector<OpInfo>& ops, const Arguments& args) {
+ExitStatus precision_mode(const std::vector<OpInfo>& ops, const Arguments& args) {
   std::string why;
   if (args.device == "cuda" && !cuda_available(&why)) {
     fmt::print(stderr, "gradcheck: {}\n", why);
     return no_device;
   }
   const Device device = args.device == "cuda" ? Device::cuda() : Device::cpu();
-  std::vector<PrecisionRow> rows;
-  for (const DType dtype : args.dtypes.empty() ? std::vector{DType::f64} : args.dtypes)
-    for (auto& row : compare_precision(ops, dtype, device, args.seed)) rows.push_back(row);
+  const auto dtypes = args.dtypes.empty() ? std::vector{DType::f64} : args.dtypes;
+  const auto rows = compare_precision(ops, dtypes, device, args.seed, args.jobs);
   print(rows, args.verbose);
-  if (std::ranges::any_of(rows, [](auto& row) { return !row.ok(); })) return failed;
-  return std::ranges::any_of(rows, [](auto& row) { return row.total.runs > 0; }) ? passed : nothing_ran;
+  return exit_status(std::ranges::any_of(rows, [](auto& row) { return !row.ok(); }), false,
+                     std::ranges::any_of(rows, [](auto& row) { return row.total.runs > 0; }));
 }
 
 Shape parse_shape(const std::string& text) {
@@ -148,7 +126,8 @@ Shape parse_shape(const std::string& text) {
   return shape;
 }
 
-int check(const std::vector<OpInfo>& ops, const std::vector<ModelInfo>& models, const Arguments& args) {
+ExitStatus derivative_mode(const std::vector<OpInfo>& ops, const std::vector<ModelInfo>& models,
+                           const Arguments& args) {
   RunOptions options;
   options.check.seed = args.seed;
   options.check.sample = args.sample;
@@ -169,77 +148,33 @@ int check(const std::vector<OpInfo>& ops, const std::vector<ModelInfo>& models, 
   if (!args.png.empty() && !write_png(args.png, run.results))
     fmt::print(stderr, "gradcheck: nothing was compared with differences, so '{}' was not written\n",
                args.png);
-  if (run.summary.failed > 0) return failed;
-  return run.summary.inconclusive > 0 || run.summary.passed == 0 ? nothing_ran : passed;
+  const Summary& s = run.summary;
+  return exit_status(s.failed > 0, s.inconclusive > 0, s.passed > 0);
 }
 
-int run(const Arguments& args) {
+ExitStatus run(const Arguments& args) {
   for (auto& plugin : args.plugins) load_plugin(plugin);
   const bool all = args.ops.empty() && args.models.empty();
   const auto ops = all ? all_ops() : chosen(all_ops(), args.ops, "operation");
   const auto models = all ? all_models() : chosen(all_models(), args.models, "model");
   if (args.list) {
-    list(ops, args, models);
+    list_mode(ops, args, models);
     return passed;
   }
   if (args.json == "-") fail<UsageError>("--json: a file is needed, but for --list");
-  if (args.mutate) return mutate(ops, args);
+  if (args.mutate) return mutation_mode(ops, args);
   const bool exact =
       args.device == "cpu" && std::ranges::all_of(args.dtypes, [](DType d) { return d == DType::f64; });
-  return exact ? check(ops, models, args) : compare(ops, args);
-}
-
-void declare(CLI::App& app, Arguments& args) {
-  app.add_flag("--list", args.list, "List the operations with their samples, and the models");
-  app.add_option("--op", args.ops, "Operation to check, or a pattern such as 'log*'; may be repeated");
-  app.add_option("--model", args.models, "Model to check, or a pattern; may be repeated");
-  app.add_option("--plugin", args.plugins, "Shared object that registers more of them; may be repeated");
-  app.add_option("--sample", args.sample, "Samples to check, by name or pattern");
-  app.add_option("--order", args.order, "1: gradients, 2: gradients of gradients; both if left out")
-      ->check(CLI::IsMember({1, 2}));
-  app.add_option("--shape", args.shape, "Shape of the first input, such as 3x4, instead of the samples' own");
-  const std::map<std::string, Layout> layouts{
-      {"contiguous", Layout::contiguous}, {"strided", Layout::strided}, {"expanded", Layout::expanded}};
-  app.add_option(
-         "--layout", args.layouts,
-         "contiguous: compare with differences and dual numbers; strided, expanded: compare inputs that "
-         "lie so with contiguous ones; all if left out")
-      ->transform(CLI::CheckedTransformer(layouts));
-  app.add_option("--seed", args.seed, "Seed of the inputs and cotangents");
-  app.add_option("--budget", args.budget, "Seconds after which no check begins")->check(CLI::PositiveNumber);
-  app.add_option("--jobs", args.jobs, "Threads; all processors if left out")->check(CLI::Range(1, 1024));
-  app.add_flag("--mutate", args.mutate,
-               "Plant twelve kinds of mistakes in every derivative: all must be found");
-  const std::map<std::string, DType> dtypes{
-      {"f64", DType::f64}, {"f32", DType::f32}, {"bf16", DType::bf16}, {"f16", DType::f16}};
-  app.add_option("--dtype", args.dtypes, "Compare results of this dtype with f64 on the CPU; may be repeated")
-      ->transform(CLI::CheckedTransformer(dtypes));
-  app.add_option("--device", args.device, "Compare results of this device with the CPU's: cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}));
-  app.add_option("--json", args.json, "Write all results to this file; of --list to stdout if left out")
-      ->expected(0, 1)
-      ->default_str("-");
-  app.add_option("--junit", args.junit, "Write all results to this file, as JUnit XML");
-  app.add_option("--png", args.png, "Draw the errors of the first failure, or of the largest error");
-  app.add_flag("-v,--verbose", args.verbose, "Print every check");
-  app.footer(
-      "Exits with 0 when all passed, 1 on a failure, 2 on bad usage, 3 when nothing ran or something stayed "
-      "inconclusive, 4 when a file could not be read or written, 5 without the device.");
+  return exact ? derivative_mode(ops, models, args) : precision_mode(ops, args);
 }
 
 }  // namespace
 
 int gradcheck_main(int argc, char** argv) {
   Arguments args;
-  CLI::App app("Checks the derivatives of operations and models, and what their calls leave behind.");
-  declare(app, args);
+  if (const auto status = read_command_line(argc, argv, args)) return *status;
   try {
-    app.parse(argc, argv);
     return run(args);
-  } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help
-    fmt::print(stderr, "gradcheck: {} (--help lists the options)\n", e.what());
-    return usage;
   } catch (const UsageError& e) {
     fmt::print(stderr, "gradcheck: {}\n", e.what());
     return usage;

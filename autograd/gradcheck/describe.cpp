@@ -1,3 +1,4 @@
+// Verdicts and mismatches as text.
 #include <bobbin/gradcheck.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -1,3 +1,4 @@
+// Compares the derivatives of a function with finite differences, element by element.
 #include <bobbin/autograd.h>
 #include <bobbin/gradcheck.h>
 #include <bobbin/random.h>
@@ -8,9 +9,9 @@
 #include <limits>
 #include <utility>
 
-#include "autograd/gradcheck/difference.h"
-#include "autograd/gradcheck/integrity.h"
-#include "autograd/gradcheck/walk.h"
+#include "autograd/gradcheck/oracles/finite_difference.h"
+#include "autograd/gradcheck/oracles/gradients.h"
+#include "autograd/gradcheck/oracles/integrity.h"
 
 namespace bobbin {
 namespace {
@@ -72,7 +73,7 @@ class Check {
     }
   }
 
-  // What the documentation makes of each cotangent.
+  // The gradients that the documentation promises for each cotangent.
   void state_rules() {
     const Flat slopes = options_.at_kinks.to_vector<double>();
     for (const Flat& v : v_) {
@@ -113,10 +114,10 @@ class Check {
     return true;
   }
 
-  // The largest error by its tolerance.
+  // Compares one element for all cotangents. Gives the largest error divided by its tolerance.
   double judge(std::span<const Slope> slopes, const Flat& a, std::size_t k, std::size_t i) {
     double worst = 0;
-    Mismatch wrong;  // that of the worst cotangent
+    Mismatch wrong;  // of the worst cotangent
     bool right = true, kink = false, unsettled = false;
     const auto compare = [&](Mismatch m, double error) {
       const bool fits = error <= m.tolerance;
@@ -140,7 +141,7 @@ class Check {
         m.numeric = a[c] > high ? high : low;
         error = a[c] >= low && a[c] <= high ? 0 : m.error();
       }
-      // A wrong derivative is wrong even where the right one is not known well.
+      // A wrong derivative fails even where the differences are not accurate enough to pass a right one.
       if (compare(m, error) && !s.settled() && s.kind == Slope::Kind::smooth) {
         unsettled = true;
         m.oracle = "unsettled";
@@ -208,11 +209,11 @@ class Check {
   std::vector<std::vector<Tensor>> gradients_;  // by cotangent
   const GradcheckOptions& options_;
   GradcheckReport report_;
-  std::vector<double> rank_;                                // of the mismatches
+  std::vector<double> rank_;                                // error by tolerance of each mismatch
   std::vector<std::pair<std::size_t, std::size_t>> kinks_;  // input and index of those without a rule
 };
 
-// Elements that lie at kinks by chance are moved away from them, a few times.
+// Moves elements that lie at kinks by chance away from them, three times at most.
 GradcheckReport check(const Function& f, std::vector<Tensor> inputs, const GradcheckOptions& options) {
   for (int moves = 3;; --moves) {
     Check attempt(f, inputs, options);
@@ -244,7 +245,7 @@ GradcheckReport gradcheck(const std::function<Tensor(Inputs)>& f, std::span<cons
   if (options.at_kinks && (inputs.empty() || options.at_kinks.shape() != inputs.front().shape()))
     fail<ShapeError>("gradcheck: at_kinks must have the first input's shape; got ", options.at_kinks.spec());
   const GeneratorScope draws({options.seed, 0});
-  // Whatever f draws, it draws again.
+  // f draws the same random numbers in every call.
   Function function = [&f, again = Generator{options.seed + 1, 0}](Inputs x) {
     const GeneratorScope own(again);
     return std::vector<Tensor>{f(x)};

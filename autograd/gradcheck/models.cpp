@@ -1,3 +1,4 @@
+// The models that gradcheck --model knows, and the registry of a user's own.
 #include <bobbin/gradcheck.h>
 #include <bobbin/ops.h>
 #include <bobbin/random.h>
@@ -8,7 +9,7 @@ namespace {
 Tensor weight(const Shape& shape) { return randn(shape, DType::f64) * 0.5; }
 Tensor classes(std::int64_t rows, std::int64_t n) { return randint(0, n, {rows}); }
 
-// A linear classifier under a softmax: the smallest model there is.
+// A linear classifier with softmax: the smallest model.
 Sample softmax_regression() {
   const Tensor x = randn({6, 5}, DType::f64), t = classes(6, 4);
   return {"[6,5] to 4 classes", {weight({4, 5}), weight({4})}, [x, t](Inputs p) {

@@ -1,3 +1,4 @@
+// The Taylor test of whole models: how fast the remainder of the first-order expansion falls with the step.
 #include <bobbin/autograd.h>
 #include <bobbin/gradcheck.h>
 #include <bobbin/random.h>
@@ -7,7 +8,7 @@
 namespace bobbin {
 namespace {
 
-// Of the line through (log x, log y), by least squares.
+// The slope of the line through (log x, log y), by least squares.
 double log_slope(std::span<const double> x, std::span<const double> y) {
   const auto n = static_cast<double>(x.size());
   double sx = 0, sy = 0, sxx = 0, sxy = 0;
@@ -21,7 +22,8 @@ double log_slope(std::span<const double> x, std::span<const double> y) {
   return (n * sxy - sx * sy) / (n * sxx - sx * sx);
 }
 
-// Of length 1 over all inputs that are varied, or steps would grow with the model.
+// A random direction of length 1 over all inputs that are varied: a longer one would grow the steps with the
+// model.
 std::vector<Tensor> unit_direction(std::span<const Tensor> x) {
   std::vector<Tensor> out;
   double squares = 0;
@@ -51,7 +53,7 @@ TaylorReport taylor_test(const std::function<Tensor(Inputs)>& f, std::span<const
   if (y.numel() != 1) fail<ShapeError>("taylor_test: f must give one number; got ", y.spec());
   backward(y);
   const NoGrad quiet;
-  // Several directions: along one, the second derivative may happen to be next to nothing.
+  // Several directions: along a single one, the second derivative may happen to be almost 0.
   std::vector<std::vector<Tensor>> directions;
   {
     const GeneratorScope draws({seed, 0});
@@ -77,7 +79,7 @@ TaylorReport taylor_test(const std::function<Tensor(Inputs)>& f, std::span<const
     report.steps.push_back(h);
     report.remainders.push_back(remainder);
   }
-  // The first steps may still feel the third order.
+  // In the largest steps, terms of third order may still count.
   while (report.steps.size() > 7 && report.steps.front() > 0x1p-6) {
     report.steps.erase(report.steps.begin());
     report.remainders.erase(report.remainders.begin());

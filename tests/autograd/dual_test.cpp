@@ -5,8 +5,8 @@
 
 #include <set>
 
-#include "autograd/gradcheck/dual_oracle.h"
-#include "autograd/gradcheck/reference.h"
+#include "autograd/gradcheck/oracles/dual_oracle.h"
+#include "autograd/gradcheck/oracles/reference.h"
 #include "core/probe.h"
 #include "ops/elementwise/functors.h"
 

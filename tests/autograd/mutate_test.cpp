@@ -1,6 +1,4 @@
 // The checks prove themselves: every mistake planted in a derivative must be found.
-#include "autograd/gradcheck/mutate.h"
-
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +6,8 @@
 #include <cmath>
 #include <map>
 #include <set>
+
+#include "autograd/gradcheck/mutation/mutation.h"
 
 using namespace bobbin;
 using namespace bobbin::gradcheck_detail;
@@ -31,7 +31,7 @@ TEST(Mutation, NothingFailsWithoutAMistake) {
 // What cannot be found, as it is no mistake there: the reasons are in the report. A mutant that becomes one
 // of these by accident, as a sample was lost, shows here.
 TEST(Mutation, EveryMutantIsKilledButThoseThatAreEquivalent) {
-  const auto report = mutate(all_ops(), seed, 120, passes_here);
+  const auto report = mutate(all_ops(), {seed, 120, 2}, passes_here);
   ASSERT_TRUE(report.complete);
   std::map<Mistake, std::set<std::string>> equivalent;
   for (auto& m : report.mutants) {
@@ -104,13 +104,13 @@ TEST(Mutation, EveryMutantIsKilledButThoseThatAreEquivalent) {
 TEST(Mutation, AnUnseenMistakeSurvives) {
   const auto ops = all_ops();
   const auto tanh = std::ranges::find(ops, std::string_view("tanh"), &OpInfo::name);
-  const auto blind = mutate(std::span(&*tanh, 1), seed, 60, [](const Sample& s) {
+  const auto blind = mutate(std::span(&*tanh, 1), {seed, 60}, [](const Sample& s) {
     passes(s, seed);  // and does not say
     return true;
   });
   EXPECT_EQ(blind.killed, 0);
   EXPECT_EQ(blind.survived, 11);
-  const auto late = mutate(std::span(&*tanh, 1), seed, 0, passes_here);
+  const auto late = mutate(std::span(&*tanh, 1), {seed, 1e-9}, passes_here);
   EXPECT_FALSE(late.complete);
   EXPECT_TRUE(late.mutants.empty());
 }

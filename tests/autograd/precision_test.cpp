@@ -1,5 +1,5 @@
 // Narrow types against f64, operation by operation, and that what is slightly too far off is found.
-#include "autograd/gradcheck/precision.h"
+#include "autograd/gradcheck/precision/precision.h"
 
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>

@@ -8,7 +8,7 @@
 #include <iostream>
 #include <optional>
 
-#include "autograd/gradcheck/storage.h"
+#include "autograd/gradcheck/oracles/layout.h"
 #include "tests/cuda/tolerance.h"
 
 using namespace bobbin;

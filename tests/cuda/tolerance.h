@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "autograd/gradcheck/precision.h"
+#include "autograd/gradcheck/precision/tolerance.h"
 
 namespace bobbin::tests {
 

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <set>
 
-#include "autograd/gradcheck/sample_check.h"
+#include "autograd/gradcheck/checks/checks.h"
 
 using namespace bobbin;
 

@@ -1,0 +1,41 @@
+// What the three modes of gradcheck share: derivatives, mutants and narrow types all go over operations by
+// this driver, print rows of one table, and end with the same exit statuses.
+#pragma once
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <span>
+#include <string_view>
+
+namespace bobbin::gradcheck_detail {
+
+/// Measures time from its construction, against a limit in seconds; 0 is no limit.
+class Budget {
+ public:
+  explicit Budget(double seconds) : limit_(seconds) {}
+  double passed() const;
+  /// Whether a check may still begin.
+  bool left();
+  /// Whether left() has ever said no.
+  bool ran_out() const { return ran_out_; }
+
+ private:
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+  double limit_;
+  std::atomic<bool> ran_out_ = false;
+};
+
+/// Calls work(i) for each name on `jobs` threads, in any order, and show(i) on the calling thread, in order,
+/// as soon as work(i) has returned. Shows a progress bar on a terminal. Rethrows what work throws.
+void for_each_operation(std::span<const std::string_view> names, int jobs,
+                        const std::function<void(std::size_t)>& work,
+                        const std::function<void(std::size_t)>& show);
+
+/// Prints a row of the table: what came of an operation, its name, and the mode's own columns.
+void print_row(std::string_view verdict, std::string_view name, std::string_view columns);
+
+enum ExitStatus { passed = 0, failed = 1, usage = 2, nothing_ran = 3, file_trouble = 4, no_device = 5 };
+/// `undecided` is a check that neither passed nor failed.
+ExitStatus exit_status(bool any_failed, bool any_undecided, bool any_ran);
+
+}  // namespace bobbin::gradcheck_detail
