@@ -1,14 +1,15 @@
 // Measures how far the functions of one number are from the exact ones, in units in the last place, and
-// prints the table of ops/ULP.md. f32 inputs are all 2^32 bit patterns, or every STEP-th; bf16 and f16 always
-// all 65536.
-#include <bobbin/bobbin.h>
+// prints the table of ops/ULP.md. f32 inputs are all 2^32 bit patterns, or every STEP-th; bf16 and f16 inputs
+// are always all 65536.
+#include <bobbin/elementwise.h>
 #include <bobbin/parallel.h>
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+
+#include "tools/options/options.h"
 
 using namespace bobbin;
 
@@ -21,8 +22,8 @@ struct Function {
   bool all = true;  // cheap enough for every bit pattern; else every 257th unless asked for
 };
 
-// exact: libm in f64, whose own errors are below 1e-8 of an f32 ULP wherever no digits cancel. Where f64
-// would lose digits to cancellation, the same function in another form.
+// The exact functions are those of libm in f64, whose errors are below 1e-8 of an f32 ULP. Formulas have the
+// form in which no digits cancel.
 double exact_sigmoid(double x) { return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x)); }
 double exact_softplus(double x) {
   return std::isnan(x) ? x : std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
@@ -70,8 +71,9 @@ const Function functions[] = {
 
 struct Worst {
   double ulps = 0, at = 0;
-  std::int64_t inputs = 0, rounded = 0,
-               wrong = 0;  // correctly rounded; NaN or infinity where it should not be
+  std::int64_t inputs = 0;
+  std::int64_t rounded = 0;  // correctly
+  std::int64_t wrong = 0;    // NaN or infinity where it should not be
   double wrong_at = 0;
   void merge(const Worst& w) {
     if (w.ulps > ulps) ulps = w.ulps, at = w.at;
@@ -90,7 +92,7 @@ void compare(Worst& w, double x, double got, double want, double nearest, const 
   if (got == nearest || (std::isnan(got) && std::isnan(want))) ++w.rounded;
   if (std::isnan(want) || std::isinf(nearest) || std::isnan(got) || std::isinf(got)) {
     const bool agree = got == nearest || (std::isnan(got) && std::isnan(want));
-    // Beside the largest number, infinity is as near as that.
+    // Near the largest number, infinity counts as close to it.
     const double top = std::ldexp(2 - std::ldexp(1, -f.bits), f.bits == 7 || f.bits == 23 ? 127 : 15);
     const bool edge = !std::isnan(got) && std::abs(want) >= top * (1 - std::ldexp(4, -f.bits)) &&
                       std::abs(got) >= top * (1 - std::ldexp(4, -f.bits)) &&
@@ -149,12 +151,13 @@ int main(int argc, char** argv) {
   std::vector<std::string> names;
   std::uint64_t step = 0;
   std::string device = "cpu";
-  CLI::App app("Measures the functions of one number against the exact ones, in units in the last place.");
-  app.add_option("--op", names, "Function to measure; may be repeated");
-  app.add_option("--step", step,
-                 "Every STEP-th f32 bit pattern; 1 for all 2^32 (default: 1 or 257, by cost)");
-  app.add_option("--device", device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
-  CLI11_PARSE(app, argc, argv);
+  tools::Options options(
+      "Measures the functions of one number against the exact ones, in units in the last place.");
+  options.add("--op", names, "Function to measure; may be repeated").default_text("all");
+  options.add("--step", step, "Every STEP-th f32 bit pattern; 1 for all 2^32")
+      .default_text("1 or 257, by cost");
+  options.add("--device", device, "where to compute").one_of({"cpu", "cuda"});
+  if (const auto status = options.parse(argc, argv)) return *status;
   const Device where = device == "cpu" ? Device::cpu() : Device::cuda();
 
   fmt::print("| function | f32 inputs | f32 worst | at | rounded correctly | bf16 worst | f16 worst |\n");

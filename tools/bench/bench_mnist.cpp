@@ -3,7 +3,6 @@
 #include <bobbin/allocator.h>
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -14,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nets.h"
+#include "tools/options/options.h"
 
 namespace {
 std::atomic<std::int64_t> allocations{0};  // of the host, by all of this program
@@ -182,17 +182,17 @@ int main(int argc, char** argv) {
   std::vector<std::int64_t> batches{128, 512}, together{1, 39, 0};
   int epochs = 5;
   std::string json_file;
-  CLI::App app("Measures training steps of small networks on a GPU.");
-  app.option_defaults()->always_capture_default();
-  app.add_option("--network", networks, "networks")->delimiter(',')->check(CLI::IsMember({"mlp", "cnn"}));
-  app.add_option("--batch", batches, "images a step")->delimiter(',')->check(CLI::Range(1, 60000));
-  app.add_option("--together", together,
-                 "how many steps are captured, and their images gathered, at once; 0: none are")
-      ->delimiter(',')
-      ->check(CLI::Range(0, 1000));
-  app.add_option("--epochs", epochs, "of which the fastest counts")->check(CLI::Range(1, 1000));
-  app.add_option("--json", json_file, "also write the figures to this file");
-  CLI11_PARSE(app, argc, argv);
+  tools::Options options("Measures training steps of small networks on a GPU.");
+  options.add("--network", networks, "networks").delimiter(',').one_of({"mlp", "cnn"});
+  options.add("--batch", batches, "images a step").delimiter(',').range(1, 60000);
+  options
+      .add("--together", together,
+           "how many steps are captured, and their images gathered, at once; 0: none are")
+      .delimiter(',')
+      .range(0, 1000);
+  options.add("--epochs", epochs, "of which the fastest counts").range(1, 1000);
+  options.add("--json", json_file, "also write the figures to this file");
+  if (const auto status = options.parse(argc, argv)) return *status;
   std::string why;
   if (!cuda_available(&why)) {
     fmt::print(stderr, "bench_mnist: {}\n", why);

@@ -4,7 +4,6 @@
 #include <bobbin/bobbin.h>
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <bit>
 #include <chrono>
 #include <cmath>
@@ -15,6 +14,7 @@
 
 #include "ceiling.h"
 #include "timing.h"
+#include "tools/options/options.h"
 
 namespace {
 
@@ -215,15 +215,13 @@ void run(const Options& o) {
 
 int main(int argc, char** argv) {
   Options o;
-  CLI::App app("Measures softmax and cross-entropy on a GPU.");
-  app.option_defaults()->always_capture_default();
-  app.add_option("--dtype", o.dtype, "f32 and bf16, or one")
-      ->check(CLI::IsMember({"both", "f32", "bf16", "f16"}));
-  app.add_option("--only", o.only, "only rows of this many elements");
-  app.add_option("--seconds", o.seconds, "begin no cell after so long; 0: no limit");
-  app.add_flag("--quick", o.quick, "fewer cells, fewer rounds");
-  app.add_option("--json", o.json_file, "also write the figures to this file");
-  CLI11_PARSE(app, argc, argv);
+  tools::Options options("Measures softmax and cross-entropy on a GPU.");
+  options.add("--dtype", o.dtype, "f32 and bf16, or one").one_of({"both", "f32", "bf16", "f16"});
+  options.add("--only", o.only, "only rows of this many elements");
+  options.add("--seconds", o.seconds, "begin no cell after so long; 0: no limit");
+  options.flag("--quick", o.quick, "fewer cells, fewer rounds");
+  options.add("--json", o.json_file, "also write the figures to this file");
+  if (const auto status = options.parse(argc, argv)) return *status;
   std::string why;
   if (!cuda_available(&why)) {
     fmt::print(stderr, "bench_softmax: {}\n", why);
