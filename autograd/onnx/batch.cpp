@@ -1,4 +1,4 @@
-// One graph from those of several batch sizes.
+// Joins the graphs of several batch sizes into one for any.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,12 +17,12 @@ bool same(const Tensor& a, const Tensor& b) {
   return (a.raw() == b.raw() && a.strides() == b.strides()) || raw_bytes(a) == raw_bytes(b);
 }
 
-/// times * n + plus
+// The function times * n + plus of the batch size n.
 struct Line {
   std::int64_t times, plus;
 };
 
-// Through the values at the batch sizes n, or differs.
+// The function that has these values at the batch sizes n. Throws if there is none.
 Line line(const Ints& values, const Ints& n, const std::string& what) {
   const std::int64_t rise = values[1] - values[0], run = n[1] - n[0];
   const Line l{rise / run, values[0] - rise / run * n[0]};
@@ -37,11 +37,11 @@ class Joined {
 
   Graph run() {
     for (auto& g : graphs_)
-      if (g.calls != out_.calls || g.constants.size() != out_.constants.size()) differs("the computation");
-    const auto made = std::move(out_.calls);
-    out_.calls.clear();
+      if (g.nodes != out_.nodes || g.constants.size() != out_.constants.size()) differs("the computation");
+    const auto made = std::move(out_.nodes);
+    out_.nodes.clear();
     for (std::size_t i = 0; i < graphs_[0].constants.size(); ++i) constant(i, made);
-    out_.calls.insert(out_.calls.end(), made.begin(), made.end());
+    out_.nodes.insert(out_.nodes.end(), made.begin(), made.end());
     port(&Graph::input);
     port(&Graph::output);
     out_.prune();
@@ -49,8 +49,8 @@ class Joined {
   }
 
  private:
-  // Numbers that follow the batch. A reshape may leave one size open.
-  void constant(std::size_t i, const std::vector<Call>& calls) {
+  // Makes a constant a function of the batch size. A single size of a reshape is left open (-1) instead.
+  void constant(std::size_t i, const std::vector<Node>& nodes) {
     const Constant& first = graphs_[0].constants[i];
     Constant& c = out_.constants[i];
     const bool equal = std::all_of(graphs_.begin(), graphs_.end(), [&](const Graph& g) {
@@ -72,9 +72,9 @@ class Joined {
       plus.push_back(l.plus);
       open.push_back(l.times == 0 ? l.plus : -1);
     }
-    const bool reshapes = std::all_of(calls.begin(), calls.end(), [&](const Call& call) {
-      return call.type == "Reshape" ||
-             std::find(call.inputs.begin(), call.inputs.end(), first.name) == call.inputs.end();
+    const bool reshapes = std::all_of(nodes.begin(), nodes.end(), [&](const Node& node) {
+      return node.type == "Reshape" ||
+             std::find(node.inputs.begin(), node.inputs.end(), first.name) == node.inputs.end();
     });
     if (reshapes && std::count(open.begin(), open.end(), -1) == 1) {
       c.value = from_range(open);
@@ -85,12 +85,12 @@ class Joined {
     c.name = out_.unique(name + "_rest");
     c.value = from_range(plus);
     c.version = c.value.version();
-    const std::string rest = c.name;  // what follows adds constants
+    const std::string rest = c.name;  // a copy: add() may move the constants
     const std::string product = out_.add("Mul", {batch(), out_.sizes(times)});
-    out_.calls.push_back({"Add", {product, rest}, name, {}, {}});
+    out_.nodes.push_back({"Add", {product, rest}, name, {}, {}});
   }
 
-  // The input's first size, as a vector of one.
+  // The batch size, as a vector of one element.
   const std::string& batch() {
     if (batch_.empty())
       batch_ = out_.add("Shape", {out_.input.name}, {{"start", std::int64_t{0}}, {"end", std::int64_t{1}}});

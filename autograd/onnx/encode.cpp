@@ -1,6 +1,7 @@
 // The bytes of an ONNX file: protocol buffers, by the field numbers of onnx.proto.
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
 #include <bobbin/tape.h>
+#include <bobbin/view.h>
 
 #include <limits>
 #include <protozero/pbf_writer.hpp>
@@ -32,13 +33,13 @@ void write(pbf_writer& node, const std::string& name, const Attribute& value) {
   }
 }
 
-void write(pbf_writer& graph, const Call& call) {
+void write(pbf_writer& graph, const Node& node) {
   pbf_writer out(graph, 1);
-  for (auto& name : call.inputs) out.add_string(1, name);
-  out.add_string(2, call.output);
-  out.add_string(3, call.output);
-  out.add_string(4, call.type);
-  for (auto& [name, value] : call.attributes) write(out, name, value);
+  for (auto& name : node.inputs) out.add_string(1, name);
+  out.add_string(2, node.output);
+  out.add_string(3, node.output);
+  out.add_string(4, node.type);
+  for (auto& [name, value] : node.attributes) write(out, name, value);
 }
 
 void write(pbf_writer& graph, const Constant& constant) {
@@ -54,7 +55,8 @@ void write(pbf_writer& graph, protozero::pbf_tag_type tag, const Port& port) {
   out.add_string(1, port.name);
   pbf_writer type(out, 2), tensor(type, 1);
   tensor.add_int32(1, static_cast<std::int32_t>(type_number(port.spec.dtype)));
-  if (port.spec.shape.empty()) return tensor.add_message(2, std::string());  // else it would be left out
+  if (port.spec.shape.empty())
+    return tensor.add_message(2, std::string());  // an empty shape: without it, the rank is unknown
   pbf_writer shape(tensor, 2);
   for (int i = 0; i < port.spec.shape.size(); ++i) {
     pbf_writer size(shape, 1);
@@ -98,7 +100,7 @@ std::string raw_bytes(const Tensor& t) {
 }
 
 std::string encode(const Graph& g) {
-  std::int64_t bytes = 1 << 20;  // room for the rest
+  std::int64_t bytes = 1 << 20;  // for all but the constants
   for (auto& c : g.constants) bytes += c.value.numel() * size_of(c.value.dtype());
   if (bytes > std::numeric_limits<std::int32_t>::max())
     fail<ValueError>("save_onnx: ", bytes, " bytes are more than a protocol buffer holds");
@@ -109,7 +111,7 @@ std::string encode(const Graph& g) {
   model.add_string(2, "bobbin");
   {
     pbf_writer graph(model, 7);
-    for (auto& call : g.calls) write(graph, call);
+    for (auto& node : g.nodes) write(graph, node);
     graph.add_string(2, "bobbin");
     for (auto& constant : g.constants) write(graph, constant);
     write(graph, 11, g.input);

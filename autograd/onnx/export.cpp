@@ -1,6 +1,8 @@
+// Traces one call of a model: a probe sees each operation that runs, and a rule adds its nodes to the graph.
+#include <bobbin/index.h>
 #include <bobbin/onnx.h>
-#include <bobbin/ops.h>
 #include <bobbin/tape.h>
+#include <bobbin/view.h>
 
 #include <map>
 #include <tuple>
@@ -14,8 +16,8 @@ namespace bobbin {
 namespace onnx {
 namespace {
 
-// Which elements a tensor shows. Handles that show the same ones are one value: a detached tensor is what it
-// was detached from.
+// The elements that a tensor shows. Tensors that show the same elements have the same name in the file, as a
+// tensor and what is detached from it.
 using View = std::tuple<const void*, std::int64_t, std::vector<std::int64_t>, DType>;
 
 View view_of(const Tensor& x) {
@@ -24,15 +26,15 @@ View view_of(const Tensor& x) {
   return {x.storage().get(), x.offset(), std::move(layout), x.dtype()};
 }
 
-class Watch final : public detail::Probe {
+class Tracer final : public detail::Probe {
  public:
-  Watch(const OnnxOptions& options, const Tensor& example) : named_(options.names) {
+  Tracer(const OnnxOptions& options, const Tensor& example) : named_(options.names) {
     graph_.input = {graph_.unique(options.input), example.spec(), {}};
     graph_.output.name = graph_.unique(options.output);
     for (auto& [name, t] : named_)
       if (t) names_.try_emplace(view_of(t), name);
     keep(example, graph_.input.name, true);
-    computed_.insert(example.storage().get());
+    results_.insert(example.storage().get());
   }
 
   void ran(const OpBase& op, Inputs x, const Tensor& y) override {
@@ -40,21 +42,21 @@ class Watch final : public detail::Probe {
     Step step{{}, x, y, y.dtype()};
     for (const Tensor& t : x) step.in.push_back(t ? name_of(t) : "");
     keep(y, translate(op, step), true);
-    if (!op.is_view()) computed_.insert(y.storage().get());
+    if (!op.is_view()) results_.insert(y.storage().get());
   }
 
-  /// The graph that makes y.
+  /// The graph that computes y.
   Graph finish(const Tensor& y) {
     const std::string result = name_of(y), name = std::exchange(graph_.output.name, result);
     graph_.output.spec = y.spec();
     graph_.prune();
     graph_.output.name = name;
-    if (!graph_.calls.empty() && graph_.calls.back().output == result)
-      graph_.calls.back().output = name;  // nothing else reads the last one's
+    if (!graph_.nodes.empty() && graph_.nodes.back().output == result)
+      graph_.nodes.back().output = name;  // no other node reads the result of the last one
     else
-      graph_.calls.push_back({"Identity", {result}, name, {}, {}});
-    for (auto& call : graph_.calls)
-      if (!call.refusal.empty()) fail<ValueError>(call.refusal);
+      graph_.nodes.push_back({"Identity", {result}, name, {}, {}});
+    for (auto& node : graph_.nodes)
+      if (!node.refusal.empty()) fail<ValueError>(node.refusal);
     for (auto& c : graph_.constants)
       if (c.value.version() != c.version) edited(c.name);
     return std::move(graph_);
@@ -62,10 +64,10 @@ class Watch final : public detail::Probe {
 
  private:
   struct Value {
-    Tensor tensor;  // its storage's address is taken as long as it lives
+    Tensor tensor;  // keeps the storage, so that no other tensor gets its address
     std::string name;
     std::uint64_t version;
-    bool live;  // not known before the model is called
+    bool live;  // depends on the input or a parameter; else it is a constant
   };
 
   [[noreturn]] static void edited(const std::string& name) {
@@ -79,7 +81,7 @@ class Watch final : public detail::Probe {
   bool live(const Tensor& t) const {
     const View view = view_of(t);
     if (const auto it = values_.find(view); it != values_.end()) return it->second.live;
-    return t.requires_grad() || names_.contains(view) || computed_.contains(t.storage().get());
+    return t.requires_grad() || names_.contains(view) || results_.contains(t.storage().get());
   }
 
   std::string name_of(const Tensor& t) {
@@ -89,7 +91,7 @@ class Watch final : public detail::Probe {
       return it->second.name;
     }
     const auto named = names_.find(view);
-    if (named == names_.end() && !t.requires_grad() && computed_.contains(t.storage().get()))
+    if (named == names_.end() && !t.requires_grad() && results_.contains(t.storage().get()))
       fail<ValueError>("save_onnx: ", t.spec(), " is a view of a result that no operation made");
     const bool parameter = named != names_.end() || t.requires_grad();
     const std::string wanted = named != names_.end() ? named->second : parameter ? "parameter" : "constant";
@@ -98,7 +100,7 @@ class Watch final : public detail::Probe {
     return name;
   }
 
-  // What has no words is refused only where the result needs it.
+  // An operation without a rule becomes a node that is refused only if the result needs it.
   std::string translate(const OpBase& op, const Step& step) {
     std::string why = op.name() == "dropout" ? "; call eval(model) first" : "";
     if (const auto rule = rules().find(typeid(op)); rule != rules().end()) {
@@ -109,25 +111,25 @@ class Watch final : public detail::Probe {
       }
     }
     why = "save_onnx: ONNX has no words for '" + std::string(op.name()) + "'" + why;
-    graph_.calls.push_back({"", step.in, graph_.unique("refused"), {}, why});
-    return graph_.calls.back().output;
+    graph_.nodes.push_back({"", step.in, graph_.unique("refused"), {}, why});
+    return graph_.nodes.back().output;
   }
 
   Graph graph_;
   StateDict named_;
   std::map<View, std::string> names_;
   std::map<View, Value> values_;
-  std::set<const void*> computed_;  // storages of results
+  std::set<const void*> results_;  // storages of results of operations
 };
 
-Graph watch(const OnnxOptions& options, const std::function<Tensor(const Tensor&)>& f, const Tensor& x) {
+Graph trace(const OnnxOptions& options, const std::function<Tensor(const Tensor&)>& f, const Tensor& x) {
   const NoGrad quiet;
-  const Tensor input = clone(x.detach());  // nothing else of the model's shows its elements
-  Watch watch(options, input);
-  return watch.finish(f(input));
+  const Tensor input = clone(x.detach());  // the model holds no other view of its elements
+  Tracer tracer(options, input);
+  return tracer.finish(f(input));
 }
 
-Graph watch_batches(const OnnxOptions& options, const std::function<Tensor(const Tensor&)>& f,
+Graph trace_batches(const OnnxOptions& options, const std::function<Tensor(const Tensor&)>& f,
                     const Tensor& x) {
   if (x.rank() == 0 || x.size(0) == 0)
     fail<ShapeError>("save_onnx: any_batch wants an example with a first axis; got ", x.spec());
@@ -138,7 +140,7 @@ Graph watch_batches(const OnnxOptions& options, const std::function<Tensor(const
       const NoGrad quiet;
       return concat(std::vector<Tensor>(static_cast<std::size_t>(copies), x.detach()));
     }();
-    graphs.push_back(watch(options, f, batch));
+    graphs.push_back(trace(options, f, batch));
     sizes.push_back(batch.size(0));
   }
   return join_batches(graphs, sizes);
@@ -149,8 +151,8 @@ Graph watch_batches(const OnnxOptions& options, const std::function<Tensor(const
 
 void save_onnx(const std::filesystem::path& path, const std::function<Tensor(const Tensor&)>& f,
                const Tensor& example, const OnnxOptions& options) {
-  const std::string bytes = onnx::encode(options.any_batch ? onnx::watch_batches(options, f, example)
-                                                           : onnx::watch(options, f, example));
+  const std::string bytes = onnx::encode(options.any_batch ? onnx::trace_batches(options, f, example)
+                                                           : onnx::trace(options, f, example));
   AtomicFile file("save_onnx", path);
   file.write(bytes.data(), bytes.size());
   file.commit();

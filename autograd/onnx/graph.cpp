@@ -1,3 +1,4 @@
+// Adds to an ONNX graph and removes from it.
 #include "autograd/onnx/graph.h"
 
 #include <algorithm>
@@ -11,8 +12,8 @@ std::string Graph::unique(const std::string& wanted) {
 }
 
 std::string Graph::add(const std::string& type, std::vector<std::string> inputs, Attributes attributes) {
-  calls.push_back({type, std::move(inputs), unique(type), std::move(attributes), {}});
-  return calls.back().output;
+  nodes.push_back({type, std::move(inputs), unique(type), std::move(attributes), {}});
+  return nodes.back().output;
 }
 
 std::string Graph::constant(const std::string& wanted, const Tensor& value) {
@@ -28,9 +29,9 @@ std::string Graph::sizes(const Ints& values) {
 
 void Graph::prune() {
   std::set<std::string> needed{output.name};
-  for (auto call = calls.rbegin(); call != calls.rend(); ++call)
-    if (needed.contains(call->output)) needed.insert(call->inputs.begin(), call->inputs.end());
-  std::erase_if(calls, [&](const Call& c) { return !needed.contains(c.output); });
+  for (auto node = nodes.rbegin(); node != nodes.rend(); ++node)
+    if (needed.contains(node->output)) needed.insert(node->inputs.begin(), node->inputs.end());
+  std::erase_if(nodes, [&](const Node& c) { return !needed.contains(c.output); });
   std::erase_if(constants, [&](const Constant& c) { return !needed.contains(c.name); });
 }
 

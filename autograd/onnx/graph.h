@@ -1,4 +1,4 @@
-// An ONNX graph in the making, before it becomes the bytes of a file.
+// An ONNX graph in memory: nodes, constants (initializers), input and output.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -14,38 +14,38 @@ using Ints = std::vector<std::int64_t>;
 using Attribute = std::variant<std::int64_t, double, Ints, std::string>;
 using Attributes = std::vector<std::pair<std::string, Attribute>>;
 
-/// A node. One that cannot be written has the reason in `refusal`.
-struct Call {
+/// A node. If it has no form in ONNX, `refusal` says why.
+struct Node {
   std::string type;
   std::vector<std::string> inputs;  ///< "" for one left out
   std::string output;
   Attributes attributes;
   std::string refusal;
-  friend bool operator==(const Call&, const Call&) = default;
+  friend bool operator==(const Node&, const Node&) = default;
 };
 
-/// An initializer, and the version of its storage when it was met.
+/// An initializer, and the version of its storage when it was added.
 struct Constant {
   std::string name;
   Tensor value;
   std::uint64_t version;
-  bool sizes = false;  ///< i64 sizes and places, which may follow the batch
+  bool sizes = false;  ///< i64 sizes and indices, which may depend on the batch size
 };
 
-/// What goes in or comes out. An axis that has a symbol may have other sizes.
+/// The input or the output. An axis that has a symbol may have any size.
 struct Port {
   std::string name;
   TensorSpec spec;
-  std::vector<std::string> symbols;  ///< one an axis, or none
+  std::vector<std::string> symbols;  ///< one for each axis, or none
 };
 
 struct Graph {
   Port input, output;
-  std::vector<Call> calls;
+  std::vector<Node> nodes;
   std::vector<Constant> constants;
   std::set<std::string> names;
 
-  /// `wanted`, or with a number behind it where that is taken.
+  /// `wanted`, with a number appended if that is taken.
   std::string unique(const std::string& wanted);
   /// Adds a node and gives the name of its result.
   std::string add(const std::string& type, std::vector<std::string> inputs, Attributes = {});
@@ -55,19 +55,19 @@ struct Graph {
   /// A number that broadcasts.
   std::string number(double value, DType d) { return constant("number", full({}, value, d)); }
 
-  /// Drops what the output does not need.
+  /// Removes the nodes and constants that the output does not depend on.
   void prune();
 };
 
 /// TensorProto's number of a dtype.
 std::int64_t type_number(DType);
-/// A tensor's elements as they lie in a file.
+/// A tensor's elements in row-major order, as bytes.
 std::string raw_bytes(const Tensor&);
 /// The file's bytes.
 std::string encode(const Graph&);
 
-/// Makes one graph of those of calls with batches of `sizes`: numbers that differ are computed from the
-/// input's first axis. Throws ValueError where more differs.
+/// Joins the graphs of calls with batches of `sizes` into one for any batch size: sizes and indices that
+/// differ are computed from the input's first axis. Throws ValueError if anything else differs.
 Graph join_batches(const std::vector<Graph>&, const Ints& sizes);
 
 }  // namespace bobbin::onnx

@@ -1,4 +1,4 @@
-// Matrix products, convolutions and pooling.
+// Rules of matrix products, convolutions and pooling.
 #include "autograd/onnx/rules.h"
 #include "ops/conv/conv.h"
 #include "ops/matmul/linear.h"
@@ -52,7 +52,7 @@ Attributes conv_attributes(const ConvOptions& o, const Tensor& weight) {
           {"strides", both(o.stride)}};
 }
 
-// Rows that the stride left out of the forward convolution come back as output padding.
+// Rows and columns at the end that the stride of the forward convolution skipped need output padding.
 Name conv_transpose(Graph& g, const Conv2dInputGrad& op, const Step& s) {
   const auto& o = op.options;
   const auto rest = [](std::int64_t size, std::int64_t in, std::int64_t k, std::int64_t stride,
@@ -71,7 +71,8 @@ Attributes pool_attributes(const Pool& p) {
   return {{"kernel_shape", both(p.window)}, {"pads", around(p.padding)}, {"strides", both(p.stride)}};
 }
 
-// The matrix whose rows are the windows' means; transposed, for a product from the right.
+// The matrix whose product with a vector gives the mean of each window; or its transpose, for products from
+// the right.
 Name means(Graph& g, const WindowAxis& w, DType d, bool transposed) {
   std::vector<double> m(static_cast<std::size_t>(w.in) * static_cast<std::size_t>(w.out));
   for (int i = 0; i < w.out; ++i)
@@ -83,7 +84,8 @@ Name means(Graph& g, const WindowAxis& w, DType d, bool transposed) {
   return g.constant("windows", t);
 }
 
-// ONNX has no adaptive windows. Those of one size are plain ones; the others are products.
+// ONNX has no adaptive pooling. If all windows have one size it is ordinary pooling, else two matrix
+// products.
 Name avg_pool(Graph& g, const AvgPool2d& op, const Step& s) {
   const PoolShape p = op.shape("avg_pool2d", s.x[0].shape());
   if (!op.adaptive || (p.h.in % p.h.out == 0 && p.w.in % p.w.out == 0)) {

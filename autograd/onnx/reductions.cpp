@@ -1,4 +1,4 @@
-// Softmax and its masks, reductions and running sums.
+// Rules of the softmax family, reductions and running sums.
 #include <bobbin/elementwise.h>
 #include <bobbin/view.h>
 
@@ -21,7 +21,7 @@ Ints axes_of(const ReductionAxes& over, const Tensor& x) {
   return {axes.begin(), axes.end()};
 }
 
-// In opset 17 a sum's axes are an input, those of all others an attribute.
+// In opset 17, ReduceSum takes its axes as an input, every other reduction as an attribute.
 Name sum(Graph& g, const Name& x, const Ints& axes, bool keep) {
   std::vector<Name> in{x};
   if (!axes.empty()) in.push_back(g.sizes(axes));
@@ -42,7 +42,7 @@ void add_reduction(Rules& r, const char* type) {
   });
 }
 
-// Sums of integers are i64.
+// The operand in the dtype of the sum: sums of integers are i64.
 Name as_sum(Graph& g, const Step& s) {
   if (s.x[0].dtype() == s.dtype) return s.in[0];
   return g.add("Cast", s.in, {{"to", type_number(s.dtype)}});
@@ -68,9 +68,9 @@ Name norm(Graph& g, const Norm& op, const Step& s) {
   return g.add("Pow", {sum(g, powers, axes, keep), g.number(1 / op.p, s.dtype)});
 }
 
-// ONNX takes one axis; several are made one first.
+// ArgMax and ArgMin take one axis in ONNX. Over all axes, the operand is flattened first.
 template<Operator T>
-void add_place(Rules& r, const char* type) {
+void add_arg_extreme(Rules& r, const char* type) {
   add_rule<T>(r, [type](Graph& g, const T& op, const Step& s) {
     const Ints axes = axes_of(op.over, s.x[0]);
     const auto along = [&](const Name& x, std::int64_t axis, bool keep) {
@@ -91,10 +91,10 @@ void add_rows(Rules& r, const char* type) {
   });
 }
 
-// Which columns of [..., l, s] a causal mask leaves.
+// The causal mask of [..., l, s]: true where a column may be seen.
 Tensor causal_mask(const Shape& shape) {
-  const auto places = [&](int axis) { return arange(shape[shape.size() + axis]); };
-  return unsqueeze(places(-2), 1) >= unsqueeze(places(-1), 0);
+  const auto indices = [&](int axis) { return arange(shape[shape.size() + axis]); };
+  return unsqueeze(indices(-2), 1) >= unsqueeze(indices(-1), 0);
 }
 
 Name masked_softmax(Graph& g, const MaskedSoftmax& op, const Step& s) {
@@ -127,8 +127,8 @@ void add_reductions(Rules& r) {
     return g.add("Sqrt", {variance(g, op.over, op.correction, s)});
   });
   add_rule<Norm>(r, norm);
-  add_place<ArgMax>(r, "ArgMax");
-  add_place<ArgMin>(r, "ArgMin");
+  add_arg_extreme<ArgMax>(r, "ArgMax");
+  add_arg_extreme<ArgMin>(r, "ArgMin");
   add_rule<CumSum>(r, [](Graph& g, const CumSum& op, const Step& s) {
     return g.add("CumSum", {as_sum(g, s), g.constant("axis", full({}, op.axis, DType::i64))},
                  {{"reverse", std::int64_t{op.reverse}}});

@@ -1,4 +1,4 @@
-// What each operation becomes in ONNX.
+// The rules that translate each operation to nodes of ONNX.
 #pragma once
 #include <bobbin/op.h>
 
@@ -10,7 +10,7 @@
 
 namespace bobbin::onnx {
 
-/// One operation that ran: its inputs by name ("" for one left out) and as tensors, and what it made.
+/// One operation that ran: its inputs by name ("" for one left out) and as tensors, and its result.
 struct Step {
   std::vector<std::string> in;
   Inputs x;
@@ -18,26 +18,26 @@ struct Step {
   DType dtype;  ///< of the result
 };
 
-/// Adds an operation's nodes and gives the name of their result; throws ValueError where there are none.
+/// Adds an operation's nodes and gives the name of their result. Throws ValueError if ONNX has no such nodes.
 using Rule = std::function<std::string(Graph&, const OpBase&, const Step&)>;
-/// By the type of the model of an operation, not by its name, which a program's own may share.
+/// By the type of an operation, not by its name: a user's operation may have the same name.
 using Rules = std::unordered_map<std::type_index, Rule>;
 
-/// f(graph, operation, step) for T.
+/// T is translated by f(graph, operation, step).
 template<Operator T, class F>
 void add_rule(Rules& rules, F f) {
   rules.emplace(typeid(detail::OpModel<T>), [f](Graph& g, const OpBase& op, const Step& s) {
     return f(g, static_cast<const detail::OpModel<T>&>(op).op(), s);
   });
 }
-/// T is the node of this type, with the same inputs.
+/// T becomes one node of this type, with the same inputs.
 template<Operator T>
 void add_rule(Rules& rules, const char* type) {
   rules.emplace(typeid(detail::OpModel<T>),
                 [type](Graph& g, const OpBase&, const Step& s) { return g.add(type, s.in); });
 }
 
-/// For nodes that take no bf16: such tensors are computed in f32, as Bobbin's kernels do anyway.
+/// T's nodes take no bf16: they compute such tensors in f32, as Bobbin's kernels do.
 template<Operator T>
 void widen(Rules& rules) {
   Rule& rule = rules.at(typeid(detail::OpModel<T>));
@@ -55,9 +55,10 @@ void widen(Rules& rules) {
 void add_elementwise(Rules&);
 void add_products(Rules&);
 void add_reductions(Rules&);
-void add_layout(Rules&);
+void add_views(Rules&);
 const Rules& rules();
 
+// Used by several rules.
 std::string gelu(Graph&, const std::string& x, DType);
 std::string silu(Graph&, const std::string& x);
 

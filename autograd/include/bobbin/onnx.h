@@ -1,5 +1,5 @@
-// Models as ONNX files (onnx.ai), for other runtimes: one call of the model is watched, and each operation it
-// ran becomes nodes of the file.
+// Saving models as ONNX files (onnx.ai), for other runtimes: one call of the model is traced, and each
+// operation that runs becomes nodes of the file.
 #pragma once
 #include <bobbin/module.h>
 
@@ -8,7 +8,7 @@
 
 namespace bobbin {
 
-/// How a model is written.
+/// Names in the file, and whether the batch size is fixed.
 struct OnnxOptions {
   StateDict names = {};           ///< what the model's tensors are called in the file; others are numbered
   bool any_batch = false;         ///< the input's first axis may have any size, and is called "n"
@@ -17,16 +17,18 @@ struct OnnxOptions {
 };
 
 /// Writes the computation of f, a function of one tensor, as ONNX (opset 17), with its parameters. f is
-/// called on `example`, whose shape and dtype become the file's; with `any_batch` it is called on two, three
-/// and five copies of it joined along the first axis, and what differs between the calls must be sizes that
-/// grow evenly. What does not depend on the example or a parameter is computed now. Values that leave the
-/// operations (`item`, branches on it, copy_) stay as they were in that call, and so does what a layer does
-/// while training: call eval(model) first. NaN in extremes, and conversions of what does not fit a dtype, are
-/// up to the runtime. On any device; nothing is recorded.
+/// called on `example`, and the file takes inputs of that shape and dtype. With `any_batch`, f is called on
+/// two, three and five copies of it, joined along the first axis: the calls may differ in sizes alone, and
+/// these must be linear functions of the batch size. Values that depend neither on the example nor on a
+/// parameter become constants. Numbers that leave the tensors (`item`, branches on it, copy_) keep their
+/// values of that call, and layers that behave differently in training do so in the file: call eval(model)
+/// first. The results for NaN in maxima and minima, and for conversions that do not fit a dtype, depend on
+/// the runtime. Works on any device; records nothing.
 ///
-/// Throws ValueError for an operation that ONNX has no words for (dropout, losses, derivatives), naming it;
-/// for a tensor that f edits in place; for a computation that any_batch cannot follow; and for files past
-/// 2 GiB. ShapeError for any_batch without a first axis; IoError. The file is written whole or not at all.
+/// Throws ValueError for an operation that ONNX does not have (dropout, losses, derivatives), with its name;
+/// for a tensor that f edits in place; for a computation that any_batch cannot follow; and for files larger
+/// than 2 GiB. ShapeError for any_batch without a first axis; IoError. The file is written whole or not at
+/// all.
 void save_onnx(const std::filesystem::path&, const std::function<Tensor(const Tensor&)>& f,
                const Tensor& example, const OnnxOptions& = {});
 

@@ -1,4 +1,4 @@
-// Views, joining, padding and picking by index.
+// Rules of views, concatenation, padding and indexing; and the table of all rules.
 #include "autograd/onnx/rules.h"
 #include "ops/index/index.h"
 #include "ops/view/concat.h"
@@ -10,7 +10,7 @@ namespace {
 
 using Name = std::string;
 
-// A size of 0 stands for the input's unless allowzero says that it is meant.
+// In ONNX a size of 0 means the input's size; with allowzero it means 0.
 Name reshape(Graph& g, const Reshape& op, const Step& s) {
   Attributes attributes;
   if (op.shape.contains(0)) attributes.push_back({"allowzero", std::int64_t{1}});
@@ -35,7 +35,7 @@ Name pad(Graph& g, const Pad& op, const Step& s) {
   return g.add("Pad", {s.in[0], g.sizes(before), g.number(op.value, s.dtype)});
 }
 
-// Runtimes know few types here, i64 among them, and no scalars.
+// Runtimes support OneHot for few dtypes, i64 among them, and not for scalars.
 Name one_hot(Graph& g, const OneHot& op, const Step& s) {
   const bool scalar = s.x[0].rank() == 0;
   const Name index = scalar ? g.add("Reshape", {s.in[0], g.sizes(Ints{1})}) : s.in[0],
@@ -47,7 +47,7 @@ Name one_hot(Graph& g, const OneHot& op, const Step& s) {
 
 }  // namespace
 
-void add_layout(Rules& r) {
+void add_views(Rules& r) {
   add_rule<Reshape>(r, reshape);
   add_rule<Permute>(r, [](Graph& g, const Permute& op, const Step& s) {
     if (op.order.empty()) return g.add("Identity", s.in);
@@ -80,7 +80,7 @@ const Rules& rules() {
     add_elementwise(r);
     add_products(r);
     add_reductions(r);
-    add_layout(r);
+    add_views(r);
     return r;
   }();
   return all;
