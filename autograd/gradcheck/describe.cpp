@@ -8,23 +8,9 @@
 namespace bobbin {
 
 std::string_view name(Verdict v) {
-  switch (v) {
-    case Verdict::fail:
-      return "FAIL";
-    case Verdict::saved_corrupted:
-      return "SAVED_CORRUPTED";
-    case Verdict::nondeterministic:
-      return "NONDETERMINISTIC";
-    case Verdict::nonsmooth:
-      return "NONSMOOTH";
-    case Verdict::inconclusive:
-      return "INCONCLUSIVE";
-    case Verdict::skip:
-      return "SKIP";
-    case Verdict::pass:
-      break;
-  }
-  return "PASS";
+  constexpr std::string_view names[] = {
+      "FAIL", "SAVED_CORRUPTED", "NONDETERMINISTIC", "NONSMOOTH", "INCONCLUSIVE", "SKIP", "PASS"};
+  return names[static_cast<int>(v)];
 }
 
 double Mismatch::error() const { return std::abs(analytic - numeric); }

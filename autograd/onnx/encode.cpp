@@ -71,25 +71,9 @@ void write(pbf_writer& graph, protozero::pbf_tag_type tag, const Port& port) {
 }  // namespace
 
 std::int64_t type_number(DType d) {
-  switch (d) {
-    case DType::f64:
-      return 11;
-    case DType::f32:
-      return 1;
-    case DType::bf16:
-      return 16;
-    case DType::f16:
-      return 10;
-    case DType::i64:
-      return 7;
-    case DType::i32:
-      return 6;
-    case DType::u8:
-      return 2;
-    case DType::boolean:
-      break;
-  }
-  return 9;
+  constexpr std::int64_t numbers[] = {11, 1, 16, 10,
+                                      7,  6, 2,  9};  // f64, f32, bf16, f16, i64, i32, u8, boolean
+  return numbers[static_cast<int>(d)];
 }
 
 std::string raw_bytes(const Tensor& t) {

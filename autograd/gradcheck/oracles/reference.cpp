@@ -3,23 +3,29 @@
 
 namespace bobbin::gradcheck_detail {
 
+namespace {
+
+// The flat offsets of all positions, in row-major order.
+std::vector<std::int64_t> offsets(const Shape& sizes, const Strides& strides) {
+  std::vector<std::int64_t> out{0};
+  for (int i = 0; i < sizes.size(); ++i) {
+    std::vector<std::int64_t> longer;
+    for (const std::int64_t base : out)
+      for (std::int64_t k = 0; k < sizes[i]; ++k) longer.push_back(base + k * strides[i]);
+    out = std::move(longer);
+  }
+  return out;
+}
+
+}  // namespace
+
 std::vector<std::vector<std::int64_t>> slices(const Shape& shape, const Axes& along) {
+  Shape inside = shape, outside = shape;
+  for (int i = 0; i < shape.size(); ++i) (along.contains(i) ? outside : inside)[i] = 1;
   const Strides strides = contiguous_strides(shape);
-  // Flat offsets of all positions on the axes that are in `along`, or of those that are not.
-  const auto offsets = [&](bool inside) {
-    std::vector<std::int64_t> out{0};
-    for (int i = 0; i < shape.size(); ++i) {
-      if (along.contains(i) != inside) continue;
-      std::vector<std::int64_t> longer;
-      for (const std::int64_t base : out)
-        for (std::int64_t k = 0; k < shape[i]; ++k) longer.push_back(base + k * strides[i]);
-      out = std::move(longer);
-    }
-    return out;
-  };
+  const auto inner = offsets(inside, strides);
   std::vector<std::vector<std::int64_t>> out;
-  const auto inner = offsets(true);
-  for (const std::int64_t base : offsets(false)) {
+  for (const std::int64_t base : offsets(outside, strides)) {
     out.emplace_back();
     for (const std::int64_t k : inner) out.back().push_back(base + k);
   }
@@ -27,17 +33,13 @@ std::vector<std::vector<std::int64_t>> slices(const Shape& shape, const Axes& al
 }
 
 std::vector<std::int64_t> broadcast_indices(const Shape& from, const Shape& to) {
-  const Strides strides = contiguous_strides(from);
-  std::vector<std::int64_t> out{0};
+  const Strides own = contiguous_strides(from);
+  Strides strides = contiguous_strides(to);
   for (int i = 0; i < to.size(); ++i) {
     const int j = i - (to.size() - from.size());
-    const std::int64_t step = j >= 0 && from[j] != 1 ? strides[j] : 0;
-    std::vector<std::int64_t> longer;
-    for (const std::int64_t base : out)
-      for (std::int64_t k = 0; k < to[i]; ++k) longer.push_back(base + k * step);
-    out = std::move(longer);
+    strides[i] = j >= 0 && from[j] != 1 ? own[j] : 0;
   }
-  return out;
+  return offsets(to, strides);
 }
 
 std::unique_ptr<Reference> reference_of(const OpBase& op, Inputs x) {

@@ -143,69 +143,60 @@ std::vector<T> row_targets(const Targets& targets, std::size_t cell, std::span<c
   return t;
 }
 
+// The loss of each row, or, where the inputs end in a cotangent, its gradient for the logits.
 std::unique_ptr<Reference> cross_entropy_reference(const CrossEntropyTerms& terms, Inputs x) {
   const Targets targets = targets_of(terms, x);
   const auto n = static_cast<std::size_t>(x[0].shape()[terms.axis]);
+  const bool backward = x.size() == 4;
   return reference(loss_rows(terms, x, targets),
                    [=]<class T>(std::size_t cell, std::span<const T> in, std::span<T> out) {
                      const auto t = row_targets(targets, cell, in, n);
-                     const auto cost = costs_of(in.first(n));
-                     T total(0);
-                     for (std::size_t c = 0; c < n; ++c) total += t[c] * cost[c];
-                     out[0] = total * T(targets.scale);
-                   });
-}
-
-std::unique_ptr<Reference> cross_entropy_backward_reference(const CrossEntropyTerms& terms, Inputs x) {
-  const Targets targets = targets_of(terms, x);
-  const auto n = static_cast<std::size_t>(x[0].shape()[terms.axis]);
-  return reference(loss_rows(terms, x, targets),
-                   [=]<class T>(std::size_t cell, std::span<const T> in, std::span<T> out) {
-                     const auto t = row_targets(targets, cell, in, n);
-                     const auto p = softmax_of(in.first(n));
                      T sum(0);
-                     for (const T& v : t) sum += v;
-                     for (std::size_t c = 0; c < n; ++c)
-                       out[c] = in.back() * T(targets.scale) * (p[c] * sum - t[c]);
+                     if (backward) {
+                       const auto p = softmax_of(in.first(n));
+                       for (const T& v : t) sum += v;
+                       for (std::size_t c = 0; c < n; ++c)
+                         out[c] = in.back() * T(targets.scale) * (p[c] * sum - t[c]);
+                     } else {
+                       const auto cost = costs_of(in.first(n));
+                       for (std::size_t c = 0; c < n; ++c) sum += t[c] * cost[c];
+                       out[0] = sum * T(targets.scale);
+                     }
                    });
 }
 
 }  // namespace
 
 std::unique_ptr<Reference> row_reference(const OpBase& op, Inputs x) {
-  if (const auto* s = as<Softmax>(op))
-    return reference(rows(x[0], s->axis, 1),
-                     []<class T>(std::size_t, std::span<const T> in, std::span<T> out) {
-                       std::ranges::copy(softmax_of(in), out.begin());
-                     });
+  // f(in, out) for each row of `inputs` inputs.
+  const auto by_row = [&](int axis, int inputs, auto f) {
+    return reference(rows(x[0], axis, inputs), [f](std::size_t, auto in, auto out) { f(in, out); });
+  };
+  const auto softmax = [](auto in, auto out) { std::ranges::copy(softmax_of(in), out.begin()); };
+  if (const auto* s = as<Softmax>(op)) return by_row(s->axis, 1, softmax);
   if (const auto* s = as<MaskedSoftmax>(op))
-    return reference(seen_rows(*s, x), []<class T>(std::size_t, std::span<const T> in, std::span<T> out) {
-      std::ranges::copy(softmax_of(in), out.begin());
-    });
+    return reference(seen_rows(*s, x), [=](std::size_t, auto in, auto out) { softmax(in, out); });
   if (const auto* s = as<LogSoftmax>(op))
-    return reference(rows(x[0], s->axis, 1),
-                     []<class T>(std::size_t, std::span<const T> in, std::span<T> out) {
-                       const auto cost = costs_of(in);
-                       for (std::size_t i = 0; i < cost.size(); ++i) out[i] = -cost[i];
-                     });
+    return by_row(s->axis, 1, [](auto in, auto out) {
+      const auto cost = costs_of(in);
+      for (std::size_t i = 0; i < cost.size(); ++i) out[i] = -cost[i];
+    });
   if (const auto* s = as<SoftmaxBackward>(op))
-    return reference(rows(x[0], s->axis, 2),
-                     []<class T>(std::size_t, std::span<const T> in, std::span<T> out) {
-                       const std::size_t n = out.size();
-                       T dot(0);
-                       for (std::size_t i = 0; i < n; ++i) dot += in[i] * in[n + i];
-                       for (std::size_t i = 0; i < n; ++i) out[i] = in[i] * (in[n + i] - dot);
-                     });
+    return by_row(s->axis, 2, []<class T>(std::span<const T> in, std::span<T> out) {
+      const std::size_t n = out.size();
+      T dot(0);
+      for (std::size_t i = 0; i < n; ++i) dot += in[i] * in[n + i];
+      for (std::size_t i = 0; i < n; ++i) out[i] = in[i] * (in[n + i] - dot);
+    });
   if (const auto* s = as<LogSoftmaxBackward>(op))
-    return reference(rows(x[0], s->axis, 2),
-                     []<class T>(std::size_t, std::span<const T> in, std::span<T> out) {
-                       const std::size_t n = out.size();
-                       T total(0);
-                       for (std::size_t i = 0; i < n; ++i) total += in[n + i];
-                       for (std::size_t i = 0; i < n; ++i) out[i] = in[n + i] - exp(in[i]) * total;
-                     });
+    return by_row(s->axis, 2, []<class T>(std::span<const T> in, std::span<T> out) {
+      const std::size_t n = out.size();
+      T total(0);
+      for (std::size_t i = 0; i < n; ++i) total += in[n + i];
+      for (std::size_t i = 0; i < n; ++i) out[i] = in[n + i] - exp(in[i]) * total;
+    });
   if (const auto* c = as<CrossEntropy>(op)) return cross_entropy_reference(c->terms, x);
-  if (const auto* c = as<CrossEntropyBackward>(op)) return cross_entropy_backward_reference(c->terms, x);
+  if (const auto* c = as<CrossEntropyBackward>(op)) return cross_entropy_reference(c->terms, x);
   return nullptr;
 }
 

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <set>
 
 namespace bobbin::gradcheck_detail {
@@ -29,62 +28,31 @@ double ulp(DType d, double v) {
 }
 
 Bound bound_of(std::string_view op) {
-  static const std::set<std::string_view> moves{
-      "neg",    "abs", "sign",         "relu",   "clamp",   "maximum",  "minimum",   "where",
-      "max",    "min", "amax",         "amin",   "reshape", "permute",  "slice",     "expand",
-      "concat", "pad", "index_select", "gather", "one_hot", "to_dtype", "to_device", "relu_backward"};
-  static const std::map<std::string_view, Bound> bounds{
-      {"add", {1}},
-      {"sub", {1}},
-      {"mul", {1}},
-      {"div", {1}},
-      {"square", {1}},
-      {"sqrt", {1}},
-      {"reciprocal", {1}},
-      {"pow", {16}},
-      {"pow_scalar", {16}},
-      {"sigmoid", {8}},
-      {"silu", {8}},
-      {"gelu_erf", {8, Scale::input}},
-      {"gelu_tanh", {8, Scale::input}},
-      {"softmax", {8}},
-      {"log_softmax", {8}},
-      {"softmax_backward", {8, Scale::input}},
-      {"log_softmax_backward", {8, Scale::input}},
-      {"cross_entropy", {8, Scale::input}},
-      {"cross_entropy_backward", {8, Scale::input}},
-      {"nll_loss", {8, Scale::stored}},
-      {"mse_loss", {8, Scale::stored}},
-      {"l1_loss", {8, Scale::stored}},
-      {"huber_loss", {8, Scale::stored}},
-      {"binary_cross_entropy_with_logits", {8, Scale::stored}},
-      {"kl_div", {8, Scale::stored}},
-      {"sum", {1, Scale::terms}},
-      {"mean", {1, Scale::terms}},
-      {"matmul", {1, Scale::terms}},
-      {"linear", {8, Scale::terms}},
-      {"avg_pool2d", {1, Scale::terms}},
-      {"avg_pool2d_backward", {1, Scale::terms}},
-      {"max_pool2d_backward", {1, Scale::terms}},
-      {"conv2d", {1, Scale::terms}},
-      {"conv2d_input_grad", {1, Scale::terms}},
-      {"conv2d_weight_grad", {1, Scale::terms}},
-      {"layer_norm", {8, Scale::input}},
-      {"rms_norm", {8, Scale::input}},
-      {"group_norm", {8, Scale::input}},
-      {"batch_norm", {8, Scale::input}},
-      {"random_affine", {8, Scale::input}},
-      {"scaled_dot_product_attention", {8, Scale::stored}},
-      {"cumsum", {1, Scale::terms}},
-      {"index_add", {1, Scale::terms}},
-      {"scatter_add", {1, Scale::terms}},
-      {"logsumexp", {8, Scale::terms}},
-      {"var", {8, Scale::input}},
-      {"std", {8, Scale::input}},
-      {"norm", {16}}};
-  if (moves.contains(op)) return {0};
-  const auto it = bounds.find(op);
-  return it == bounds.end() ? Bound{4} : it->second;
+  struct Family {
+    Bound bound;
+    std::set<std::string_view> ops;
+  };
+  static const Family families[] = {
+      {{0}, {"neg",    "abs", "sign",         "relu",   "clamp",   "maximum",  "minimum",   "where",
+             "max",    "min", "amax",         "amin",   "reshape", "permute",  "slice",     "expand",
+             "concat", "pad", "index_select", "gather", "one_hot", "to_dtype", "to_device", "relu_backward"}},
+      {{1}, {"add", "sub", "mul", "div", "square", "sqrt", "reciprocal"}},
+      {{8}, {"sigmoid", "silu", "softmax", "log_softmax"}},
+      {{16}, {"pow", "pow_scalar", "norm"}},
+      {{8, Scale::input},
+       {"gelu_erf", "gelu_tanh", "softmax_backward", "log_softmax_backward", "cross_entropy",
+        "cross_entropy_backward", "layer_norm", "rms_norm", "group_norm", "batch_norm", "random_affine",
+        "var", "std"}},
+      {{8, Scale::stored},
+       {"nll_loss", "mse_loss", "l1_loss", "huber_loss", "binary_cross_entropy_with_logits", "kl_div",
+        "scaled_dot_product_attention"}},
+      {{1, Scale::terms},
+       {"sum", "mean", "matmul", "avg_pool2d", "avg_pool2d_backward", "max_pool2d_backward", "conv2d",
+        "conv2d_input_grad", "conv2d_weight_grad", "cumsum", "index_add", "scatter_add"}},
+      {{8, Scale::terms}, {"linear", "logsumexp"}}};
+  for (auto& family : families)
+    if (family.ops.contains(op)) return family.bound;
+  return {4};
 }
 
 double largest(const Tensor& x) {

@@ -36,15 +36,6 @@ class ProgressBar {
 
 }  // namespace
 
-double Budget::passed() const {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
-}
-bool Budget::left() {
-  if (limit_ <= 0 || passed() < limit_) return true;
-  ran_out_ = true;
-  return false;
-}
-
 void for_each_operation(std::span<const std::string_view> names, int jobs,
                         const std::function<void(std::size_t)>& work,
                         const std::function<void(std::size_t)>& show) {

@@ -13,9 +13,15 @@ namespace bobbin::gradcheck_detail {
 class Budget {
  public:
   explicit Budget(double seconds) : limit_(seconds) {}
-  double passed() const;
+  double passed() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
+  }
   /// Whether a check may still begin.
-  bool left();
+  bool left() {
+    const bool yes = limit_ <= 0 || passed() < limit_;
+    if (!yes) ran_out_ = true;
+    return yes;
+  }
   /// Whether left() has ever said no.
   bool ran_out() const { return ran_out_; }
 
