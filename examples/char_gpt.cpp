@@ -2,7 +2,6 @@
 //   char_gpt [PATH]      a text file, or a folder of C++ sources: by default the current one
 #include <bobbin/bobbin.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -10,6 +9,8 @@
 #include <iostream>
 #include <limits>
 #include <sstream>
+
+#include "tools/options/options.h"
 
 using namespace bobbin;
 namespace fs = std::filesystem;
@@ -139,19 +140,18 @@ int run(const Options& o) {
 
 int main(int argc, char** argv) try {
   Options o;
-  CLI::App app("Learns to write like a text, byte by byte, and writes.");
-  app.option_defaults()->always_capture_default();
-  app.add_option("text", o.text, "a text file, or a folder of C++ sources");
-  app.add_option("--steps", o.steps, "of training")->check(CLI::Range(1, 10000000));
-  app.add_option("--batch", o.batch, "texts a step")->check(CLI::Range(1, 65536));
-  app.add_option("--length", o.length, "bytes that the model sees")->check(CLI::Range(1, 65536));
-  app.add_option("--size", o.size, "numbers a byte: a multiple of --heads")->check(CLI::Range(1, 65536));
-  app.add_option("--heads", o.heads, "of attention")->check(CLI::Range(1, 1024));
-  app.add_option("--blocks", o.blocks, "of the transformer")->check(CLI::Range(1, 1024));
-  app.add_option("--sample", o.sample, "bytes to write")->check(CLI::Range(0, 1000000));
-  app.add_option("--temperature", o.temperature, "of writing")->check(CLI::PositiveNumber);
-  app.add_option("--seed", o.seed, "of all random choices")->check(CLI::NonNegativeNumber);
-  CLI11_PARSE(app, argc, argv);
+  tools::Options options("Learns to write like a text, byte by byte, and writes.");
+  options.add("text", o.text, "a text file, or a folder of C++ sources");
+  options.add("--steps", o.steps, "of training").range(1, 10000000);
+  options.add("--batch", o.batch, "texts a step").range(1, 65536);
+  options.add("--length", o.length, "bytes that the model sees").range(1, 65536);
+  options.add("--size", o.size, "numbers a byte: a multiple of --heads").range(1, 65536);
+  options.add("--heads", o.heads, "of attention").range(1, 1024);
+  options.add("--blocks", o.blocks, "of the transformer").range(1, 1024);
+  options.add("--sample", o.sample, "bytes to write").range(0, 1000000);
+  options.add("--temperature", o.temperature, "of writing").positive();
+  options.add("--seed", o.seed, "of all random choices").not_negative();
+  if (const auto status = options.parse(argc, argv)) return *status;
   return run(o);
 } catch (const std::exception& e) {
   std::cerr << "char_gpt: " << e.what() << '\n';

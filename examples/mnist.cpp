@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cmath>
 #include <csignal>
 #include <cstring>
@@ -17,6 +16,7 @@
 #include "mnist_pictures.h"
 #include "mnist_tally.h"
 #include "progress.h"
+#include "tools/options/options.h"
 
 namespace {
 
@@ -233,51 +233,41 @@ int run(const Options& o) {
 
 int main(int argc, char** argv) {
   Options o;
-  CLI::App app(
+  tools::Options options(
       "Trains a classifier on MNIST or Fashion-MNIST, tests it and draws pictures of what it learned.");
-  app.option_defaults()->always_capture_default();
-  app.add_option("--dataset", o.dataset, "what the data is")->check(CLI::IsMember({"mnist", "fashion"}));
-  app.add_option("--data", o.data, "directory of the four IDX files")
-      ->default_str("$BOBBIN_DATA/DATASET, data/DATASET");
-  app.add_option("--model", o.model, "kind of model")->check(CLI::IsMember({"mlp", "cnn", "cnn-small"}));
-  app.add_option("--hidden", o.hidden, "sizes of the hidden layers")
-      ->delimiter(',')
-      ->check(CLI::Range(1, 65536))
-      ->default_str("256, or those of the loaded file");
-  auto* epochs =
-      app.add_option("--epochs", o.epochs, "times through the training images")->check(CLI::Range(0, 100000));
-  app.add_flag_callback(
-         "--quick", [&] { o.epochs = 3; }, "3 epochs")
-      ->excludes(epochs);
-  app.add_option("--batch", o.batch, "images a step")
-      ->check(CLI::Range(1, 1000000))
-      ->default_str("128, 256 for digits and cnn, 64 for cnn-small");
-  auto* lr = app.add_option("--lr", o.lr, "peak learning rate")
-                 ->default_str("0.003, 0.005 for clothes and cnn, 0.01 for other cnns");
-  app.add_option("--seed", o.seed, "of all random choices")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 53));
-  app.add_option("--device", o.device, "where to compute")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  app.add_option("--threads", o.threads, "CPU threads")
-      ->check(CLI::Range(1, 1024))
-      ->default_str("all processors");
-  auto* augment = app.add_flag("--augment,!--no-augment", o.augment,
-                               "shift images by up to a pixel, digits for a cnn by two, and mirror clothes")
-                      ->default_str("on, but for clothes and an mlp");
-  app.add_option("--save", o.save, "write the trained model to a safetensors file");
-  app.add_option("--load", o.load, "start from a model saved before");
-  app.add_option("--out", o.out, "directory for the pictures");
-  try {
-    app.parse(argc, argv);
-    const bool clothes = dataset(o.dataset).symmetric, cnn = o.model == "cnn";
-    if (augment->count() == 0) o.augment = !clothes || o.model != "mlp";
-    if (o.batch == 0) o.batch = cnn && !clothes ? 256 : o.model == "cnn-small" ? 64 : 128;
-    if (lr->count() == 0) o.lr = o.model == "mlp" ? 3e-3 : cnn && clothes ? 5e-3 : 1e-2;
-    if (!(o.lr > 0 && o.lr <= 10)) throw CLI::ValidationError("--lr", "expected more than 0 and at most 10");
-  } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help
-    fmt::print(stderr, "mnist: {} (--help lists the options)\n", e.what());
-    return 2;
-  }
+  options.add("--dataset", o.dataset, "what the data is").one_of({"mnist", "fashion"});
+  options.add("--data", o.data, "directory of the four IDX files")
+      .default_text("$BOBBIN_DATA/DATASET, data/DATASET");
+  options.add("--model", o.model, "kind of model").one_of({"mlp", "cnn", "cnn-small"});
+  options.add("--hidden", o.hidden, "sizes of the hidden layers")
+      .delimiter(',')
+      .range(1, 65536)
+      .default_text("256, or those of the loaded file");
+  const auto epochs = options.add("--epochs", o.epochs, "times through the training images").range(0, 100000);
+  bool quick = false;
+  options.flag("--quick", quick, "3 epochs").excludes(epochs);
+  options.add("--batch", o.batch, "images a step")
+      .range(1, 1000000)
+      .default_text("128, 256 for digits and cnn, 64 for cnn-small");
+  const auto lr = options.add("--lr", o.lr, "peak learning rate")
+                      .default_text("0.003, 0.005 for clothes and cnn, 0.01 for other cnns");
+  options.add("--seed", o.seed, "of all random choices").range(0, std::int64_t{1} << 53);
+  options.add("--device", o.device, "where to compute").one_of({"auto", "cpu", "cuda"});
+  options.add("--threads", o.threads, "CPU threads").range(1, 1024).default_text("all processors");
+  const auto augment = options
+                           .flag("--augment,!--no-augment", o.augment,
+                                 "shift images by up to a pixel, digits for a cnn by two, and mirror clothes")
+                           .default_text("on, but for clothes and an mlp");
+  options.add("--save", o.save, "write the trained model to a safetensors file");
+  options.add("--load", o.load, "start from a model saved before");
+  options.add("--out", o.out, "directory for the pictures");
+  if (const auto status = options.parse(argc, argv)) return *status;
+  const bool clothes = dataset(o.dataset).symmetric, cnn = o.model == "cnn";
+  if (quick) o.epochs = 3;
+  if (!augment.given()) o.augment = !clothes || o.model != "mlp";
+  if (o.batch == 0) o.batch = cnn && !clothes ? 256 : o.model == "cnn-small" ? 64 : 128;
+  if (!lr.given()) o.lr = o.model == "mlp" ? 3e-3 : cnn && clothes ? 5e-3 : 1e-2;
+  if (!(o.lr > 0 && o.lr <= 10)) return options.refuse("--lr: expected more than 0 and at most 10");
   if (o.data.empty()) {
     const char* root = std::getenv("BOBBIN_DATA");
     o.data = fs::path(root ? root : "data") / o.dataset;

@@ -4,10 +4,11 @@
 // of them that is held out R^2 reaches 0.999, in a second.
 #include <bobbin/bobbin.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
 #include <numeric>
+
+#include "tools/options/options.h"
 
 using namespace bobbin;
 
@@ -39,18 +40,14 @@ plot::Image picture(const Tensor& measured, const Tensor& predicted, const std::
 int main(int argc, char** argv) try {
   std::string path, target, out = "regression.png";
   std::int64_t steps = 1500, hidden = 32, seed = 1;
-  CLI::App app("Predicts a column of a CSV file from the others.");
-  app.add_option("csv", path, "the table, whose first line names the columns")->required();
-  app.add_option("--target", target, "the column to predict")->default_str("the last one");
-  app.add_option("--hidden", hidden, "units of each of two hidden layers; 0: a linear model")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 65536));
-  app.add_option("--steps", steps, "of training")->capture_default_str()->check(CLI::Range(1, 1000000));
-  app.add_option("--seed", seed, "of the split and the weights")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--out", out, "the picture")->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
+  tools::Options options("Predicts a column of a CSV file from the others.");
+  options.add("csv", path, "the table, whose first line names the columns").required();
+  options.add("--target", target, "the column to predict").default_text("the last one");
+  options.add("--hidden", hidden, "units of each of two hidden layers; 0: a linear model").range(0, 65536);
+  options.add("--steps", steps, "of training").range(1, 1000000);
+  options.add("--seed", seed, "of the split and the weights").not_negative();
+  options.add("--out", out, "the picture");
+  if (const auto status = options.parse(argc, argv)) return *status;
 
   const Csv table = read_csv(path);
   if (target.empty()) target = table.columns.back();

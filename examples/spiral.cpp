@@ -3,9 +3,10 @@
 // Reaches 300 of 300 points right in 1000 steps, half a second on two cores.
 #include <bobbin/bobbin.h>
 
-#include <CLI/CLI.hpp>
 #include <cmath>
 #include <iostream>
+
+#include "tools/options/options.h"
 
 using namespace bobbin;
 
@@ -68,10 +69,10 @@ plot::Image picture(const Net& net, const Tensor& points, const Tensor& labels) 
 int main(int argc, char** argv) try {
   std::string out = "spiral.png";
   std::int64_t steps = 1000;
-  CLI::App app("Learns three arms of a spiral and draws the plane.");
-  app.add_option("--out", out, "the picture")->capture_default_str();
-  app.add_option("--steps", steps, "of training")->capture_default_str()->check(CLI::Range(1, 1000000));
-  CLI11_PARSE(app, argc, argv);
+  tools::Options options("Learns three arms of a spiral and draws the plane.");
+  options.add("--out", out, "the picture");
+  options.add("--steps", steps, "of training").range(1, 1000000);
+  if (const auto status = options.parse(argc, argv)) return *status;
 
   manual_seed(1);
   const auto [points, labels] = spiral();

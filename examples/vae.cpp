@@ -3,10 +3,11 @@
 //   tools/get-data mnist; vae [--data data/mnist] [--epochs 10] [--out vae.png]
 #include <bobbin/bobbin.h>
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
+
+#include "tools/options/options.h"
 
 using namespace bobbin;
 
@@ -54,17 +55,13 @@ std::vector<plot::Tile> tiles(const Tensor& x) {
 int main(int argc, char** argv) try {
   std::string data = "data/mnist", out = "vae.png";
   std::int64_t epochs = 10, code = 16, seed = 1;
-  CLI::App app("Learns to code handwritten digits and draws new ones.");
-  app.add_option("--data", data, "directory of MNIST's IDX files")->capture_default_str();
-  app.add_option("--epochs", epochs, "times through the training images")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 100000));
-  app.add_option("--code", code, "numbers in a code")->capture_default_str()->check(CLI::Range(1, 4096));
-  app.add_option("--seed", seed, "of all random choices")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--out", out, "the picture")->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
+  tools::Options options("Learns to code handwritten digits and draws new ones.");
+  options.add("--data", data, "directory of MNIST's IDX files");
+  options.add("--epochs", epochs, "times through the training images").range(1, 100000);
+  options.add("--code", code, "numbers in a code").range(1, 4096);
+  options.add("--seed", seed, "of all random choices").not_negative();
+  options.add("--out", out, "the picture");
+  if (const auto status = options.parse(argc, argv)) return *status;
 
   manual_seed(static_cast<std::uint64_t>(seed));
   const Device device = cuda_available() ? Device::cuda() : Device::cpu();
