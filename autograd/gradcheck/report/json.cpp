@@ -39,7 +39,7 @@ void write(const std::filesystem::path& path, const json& content) {
   const std::string text = content.dump(1) + "\n";
   AtomicFile file("gradcheck --json", path);
   file.write(text.data(), text.size());
-  file.keep();
+  file.commit();
 }
 
 }  // namespace

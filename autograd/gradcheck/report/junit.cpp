@@ -41,7 +41,7 @@ void write_junit(const std::filesystem::path& path, std::span<const CheckResult>
   xml.CloseElement();
   AtomicFile file("gradcheck --junit", path);
   file.write(xml.CStr(), std::strlen(xml.CStr()));
-  file.keep();
+  file.commit();
 }
 
 }  // namespace bobbin::gradcheck_detail
