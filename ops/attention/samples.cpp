@@ -1,3 +1,4 @@
+// Calls of attention, for the tests and the gradient checker.
 #include "ops/attention/samples.h"
 
 #include <bobbin/attention.h>

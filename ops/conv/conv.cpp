@@ -13,7 +13,7 @@ namespace {
 
 template<class Op>
 Tensor record_with_bias(const Op& op, const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  return bias ? record_product(op, {x, weight, bias}) : record_product(op, {x, weight});
+  return bias ? record_autocast(op, {x, weight, bias}) : record_autocast(op, {x, weight});
 }
 
 void require_images(std::string_view op, Inputs x) {

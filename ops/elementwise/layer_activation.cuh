@@ -1,10 +1,10 @@
-// The activation of a layer in a kernel.
+// The activation of a layer in CUDA kernels.
 #pragma once
 #include "ops/elementwise/layer_activation.h"
 
 namespace bobbin::cuda {
 
-/// Applies it to all of v.
+/// Applies it to each element of v.
 template<class T, int n>
 __device__ void activate(T (&v)[n], Activation activation) {
   visit_activation(activation, [&v](auto f) {

@@ -1,3 +1,4 @@
+// The Autocast scope: a dtype for each thread.
 #include <bobbin/autocast.h>
 #include <bobbin/error.h>
 

@@ -1,4 +1,4 @@
-// How products are recorded: with their inputs as autocast.h says.
+// Records an operation under Autocast (bobbin/autocast.h).
 #pragma once
 #include <bobbin/autocast.h>
 #include <bobbin/elementwise.h>
@@ -8,8 +8,10 @@
 
 namespace bobbin {
 
+/// record(op, inputs). While an Autocast lives and all inputs are f32, op runs on inputs rounded to its
+/// dtype, and the result is f32 again.
 template<Operator T>
-Tensor record_product(T op, std::initializer_list<Tensor> inputs) {
+Tensor record_autocast(T op, std::initializer_list<Tensor> inputs) {
   const DType narrow = autocast_dtype();
   if (narrow == DType::f32 ||
       std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x && x.dtype() != DType::f32; }))

@@ -1,3 +1,4 @@
+// Matrix products through cuBLASLt, and the choice between it and small_product.cu.
 #include "ops/matmul/blas.h"
 
 #include <cublasLt.h>
@@ -19,7 +20,7 @@ namespace {
 
 void check(cublasStatus_t s, std::string_view op) {
   if (s == CUBLAS_STATUS_SUCCESS) return;
-  cuda::check(cudaPeekAtLastError(), op);  // where cuBLAS met a CUDA error, that says more
+  cuda::check(cudaPeekAtLastError(), op);  // a CUDA error, if there is one, says more
   if (s == CUBLAS_STATUS_ALLOC_FAILED) fail<OutOfMemory>(op, ": cuBLAS: ", cublasLtGetStatusString(s));
   fail<CudaError>(op, ": cuBLAS: ", cublasLtGetStatusString(s));
 }
@@ -46,12 +47,12 @@ cudaDataType_t type_of(DType d) {
   }
 }
 
-cublasLtEpilogue_t epilogue_of(const Product& p) {
+cublasLtEpilogue_t epilogue_of(const Gemm& p) {
   return p.bias ? CUBLASLT_EPILOGUE_BIAS : p.row_sums ? CUBLASLT_EPILOGUE_BGRADB : CUBLASLT_EPILOGUE_DEFAULT;
 }
-const void* vector_of(const Product& p) { return p.bias ? p.bias : p.row_sums; }
+const void* vector_of(const Gemm& p) { return p.bias ? p.bias : p.row_sums; }
 
-// The power of two, up to 256, that an address and the steps from it are multiples of.
+// The largest power of two, up to 256, that divides an address and the step in bytes.
 unsigned alignment(const void* p, std::int64_t step_bytes = 0) {
   const auto bits = reinterpret_cast<std::uintptr_t>(p) | static_cast<std::uintptr_t>(step_bytes) | 256;
   return 1u << std::countr_zero(bits);
@@ -59,7 +60,7 @@ unsigned alignment(const void* p, std::int64_t step_bytes = 0) {
 
 struct Alignments {
   unsigned a, b, y, vector;
-  explicit Alignments(const Product& p)
+  explicit Alignments(const Gemm& p)
       : a(alignment(p.a.data, p.a.next * size_of(p.dtype))),
         b(alignment(p.b.data, p.b.next * size_of(p.dtype))),
         y(alignment(p.y, p.y_next * size_of(p.y_dtype))),
@@ -70,7 +71,7 @@ struct Alignments {
 struct Key {
   std::array<std::int64_t, 12> v;
 
-  Key(Device d, const Product& p) {
+  Key(Device d, const Gemm& p) {
     const Alignments to(p);
     std::int64_t kind = d.index;
     for (const auto part : {static_cast<unsigned>(p.dtype), static_cast<unsigned>(p.y_dtype),
@@ -95,7 +96,8 @@ struct Hash {
   }
 };
 
-// cuBLAS counts columns first: it is told of y^T = b^T a^T, and its first operand is b.
+// A kernel of cuBLAS's for one kind of product. cuBLAS is column-major: it computes y^T = b^T a^T, so its
+// first operand is b.
 struct Plan {
   cublasLtMatmulDescOpaque_t product;
   cublasLtMatrixLayoutOpaque_t a, b, y;
@@ -128,14 +130,14 @@ cublasLtMatrixLayoutOpaque_t layout(DType t, const Operand& x, std::int64_t rows
   return layout(t, x.transposed ? rows : cols, x.transposed ? cols : rows, x.stride, batch, x.next, op);
 }
 
-// Of cuBLAS's candidates, which it orders by the time it expects them to take.
+// The first candidate that can run; cuBLAS orders them by the time it expects them to take.
 const cublasLtMatmulHeuristicResult_t* choose(std::span<const cublasLtMatmulHeuristicResult_t> candidates) {
   const auto it = std::find_if(candidates.begin(), candidates.end(),
                                [](auto& c) { return c.state == CUBLAS_STATUS_SUCCESS; });
   return it == candidates.end() ? nullptr : &*it;
 }
 
-std::shared_ptr<const Plan> make_plan(std::string_view op, Device d, const Product& p) {
+std::shared_ptr<const Plan> make_plan(std::string_view op, Device d, const Gemm& p) {
   auto plan = std::make_shared<Plan>();
   const bool f64 = p.dtype == DType::f64;
   check(cublasLtMatmulDescInit(&plan->product,
@@ -159,7 +161,7 @@ std::shared_ptr<const Plan> make_plan(std::string_view op, Device d, const Produ
   };
   const std::uint64_t mebibytes = properties(d).major >= 9 ? 32 : 4;
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, mebibytes << 20);
-  // Parts of a sum that blocks share are added in f32 and in a fixed order, or not shared.
+  // Where several blocks share a sum, its parts must be added in f32 and in a fixed order.
   prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
   const Alignments to(p);
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, std::uint32_t{to.b});
@@ -181,9 +183,9 @@ std::shared_ptr<const Plan> make_plan(std::string_view op, Device d, const Produ
   return plan;
 }
 
-// Asking cuBLAS takes it tens of microseconds, so each kind of product is planned once.
-std::shared_ptr<const Plan> plan_for(std::string_view op, Device d, const Product& p) {
-  constexpr std::size_t most = 8192;  // programs whose shapes never repeat must not grow for ever
+// The plan for a product. cuBLAS takes tens of microseconds to make one, so they are cached.
+std::shared_ptr<const Plan> plan_for(std::string_view op, Device d, const Gemm& p) {
+  constexpr std::size_t most = 8192;  // bounds the memory of programs whose shapes never repeat
   static std::mutex mutex;
   static auto& plans = *new std::unordered_map<Key, std::shared_ptr<const Plan>, Hash>;
   const Key key(d, p);
@@ -196,10 +198,10 @@ std::shared_ptr<const Plan> plan_for(std::string_view op, Device d, const Produc
 }
 
 // y = a b, added to y where `accumulate`. False where cuBLAS has no kernel for it.
-bool multiply_once(std::string_view op, Device d, const Product& p, bool accumulate) {
+bool multiply_once(std::string_view op, Device d, const Gemm& p, bool accumulate) {
   const auto plan = plan_for(op, d, p);
   if (!plan->possible) return false;
-  // Freed at the end of this call, and so ordered behind the product on this stream.
+  // Freed at the end of this call; on this stream, that comes after the product.
   Tensor workspace;
   if (plan->workspace) workspace = empty({static_cast<std::int64_t>(plan->workspace)}, DType::u8, d);
   Plan now = *plan;
@@ -222,10 +224,11 @@ const char* at(const Operand& x, std::int64_t row, std::int64_t col, DType t) {
 
 }  // namespace
 
-bool multiply(std::string_view op, Device d, const Product& p) {
+bool multiply(std::string_view op, Device d, const Gemm& p) {
   if (multiply_small(op, d, {&p, 1})) return true;
   if (p.a.gate || p.relu) return false;  // cuBLASLt's relu makes 0 of NaN (NVIDIA's forum, topic 329783)
-  // cuBLAS takes sizes of 32 bits, and some kernels no more than 65535 matrices. Sides are cut well below.
+  // cuBLAS's sizes have 32 bits, and some of its kernels take at most 65535 matrices. Larger products are
+  // computed in parts.
   constexpr std::int64_t side = 1 << 24, together = 65535;
   const bool whole = std::max({p.rows, p.cols, p.inner}) <= side && p.batch <= together;
   if (!whole && vector_of(p)) return false;
@@ -235,7 +238,7 @@ bool multiply(std::string_view op, Device d, const Product& p) {
     for (std::int64_t row = 0; row < p.rows; row += side)
       for (std::int64_t col = 0; col < p.cols; col += side)
         for (std::int64_t k = 0; k < p.inner; k += side) {
-          Product part = p;
+          Gemm part = p;
           part.batch = std::min(together, p.batch - i);
           part.rows = std::min(side, p.rows - row);
           part.cols = std::min(side, p.cols - col);

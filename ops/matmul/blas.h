@@ -1,5 +1,5 @@
-// Matrix products on a GPU: small ones of f32 by a kernel of our own, the others through cuBLASLt. No CUDA
-// header in here.
+// Matrix products on a GPU: small ones of f32 by a kernel of Bobbin's (small_product.cuh), the others through
+// cuBLASLt. This header includes no CUDA header.
 #pragma once
 #include <bobbin/device.h>
 #include <bobbin/dtype.h>
@@ -10,8 +10,8 @@
 
 namespace bobbin::cuda {
 
-/// A matrix in memory: element (i, j) at data[i * stride + j], or data[j * stride + i] when transposed. The
-/// next one of a batch begins `next` elements further on; 0: all are this one.
+/// A batch of matrices in memory: element (i, j) at data[i * stride + j], or data[j * stride + i] when
+/// transposed. The next matrix begins `next` elements further on; with 0, all are the same one.
 struct Operand {
   const void* data;
   std::int64_t stride;
@@ -20,9 +20,10 @@ struct Operand {
   const void* gate = nullptr;  ///< of a: elements count as 0 where this, laid out as `data`, is not positive
 };
 
-/// y = a b for a [rows, inner] and b [inner, cols], none of them 0. Operands are f64, f32, bf16 or f16, y is
-/// of their dtype or, for the 16-bit ones, f32; 16-bit products are summed in f32.
-struct Product {
+/// The arguments of a matrix product y = a b, for a [rows, inner] and b [inner, cols], where no size is 0.
+/// Operands are f64, f32, bf16 or f16; y has their dtype or, for the 16-bit ones, f32. 16-bit products are
+/// summed in f32.
+struct Gemm {
   std::int64_t rows, cols, inner;
   Operand a, b;
   void* y;
@@ -30,17 +31,17 @@ struct Product {
   DType dtype, y_dtype;
   bool tf32 = false;  ///< f32 operands may be rounded to 10 bits of mantissa
   std::int64_t batch = 1, y_next = 0;
-  const void* bias = nullptr;  ///< [cols] of the dtype of y, is added to each row
-  bool relu = false;           ///< then y becomes max(y, 0), where NaN stays
-  void* row_sums = nullptr;    ///< [rows] of the dtype of y, gets the sum of each row of a; no bias then
+  const void* bias = nullptr;  ///< [cols], of y's dtype: added to each row
+  bool relu = false;           ///< y becomes max(y, 0), and NaN stays NaN
+  void* row_sums = nullptr;  ///< [rows], of y's dtype: written with the sum of each row of a; without a bias
 };
 
-/// Enqueues a product. The same call gives the same bits. False, and nothing is done, where that takes more
-/// than one kernel. Throws CudaError, OutOfMemory.
-bool multiply(std::string_view op, Device, const Product&);
+/// Enqueues a product. The same call gives the same bits. Returns false, and does nothing, if the bias, relu,
+/// gate or row sums that it asks for would take another kernel. Throws CudaError, OutOfMemory.
+bool multiply(std::string_view op, Device, const Gemm&);
 
-/// Enqueues one or two products, none of which needs the other's result, as one kernel. False, and nothing is
-/// done, where they are not all of f32 and small enough to be faster that way than each through cuBLAS.
-bool multiply_small(std::string_view op, Device, std::span<const Product>);
+/// Enqueues one or two independent products as one kernel. Returns false, and does nothing, unless all are of
+/// f32 and so small that this is faster than cuBLAS.
+bool multiply_small(std::string_view op, Device, std::span<const Gemm>);
 
 }  // namespace bobbin::cuda

@@ -1,4 +1,4 @@
-// Matrix products on a GPU.
+// matmul on a GPU: as few calls of cuda::multiply as the strides of the batch allow.
 #include "core/cuda/backend.h"
 #include "core/strided_copy.h"
 #include "ops/matmul/blas.h"
@@ -12,7 +12,8 @@ cuda::Operand operand(const Tensor& x, std::int64_t next) {
   return {x.raw(), l.stride, l.transposed, next};
 }
 
-// So many of the batch's last axes, together `count` matrices, that both operands step through them evenly.
+// The last axes of the batch, together `count` matrices, over which the matrices of a, and those of b, are
+// evenly spaced: one product computes them all.
 struct EvenBatch {
   std::int64_t count = 1, a_step = 0, b_step = 0;
 
@@ -40,18 +41,18 @@ void Matmul::cuda(Inputs x, Tensor& y) const {
   const Tensor a = readable(x[0], y.dtype()), b = readable(x[1], y.dtype());
   const Shape batch = batch_of(y);
   const EvenBatch even(a, b, batch);
-  cuda::Product p{.rows = rows,
-                  .cols = cols,
-                  .inner = inner,
-                  .a = operand(a, even.a_step),
-                  .b = operand(b, even.b_step),
-                  .y = y.raw(),
-                  .y_stride = cols,
-                  .dtype = y.dtype(),
-                  .y_dtype = y.dtype(),
-                  .tf32 = tf32_allowed(),
-                  .batch = even.count,
-                  .y_next = even.count == 1 ? 0 : rows * cols};
+  cuda::Gemm p{.rows = rows,
+               .cols = cols,
+               .inner = inner,
+               .a = operand(a, even.a_step),
+               .b = operand(b, even.b_step),
+               .y = y.raw(),
+               .y_stride = cols,
+               .dtype = y.dtype(),
+               .y_dtype = y.dtype(),
+               .tf32 = tf32_allowed(),
+               .batch = even.count,
+               .y_next = even.count == 1 ? 0 : rows * cols};
   const std::int64_t size = size_of(y.dtype()), matrices = numel(batch);
   const auto at = [size](const Tensor& t, std::int64_t elements) { return t.raw<char>() + elements * size; };
   for (std::int64_t i = 0; i < matrices; i += even.count) {

@@ -17,8 +17,9 @@
 namespace bobbin {
 namespace {
 
-constexpr std::int64_t strip = 64;  // columns that are added up at a time
+constexpr std::int64_t strip = 64;  // columns that one task sums
 
+// Adds the bias, where there is one, to a tile of the product, and applies f.
 template<class T, class F>
 void finish(const Tile<T>& t, const T* bias, F f) {
   for (std::int64_t i = 0; i < t.rows; ++i) {
@@ -38,7 +39,7 @@ void run(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor
           [&](const Tile<T>& t) { visit_activation(activation, [&](auto f) { finish(t, b, f); }); });
 }
 
-// Adds up each of columns [first, last) of g.
+// Sums each of columns [first, last) of g.
 template<class T>
 void sum_columns(const Matrix<T>& g, std::int64_t first, std::int64_t last, T* sums) {
   double sum[strip] = {};
@@ -47,8 +48,9 @@ void sum_columns(const Matrix<T>& g, std::int64_t first, std::int64_t last, T* s
   std::copy_n(sum, last - first, sums + first);
 }
 
-// Those gradients that are there, from g, the cotangent of the sums: one list of tiles, so that threads wait
-// for each other once.
+// Writes the gradients that are defined in `to`, from the gradient g of the sums x weight^T + bias. The tiles
+// of both products and the sums of columns are one list of tasks, so that threads wait for each other only
+// once.
 template<class T>
 void gradients(const Tensor& g, const Tensor& x, const Tensor& weight, const Grads& to) {
   const std::int64_t out = g.size(-1), rows = g.numel() / out;
@@ -129,7 +131,7 @@ std::optional<Grads> Linear::fused_vjp_cpu(const Vjp& v) const {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
-  return record_product(Linear{activation}, {x, weight, bias});
+  return record_autocast(Linear{activation}, {x, weight, bias});
 }
 
 }  // namespace bobbin

@@ -1,4 +1,5 @@
-// The layer on a GPU: the product adds the bias as it is written; what it cannot do is one kernel more.
+// linear on a GPU: a product that adds the bias and applies relu as it writes. For what the product cannot
+// do, one more kernel follows.
 #include "core/cuda/backend.h"
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
@@ -13,7 +14,7 @@ namespace {
 
 constexpr int threads = 256;
 
-// y = activation(z + bias) for n elements in rows of `cols`; z may be y. Both begin on 16 bytes.
+// y = activation(z + bias) for n elements in rows of `cols`; z may be y. Both are aligned to 16 bytes.
 template<class Z, class T>
 __global__ void __launch_bounds__(threads)
     finish(const Z* z, const T* bias, T* y, std::int64_t n, std::int64_t cols, Activation activation) {
@@ -86,17 +87,17 @@ void Linear::cuda(Inputs x, Tensor& y) const {
   if (y.numel() == 0) return;
   const Tensor &weight = x[1], &bias = x[2];
   const std::int64_t out = weight.size(0), in = weight.size(1);
-  cuda::Product p{.rows = y.numel() / out,
-                  .cols = out,
-                  .inner = in,
-                  .a = {x[0].raw(), in},
-                  .b = {weight.raw(), in, true},
-                  .y = y.raw(),
-                  .y_stride = out,
-                  .dtype = y.dtype(),
-                  .y_dtype = y.dtype(),
-                  .tf32 = tf32_allowed()};
-  // relu and rounding to 16 bits may change places.
+  cuda::Gemm p{.rows = y.numel() / out,
+               .cols = out,
+               .inner = in,
+               .a = {x[0].raw(), in},
+               .b = {weight.raw(), in, true},
+               .y = y.raw(),
+               .y_stride = out,
+               .dtype = y.dtype(),
+               .y_dtype = y.dtype(),
+               .tf32 = tf32_allowed()};
+  // relu may come after rounding to 16 bits: the result is the same.
   const bool relu = activation == Activation::relu;
   if (in > 0 && is_relu_or_none(activation)) {
     p.bias = bias.raw();
@@ -105,7 +106,7 @@ void Linear::cuda(Inputs x, Tensor& y) const {
     p.relu = false;
     if (cuda::multiply(name, y.device(), p)) return relu ? finish(y, {}, y, activation) : void();
   }
-  // The other functions take the sum before it is rounded.
+  // The other activations need the sum before it is rounded.
   const DType compute = compute_type(y.dtype());
   const Tensor z = compute == y.dtype() ? y : empty(y.shape(), compute, y.device());
   p.y = z.raw();
@@ -128,19 +129,19 @@ std::optional<Grads> Linear::fused_vjp_cuda(const Vjp& v) const {
                weight = v.needs(0) ? row_major(v.input(1)) : Tensor();
   const auto product = [&](std::size_t i) {
     const bool to_x = i == 0;
-    return cuda::Product{.rows = to_x ? rows : out,
-                         .cols = in,
-                         .inner = to_x ? out : rows,
-                         .a = {g.raw(), out, !to_x, 0, gate.raw()},
-                         .b = {(to_x ? weight : x).raw(), in},
-                         .y = grads[i].raw(),
-                         .y_stride = in,
-                         .dtype = g.dtype(),
-                         .y_dtype = g.dtype(),
-                         .tf32 = tf32_allowed(),
-                         .row_sums = to_x ? nullptr : grads[2].raw()};
+    return cuda::Gemm{.rows = to_x ? rows : out,
+                      .cols = in,
+                      .inner = to_x ? out : rows,
+                      .a = {g.raw(), out, !to_x, 0, gate.raw()},
+                      .b = {(to_x ? weight : x).raw(), in},
+                      .y = grads[i].raw(),
+                      .y_stride = in,
+                      .dtype = g.dtype(),
+                      .y_dtype = g.dtype(),
+                      .tf32 = tf32_allowed(),
+                      .row_sums = to_x ? nullptr : grads[2].raw()};
   };
-  std::vector<cuda::Product> products;
+  std::vector<cuda::Gemm> products;
   for (const std::size_t i : {1, 0})
     if (grads[i]) products.push_back(product(i));
   if (cuda::multiply_small(name, g.device(), products)) return grads;

@@ -42,7 +42,7 @@ void multiply(const Tensor& a, const Tensor& b, const Tensor& y) {
 void allow_tf32(bool on) { tf32 = on; }
 bool tf32_allowed() { return tf32; }
 
-// The stride of an axis of size 1 says nothing.
+// The stride of an axis of size 1 may be anything.
 std::optional<MatrixLayout> layout_of(const Tensor& x) {
   const std::int64_t rows = x.size(-2), cols = x.size(-1), down = x.strides()[x.rank() - 2],
                      along = x.strides().back();
@@ -117,13 +117,13 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     const Tensor no_row = a.rank() == 1 ? squeeze(y, -2) : y;
     return b.rank() == 1 ? squeeze(no_row, -1) : no_row;
   }
-  // Many rows against one matrix are one product, forward and back.
+  // A batch times one matrix is one product of more rows, forward and backward.
   if (a.rank() > 2 && b.rank() == 2 && a.numel() > 0 && a.size(-1) == b.size(0)) {
     Shape shape = a.shape();
     shape[a.rank() - 1] = b.size(1);
     return reshape(matmul(reshape(a, {-1, a.size(-1)}), b), shape);
   }
-  return record_product(Matmul{}, {a, b});
+  return record_autocast(Matmul{}, {a, b});
 }
 
 }  // namespace bobbin

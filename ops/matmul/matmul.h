@@ -7,21 +7,21 @@
 
 namespace bobbin {
 
-/// How a matrix lies in memory: element (i, j) at i * stride + j, or at j * stride + i when transposed.
+/// The place of a matrix's elements: (i, j) is at i * stride + j, or at j * stride + i when transposed.
 struct MatrixLayout {
   std::int64_t stride;
   bool transposed;
 };
-/// Of the last two axes of x; nothing where neither runs through neighbouring elements.
+/// The layout of the last two axes of x; nullopt where neither axis has stride 1.
 std::optional<MatrixLayout> layout_of(const Tensor& x);
-/// x as matrices of dtype d that products can read: itself where layout_of knows it, else a copy.
+/// x itself where it has dtype d and a MatrixLayout, else a row-major copy of dtype d.
 Tensor readable(const Tensor& x, DType d);
 
 /// The axes before the last two.
 Shape batch_of(const Tensor& x);
-/// By how many elements of x one step along axis d of the broadcast batch moves.
+/// The stride of x along axis d of the broadcast batch: 0 where x is broadcast.
 std::int64_t batch_stride(const Tensor& x, const Shape& batch, int d);
-/// Where matrix number i of the broadcast batch begins, in elements from x's first.
+/// The offset of x's matrix number i of the broadcast batch, in elements.
 std::int64_t batch_offset(const Tensor& x, const Shape& batch, std::int64_t i);
 
 /// Operands of at least two dimensions; the axes before those broadcast.

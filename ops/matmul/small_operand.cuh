@@ -1,72 +1,74 @@
-// Operands of small products: how a block fetches its terms of a tile, whichever way their lines lie.
+// Operands of small matrix products: how a block copies a part of an operand to shared memory, and how the
+// threads read it there. An operand is contiguous either along k, the index of the sums, or across it.
 #pragma once
 #include "core/cuda/pack.cuh"
 #include "core/cuda/ptx.cuh"
 #include "core/cuda/strided.cuh"
 
-namespace bobbin::cuda::small {
+namespace bobbin::cuda::small_gemm {
 
 inline constexpr int threads = 256;
-inline constexpr int segment = 128;  // terms of the sums that a block fetches at a time
-inline constexpr int stages = 2;     // segments that are on their way, or in use
+inline constexpr int segment = 128;  // values of k that a block copies at a time
+inline constexpr int stages = 2;     // segments in shared memory: one is read while the next one is copied
 
-// One operand: lines of elements, either along the sum or across it.
-struct Side {
+// An operand. A line is what is contiguous of it in memory: elements along k, or across it.
+struct SmallOperand {
   const float* data;
-  const float* gate;  // elements count as 0 where this is not positive; null: all count
-  std::int64_t next;
-  int stride;
-  int outer;   // rows of a, or columns of b
-  bool along;  // the elements of a line are summed
-  bool packs;  // lines begin and end on 16 bytes
+  const float* gate;  // elements count as 0 where this is not positive; null: none of them does
+  std::int64_t batch_stride;
+  int stride;       // between lines
+  int extent;       // rows of a, or columns of b
+  bool along_k;     // lines run along k
+  bool vectorized;  // lines begin and end at multiples of 16 bytes
 };
 
+// Starts to copy n elements to shared memory, or zeros where they are not `valid`.
 template<int n>
-__device__ void copy_async(float* to, const float* from, bool there) {  // or zeros
+__device__ void copy_async(float* to, const float* from, bool valid) {
   if constexpr (n == 4)
-    ptx::cp_async_cg_16(to, from, there);
+    ptx::cp_async_cg_16(to, from, valid);
   else
-    ptx::cp_async_ca_4(to, from, there);
+    ptx::cp_async_ca_4(to, from, valid);
 }
 
-// `extent` rows or columns of an operand, that `lanes` lanes of a warp share: `group` side by side are a
-// lane's, then the next lane's, until all have theirs, and so on.
-template<bool along_, int extent_, int lanes>
-struct Layout {
-  static constexpr bool along = along_;
-  static constexpr int extent = extent_, each = extent / lanes, group = each < 4 ? each : 4;
-  // From place to place in shared memory, each of which holds a line: what is read at once lies in different
-  // banks.
-  static constexpr int pitch = along ? segment + 4 : extent;
-  static constexpr int floats = along ? extent * pitch : segment * pitch;
-  // Where number i of a lane's is.
-  static constexpr __device__ int position(int mine, int i) {
-    return i / group * group * lanes + mine * group + i % group;
+// A segment of `extent` rows of a or columns of b in shared memory, which `lanes` lanes of a warp read. The
+// first lane has `group` consecutive ones, then the second lane, and so on; after the last lane it is the
+// first one's turn again.
+template<bool along_k_, int extent_, int lanes>
+struct SharedSegment {
+  static constexpr bool along_k = along_k_;
+  static constexpr int extent = extent_, per_lane = extent / lanes, group = per_lane < 4 ? per_lane : 4;
+  // Elements from line to line in shared memory; lanes that read at the same time then use different banks.
+  static constexpr int pitch = along_k ? segment + 4 : extent;
+  static constexpr int floats = along_k ? extent * pitch : segment * pitch;
+  // The row or column that is number i of a lane's.
+  static constexpr __device__ int position(int lane, int i) {
+    return i / group * group * lanes + lane * group + i % group;
   }
-  // The line that lies in this place in shared memory: what is read at once is side by side. The line of a
-  // sum is the sum of lines, where one place is a multiple of 8 and the other less.
-  static constexpr __device__ int line(int place) {
-    return along ? position(place % lanes, place / lanes) : place;
+  // The line that is stored at this slot of shared memory; lanes that read at the same time read neighbouring
+  // slots. line(a + b) is line(a) + line(b) for a multiple a of 8 and b < 8.
+  static constexpr __device__ int line(int slot) {
+    return along_k ? position(slot % lanes, slot / lanes) : slot;
   }
-  // What the lane `mine` has of these terms.
+  // Reads `terms` values of k, from k0 on, of all rows or columns of a lane.
   template<int terms>
-  static __device__ void load(float (&v)[each][terms], const float* side, int mine, int term) {
-    if constexpr (along) {
+  static __device__ void load(float (&v)[per_lane][terms], const float* from_shared, int lane, int k0) {
+    if constexpr (along_k) {
       using Terms = Pack<float, terms>;
-      const float* const from = side + mine * pitch + term;
+      const float* const from = from_shared + lane * pitch + k0;
 #pragma unroll
-      for (int i = 0; i < each; ++i) {
+      for (int i = 0; i < per_lane; ++i) {
         const Terms x = *reinterpret_cast<const Terms*>(from + i * lanes * pitch);
 #pragma unroll
         for (int k = 0; k < terms; ++k) v[i][k] = x.v[k];
       }
     } else {
       using Group = Pack<float, group>;
-      const float* const from = side + group * mine + term * extent;
+      const float* const from = from_shared + group * lane + k0 * extent;
 #pragma unroll
       for (int k = 0; k < terms; ++k)
 #pragma unroll
-        for (int i = 0; i < each; i += group) {
+        for (int i = 0; i < per_lane; i += group) {
           const Group x = *reinterpret_cast<const Group*>(from + k * extent + i * lanes);
 #pragma unroll
           for (int r = 0; r < group; ++r) v[i + r][k] = x.v[r];
@@ -75,67 +77,68 @@ struct Layout {
   }
 };
 
-// This thread's part of what a block fetches of an operand.
-template<class L>
-struct Reader {
-  static constexpr bool along = L::along;
-  const float* from;  // where the block's terms and lines begin
+// Copies a block's part of an operand to shared memory, segment by segment. Each thread copies some elements.
+template<class Segment>
+struct Loader {
+  static constexpr bool along_k = Segment::along_k;
+  const float* from;  // the block's first element
   const float* gate;
   int stride;
-  int outer;  // rows or columns that are left from there on
-  bool whole;
+  int extent;  // rows or columns that are left from there on
+  bool vectorized;
 
-  __device__ Reader(const Side& s, unsigned matrix, int first, int begin) {
-    const std::int64_t start = static_cast<std::int64_t>(matrix) * s.next +
-                               (along ? first * s.stride + begin : begin * s.stride + first);
-    from = s.data + start;
-    gate = s.gate ? s.gate + start : nullptr;
-    stride = s.stride;
-    outer = s.outer - first;
-    whole = s.packs;
+  __device__ Loader(const SmallOperand& x, unsigned matrix, int first, int k0) {
+    const std::int64_t start = static_cast<std::int64_t>(matrix) * x.batch_stride +
+                               (along_k ? first * x.stride + k0 : k0 * x.stride + first);
+    from = x.data + start;
+    gate = x.gate ? x.gate + start : nullptr;
+    stride = x.stride;
+    extent = x.extent - first;
+    vectorized = x.vectorized;
   }
-  // Calls f(place in shared memory, offset in memory, whether it is there) for all n elements that are this
-  // thread's, of a segment of so many terms, and what makes them a multiple of 4.
+  // Calls f(offset in shared memory, offset in memory, whether the operand has it) for each n elements that
+  // this thread copies of a segment of `terms` values of k, rounded up to a multiple of 4.
   template<int n, class F>
   __device__ void each(int terms, F&& f) const {
-    constexpr int in_line = (along ? segment : L::extent) / n, lines = along ? L::extent : segment,
-                  step = threads / in_line;
+    constexpr int in_line = (along_k ? segment : Segment::extent) / n,
+                  lines = along_k ? Segment::extent : segment, step = threads / in_line;
     const int thread = static_cast<int>(threadIdx.x), at = thread % in_line * n, bound = (terms + 3) / 4 * 4;
-    if (along && at >= bound) return;
-    const int first = thread / in_line, left = (along ? outer : terms) - L::line(first),
-              place = first * L::pitch + at, offset = L::line(first) * stride + at;
-    const bool in = at < (along ? terms : outer);
+    if (along_k && at >= bound) return;
+    const int first = thread / in_line, left = (along_k ? extent : terms) - Segment::line(first),
+              slot = first * Segment::pitch + at, offset = Segment::line(first) * stride + at;
+    const bool in = at < (along_k ? terms : extent);
 #pragma unroll(n == 4 ? lines / step : 1)
     for (int q = 0; q < lines; q += step) {
-      if (!along && first + q >= bound) break;
-      f(place + q * L::pitch, offset + L::line(q) * stride, in && L::line(q) < left);
+      if (!along_k && first + q >= bound) break;
+      f(slot + q * Segment::pitch, offset + Segment::line(q) * stride, in && Segment::line(q) < left);
     }
   }
+  // Starts to copy the segment that begins at k0, and that of the gate.
   template<int n>
-  __device__ void fetch(float* to, float* gate_to, int from_term, int terms) const {
-    const std::int64_t on = along ? from_term : static_cast<std::int64_t>(from_term) * stride;
+  __device__ void load(float* to, float* gate_to, int k0, int terms) const {
+    const std::int64_t on = along_k ? k0 : static_cast<std::int64_t>(k0) * stride;
     each<n>(terms,
-            [&](int place, int offset, bool there) { copy_async<n>(to + place, from + on + offset, there); });
+            [&](int slot, int offset, bool valid) { copy_async<n>(to + slot, from + on + offset, valid); });
     if (gate)
-      each<n>(terms, [&](int place, int offset, bool there) {
-        copy_async<n>(gate_to + place, gate + on + offset, there);
+      each<n>(terms, [&](int slot, int offset, bool valid) {
+        copy_async<n>(gate_to + slot, gate + on + offset, valid);
       });
   }
-  __device__ void fetch(float* to, float* gate_to, int from_term, int terms) const {
-    whole ? fetch<4>(to, gate_to, from_term, terms) : fetch<1>(to, gate_to, from_term, terms);
+  __device__ void load(float* to, float* gate_to, int k0, int terms) const {
+    vectorized ? load<4>(to, gate_to, k0, terms) : load<1>(to, gate_to, k0, terms);
   }
-  // Each thread does this to what it fetched itself.
+  // Applies the gate to the elements that this thread copied.
   __device__ void apply_gate(float* to, const float* gate_at, int terms) const {
-    if (whole)
-      each<4>(terms, [&](int place, int, bool) {
-        // One access of 16 bytes each, even where only some elements turn out to be needed.
-        const float4 x = ptx::ld_shared_v4(to + place), g = ptx::ld_shared_v4(gate_at + place);
-        *reinterpret_cast<float4*>(to + place) = {g.x > 0 ? x.x : 0, g.y > 0 ? x.y : 0, g.z > 0 ? x.z : 0,
-                                                  g.w > 0 ? x.w : 0};
+    if (vectorized)
+      each<4>(terms, [&](int slot, int, bool) {
+        // One access of 16 bytes each, also where the compiler finds that only some elements are needed.
+        const float4 x = ptx::ld_shared_v4(to + slot), g = ptx::ld_shared_v4(gate_at + slot);
+        *reinterpret_cast<float4*>(to + slot) = {g.x > 0 ? x.x : 0, g.y > 0 ? x.y : 0, g.z > 0 ? x.z : 0,
+                                                 g.w > 0 ? x.w : 0};
       });
     else
-      each<1>(terms, [&](int place, int, bool) { to[place] = gate_at[place] > 0 ? to[place] : 0; });
+      each<1>(terms, [&](int slot, int, bool) { to[slot] = gate_at[slot] > 0 ? to[slot] : 0; });
   }
 };
 
-}  // namespace bobbin::cuda::small
+}  // namespace bobbin::cuda::small_gemm

@@ -1,4 +1,4 @@
-// Chooses how products too small to fill the chip with cuBLAS's tiles are spread over it.
+// Chooses the tile and the division of k for small matrix products, and launches them.
 #include <algorithm>
 
 #include "core/ceil_div.h"
@@ -9,28 +9,28 @@
 namespace bobbin::cuda {
 namespace {
 
-using namespace small;
+using namespace small_gemm;
 
-Side side_of(const Operand& x, std::int64_t outer, std::int64_t inner, bool along) {
-  const bool packs = is_aligned(x.data) && is_aligned(x.gate) && x.stride % 4 == 0 && x.next % 4 == 0 &&
-                     (along ? inner : outer) % 4 == 0;
+SmallOperand small_operand(const Operand& x, std::int64_t extent, std::int64_t inner, bool along_k) {
+  const bool vectorized = is_aligned(x.data) && is_aligned(x.gate) && x.stride % 4 == 0 && x.next % 4 == 0 &&
+                          (along_k ? inner : extent) % 4 == 0;
   return {static_cast<const float*>(x.data),
           static_cast<const float*>(x.gate),
           x.next,
           static_cast<int>(x.stride),
-          static_cast<int>(outer),
-          along,
-          packs};
+          static_cast<int>(extent),
+          along_k,
+          vectorized};
 }
 
-// A tile, and what a term of the sums costs a block that has a multiprocessor to itself, in nanoseconds
-// (H200).
+// A kernel for tiles of one size. `cost` is the time in nanoseconds that a block that is alone on a
+// multiprocessor takes for each value of k, measured on an H200.
 struct TileShape {
   int height, width, cost;
-  void (*kernel)(Work);
-  int (*floats)(bool a_along, bool b_along, bool gated, int share);
+  void (*kernel)(Problems);
+  int (*floats)(bool a_along, bool b_along, bool gated, int k_per_block);
 
-  std::int64_t tiles(const Product& p) const {
+  std::int64_t tiles(const Gemm& p) const {
     return p.batch * ceil_div(p.rows, height) * ceil_div(p.cols, width);
   }
 };
@@ -41,49 +41,51 @@ constexpr TileShape tile_shape(int cost) {
 const TileShape shapes[] = {tile_shape<16, 16>(6), tile_shape<16, 32>(8), tile_shape<32, 32>(11),
                             tile_shape<32, 64>(20)};
 
-// Whether the kernel can compute it, with offsets within a matrix of 32 bits.
-bool can(const Product& p) {
+// Whether the kernels compute it. Offsets within a matrix have 32 bits.
+bool is_supported(const Gemm& p) {
   constexpr std::int64_t most = 1 << 24;
-  const auto near = [&](const Operand& x) {
+  const auto fits_32_bits = [&](const Operand& x) {
     return x.stride * (std::max({p.rows, p.cols, p.inner}) + 2 * segment) < std::int64_t{1} << 31;
   };
   return p.dtype == DType::f32 && !p.tf32 && !(p.row_sums && (p.batch > 1 || !p.a.transposed)) &&
          std::min(p.rows, p.cols) > 1 &&  // cuBLAS has kernels of its own for vectors
-         std::max({p.rows, p.cols, p.inner, p.batch}) <= most && near(p.a) && near(p.b) &&
+         std::max({p.rows, p.cols, p.inner, p.batch}) <= most && fits_32_bits(p.a) && fits_32_bits(p.b) &&
          shapes[0].tiles(p) <= most;
 }
 
-struct Plan {
+// The tile and, for each product, the blocks that divide its k.
+struct Choice {
   const TileShape* shape = nullptr;
-  std::array<int, 2> ranks{};
+  std::array<int, 2> splits{};
   int cluster = 1;
   std::int64_t blocks = 0;
   std::int64_t cost = 11 * 1024;  // in nanoseconds; beyond, cuBLAS is as fast
 };
 
-// What so many blocks of a cluster cost that join their sums.
-std::int64_t joining(int ranks) { return ranks == 1 ? 0 : ranks == 2 ? 900 : ranks == 4 ? 1400 : 1900; }
+// The time in nanoseconds that so many blocks of a cluster take to add their sums.
+std::int64_t joining(int splits) { return splits == 1 ? 0 : splits == 2 ? 900 : splits == 4 ? 1400 : 1900; }
 
-// The fastest of the shapes whose tiles find a multiprocessor each, and of the numbers of blocks that share
-// the sums of each tile: a product has so many, or one. Clusters of four leave some multiprocessors of the
-// chip's parts over, and wide tiles let no second block in.
-Plan plan(std::span<const Product> products, const Properties& chip) {
-  Plan best;
+// The fastest tile shape and division of k, among those that give each block a multiprocessor of its own.
+// Each product has `splits` blocks for a tile, or one. Clusters of four and more leave some multiprocessors
+// of each GPC unused, so they may use only half of all; a multiprocessor holds one block of the widest tiles,
+// so these have clusters of two at most.
+Choice choose(std::span<const Gemm> products, const Properties& chip) {
+  Choice best;
   for (const TileShape& s : shapes) {
     std::array<std::int64_t, 2> tiles{};
     for (std::size_t i = 0; i < products.size(); ++i) tiles[i] = s.tiles(products[i]);
     if (tiles[0] + tiles[1] > chip.sms) continue;
-    for (int ranks = 1; ranks <= (chip.major < 9 ? 1 : s.width == 64 ? 2 : 8); ranks *= 2) {
-      Plan now{&s, {1, 1}, ranks, tiles[0] + tiles[1], 0};
+    for (int splits = 1; splits <= (chip.major < 9 ? 1 : s.width == 64 ? 2 : 8); splits *= 2) {
+      Choice now{&s, {1, 1}, splits, tiles[0] + tiles[1], 0};
       for (std::size_t i = 0; i < products.size(); ++i) {
-        const std::int64_t more = (ranks - 1) * tiles[i];
+        const std::int64_t more = (splits - 1) * tiles[i];
         const auto cost = [&](int r) { return products[i].inner / r * s.cost + joining(r); };
-        if (now.blocks + more <= chip.sms && (ranks < 4 || 2 * ranks * tiles[i] <= chip.sms) &&
-            cost(ranks) < cost(1)) {
-          now.ranks[i] = ranks;
+        if (now.blocks + more <= chip.sms && (splits < 4 || 2 * splits * tiles[i] <= chip.sms) &&
+            cost(splits) < cost(1)) {
+          now.splits[i] = splits;
           now.blocks += more;
         }
-        now.cost = std::max(now.cost, cost(now.ranks[i]));
+        now.cost = std::max(now.cost, cost(now.splits[i]));
       }
       if (now.cost < best.cost) best = now;
     }
@@ -91,47 +93,46 @@ Plan plan(std::span<const Product> products, const Properties& chip) {
   return best;
 }
 
-Piece piece_of(const Product& p, const TileShape& s, int ranks) {
-  Piece piece{};
-  piece.a = side_of(p.a, p.rows, p.inner, !p.a.transposed);
-  piece.b = side_of(p.b, p.cols, p.inner, p.b.transposed);
-  piece.y = static_cast<float*>(p.y);
-  piece.bias = static_cast<const float*>(p.bias);
-  piece.row_sums = static_cast<float*>(p.row_sums);
-  piece.y_stride = p.y_stride;
-  piece.y_next = p.y_next;
-  piece.share = static_cast<int>(ceil_div(p.inner, 4 * ranks) * 4);  // whole packs
-  piece.inner = static_cast<int>(p.inner);
-  piece.ranks = ranks;
-  piece.tiles = static_cast<unsigned>(s.tiles(p));
-  piece.by_tiles =
-      Divider(static_cast<std::uint32_t>(ceil_div(p.rows, s.height) * ceil_div(p.cols, s.width)));
-  piece.by_across = Divider(static_cast<std::uint32_t>(ceil_div(p.cols, s.width)));
-  piece.relu = p.relu;
-  piece.packs = is_aligned(p.y) && p.y_stride % 4 == 0 && p.y_next % 4 == 0 && p.cols % 4 == 0;
-  return piece;
+Problem problem_of(const Gemm& p, const TileShape& s, int splits) {
+  Problem out{};
+  out.a = small_operand(p.a, p.rows, p.inner, !p.a.transposed);
+  out.b = small_operand(p.b, p.cols, p.inner, p.b.transposed);
+  out.y = static_cast<float*>(p.y);
+  out.bias = static_cast<const float*>(p.bias);
+  out.row_sums = static_cast<float*>(p.row_sums);
+  out.y_stride = p.y_stride;
+  out.y_next = p.y_next;
+  out.k_per_block = static_cast<int>(ceil_div(p.inner, 4 * splits) * 4);  // whole vectors
+  out.inner = static_cast<int>(p.inner);
+  out.splits = splits;
+  out.tiles = static_cast<unsigned>(s.tiles(p));
+  out.by_tiles = Divider(static_cast<std::uint32_t>(ceil_div(p.rows, s.height) * ceil_div(p.cols, s.width)));
+  out.by_across = Divider(static_cast<std::uint32_t>(ceil_div(p.cols, s.width)));
+  out.relu = p.relu;
+  out.vectorized = is_aligned(p.y) && p.y_stride % 4 == 0 && p.y_next % 4 == 0 && p.cols % 4 == 0;
+  return out;
 }
 
 }  // namespace
 
-bool multiply_small(std::string_view op, Device d, std::span<const Product> products) {
+bool multiply_small(std::string_view op, Device d, std::span<const Gemm> products) {
   const Properties& chip = properties(d);
-  if (!std::ranges::all_of(products, can)) return false;
-  const Plan best = plan(products, chip);
+  if (!std::ranges::all_of(products, is_supported)) return false;
+  const Choice best = choose(products, chip);
   if (!best.shape) return false;
 
-  Work work{};
+  Problems problems{};
   int floats = 0;
   std::int64_t blocks = 0;
   for (std::size_t i = 0; i < products.size(); ++i) {
-    const Piece& p = work.pieces[i] = piece_of(products[i], *best.shape, best.ranks[i]);
-    floats = std::max(floats, best.shape->floats(p.a.along, p.b.along, p.a.gate, p.share));
-    blocks += ceil_div(std::int64_t{p.tiles} * p.ranks, best.cluster) * best.cluster;
-    if (i == 0) work.first_blocks = static_cast<unsigned>(blocks);
+    const Problem& p = problems.all[i] = problem_of(products[i], *best.shape, best.splits[i]);
+    floats = std::max(floats, best.shape->floats(p.a.along_k, p.b.along_k, p.a.gate, p.k_per_block));
+    blocks += ceil_div(std::int64_t{p.tiles} * p.splits, best.cluster) * best.cluster;
+    if (i == 0) problems.first_blocks = static_cast<unsigned>(blocks);
   }
   std::int64_t shared = floats * std::int64_t{sizeof(float)};
-  // Where another kernel's blocks are leaving, two of these could come to one multiprocessor and none to
-  // others.
+  // While the previous kernel's blocks finish, the hardware could place two blocks on one multiprocessor and
+  // none on another. With this much shared memory only one fits.
   if (best.cluster == 1 && blocks > chip.sms / 2) shared = std::max(shared, chip.shared_per_sm / 2);
   if (shared > chip.shared_per_block) return false;
   launch(op,
@@ -141,7 +142,7 @@ bool multiply_small(std::string_view op, Device d, std::span<const Product> prod
           .shared = static_cast<std::size_t>(shared),
           .cluster = best.cluster,
           .early = true},
-         best.shape->kernel, work);
+         best.shape->kernel, problems);
   return true;
 }
 

@@ -1,5 +1,5 @@
-// Batch normalisation on a GPU: a block adds up a channel, in f64 and in a fixed order; what is done to each
-// element then has a thread for each.
+// Batch normalisation on a GPU. One block sums a channel, in f64 and in a fixed order; the kernels that write
+// elements have a thread for each.
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
 #include "core/cuda/strided.cuh"
@@ -9,7 +9,7 @@
 namespace bobbin {
 namespace {
 
-constexpr int threads = 256, wide = 1024;
+constexpr int threads = 256, sum_threads = 1024;
 
 template<class T>
 using Sum = cuda::Compute<T>;
@@ -23,7 +23,7 @@ struct Sizes {
         size(s.size),
         by_size(static_cast<std::uint32_t>(s.size)),
         by_channels(static_cast<std::uint32_t>(s.channels)) {}
-  /// Where element i of a channel lies.
+  /// The index in x of element i of a channel.
   __device__ std::int64_t at(std::int64_t channel, std::int64_t i) const {
     const std::int64_t image = i >> 32 ? i / size : by_size(static_cast<std::uint32_t>(i));
     return (image * channels + channel) * size + (i - image * size);
@@ -35,9 +35,9 @@ struct Sizes {
   }
 };
 
-// The sums over the threads of a block of `wide`, for all of them.
+// The sums over the threads of a block, for each of them.
 __device__ double2 block_sum(double2 v) {
-  __shared__ double2 sums[wide / 32];
+  __shared__ double2 sums[sum_threads / 32];
   const auto over_warp = [&] {
     for (int step = 16; step > 0; step /= 2) {
       v.x += __shfl_xor_sync(~0u, v.x, step);
@@ -52,13 +52,13 @@ __device__ double2 block_sum(double2 v) {
   return v;
 }
 
-// The sums of f(where an element lies) over the elements of this block's channel.
+// The sums of f(index) over the elements of this block's channel.
 template<class F>
 __device__ double2 channel_sums(const Sizes& s, F&& f) {
   const std::int64_t count = s.images * s.size;
   double2 sum{0, 0};
 #pragma unroll 4
-  for (std::int64_t i = threadIdx.x; i < count; i += wide) {
+  for (std::int64_t i = threadIdx.x; i < count; i += sum_threads) {
     const auto [a, b] = f(s.at(blockIdx.x, i));
     sum.x += static_cast<double>(a);
     sum.y += static_cast<double>(b);
@@ -66,19 +66,21 @@ __device__ double2 channel_sums(const Sizes& s, F&& f) {
   return block_sum(sum);
 }
 
+// What one element adds to the two sums of its channel.
 template<class C>
-struct Two {
+struct Terms {
   C a, b;
 };
 
-// By the distances from the first element: like the mean it lies among the others, so that little cancels
-// out.
+// Computes mean and variance from the differences to the channel's first element, so that numbers far from 0
+// lose little to cancellation.
 template<class T>
-__global__ void __launch_bounds__(wide) add_moments(const Sizes s, const T* x, Sum<T>* moments) {
+__global__ void __launch_bounds__(sum_threads) add_moments(const Sizes s, const T* x, Sum<T>* moments) {
   const Sum<T> first = cuda::widen(x[s.at(blockIdx.x, 0)]);
   const double2 sums = channel_sums(s, [&](std::int64_t at) {
-    const Sum<T> far = cuda::widen(x[at]) - first;
-    return Two<double>{static_cast<double>(far), static_cast<double>(far) * static_cast<double>(far)};
+    const Sum<T> difference = cuda::widen(x[at]) - first;
+    return Terms<double>{static_cast<double>(difference),
+                         static_cast<double>(difference) * static_cast<double>(difference)};
   });
   if (threadIdx.x > 0) return;
   const double mean = sums.x / static_cast<double>(s.images * s.size),
@@ -94,12 +96,12 @@ __device__ C scale_of(C variance, double eps) {
 }
 
 template<class T>
-__global__ void __launch_bounds__(wide)
+__global__ void __launch_bounds__(sum_threads)
     add_gradients(const Sizes s, const T* g, const T* x, const Sum<T>* moments, Sum<T>* sums, double eps) {
   const Sum<T> mean = moments[blockIdx.x];
   const double2 both = channel_sums(s, [&](std::int64_t at) {
     const Sum<T> cotangent = cuda::widen(g[at]);
-    return Two<Sum<T>>{cotangent, cotangent * (cuda::widen(x[at]) - mean)};
+    return Terms<Sum<T>>{cotangent, cotangent * (cuda::widen(x[at]) - mean)};
   });
   if (threadIdx.x > 0) return;
   sums[blockIdx.x] = static_cast<Sum<T>>(both.x);
@@ -134,6 +136,7 @@ struct Gradient {
   }
 };
 
+// Calls f for each element.
 template<class F>
 __global__ void __launch_bounds__(threads) each(const Sizes s, const F f, std::int64_t n) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
@@ -152,7 +155,8 @@ void for_each(const Tensor& y, const F& f) {
 void cuda::channel_moments(const Tensor& x, const Tensor& moments) {
   const Channels s(x.shape());
   visit_floating(x.dtype(), [&]<class T>(Type<T>) {
-    launch(BatchNorm::name, {.device = x.device(), .grid = static_cast<unsigned>(s.channels), .block = wide},
+    launch(BatchNorm::name,
+           {.device = x.device(), .grid = static_cast<unsigned>(s.channels), .block = sum_threads},
            add_moments<T>, Sizes(s), x.raw<T>(), moments.raw<Sum<T>>());
   });
 }
@@ -168,7 +172,8 @@ std::optional<Grads> BatchNorm::fused_vjp_cuda(const Vjp& v) const {
   const BatchNormBackward b(v);
   const Channels s(b.x.shape());
   visit_floating(b.x.dtype(), [&]<class T>(Type<T>) {
-    cuda::launch(name, {.device = b.x.device(), .grid = static_cast<unsigned>(s.channels), .block = wide},
+    cuda::launch(name,
+                 {.device = b.x.device(), .grid = static_cast<unsigned>(s.channels), .block = sum_threads},
                  add_gradients<T>, Sizes(s), b.g.raw<T>(), b.x.raw<T>(), b.moments.raw<Sum<T>>(),
                  b.sums.raw<Sum<T>>(), eps);
     for_each(b.x_grad, Gradient<T>{b.g.raw<T>(), b.x.raw<T>(), b.weight.raw<T>(), b.moments.raw<Sum<T>>(),

@@ -17,23 +17,24 @@ namespace {
 
 using simd::Vector;
 
-// The sums over channel c of what terms(at, n) makes of the n elements from `at` on, a vector of them at
-// most: in vectors for some thousand elements, then in f64.
+// The sums over the elements of channel c. terms(at, n, partial) adds what the n elements from index `at` on,
+// a vector of them at most, contribute to the partial sums. These are added to sums in f64 every 4096
+// elements.
 template<std::size_t count, class T, class F>
 std::array<double, count> sum_channel(const Channels& s, std::int64_t c, F&& terms) {
-  constexpr std::int64_t together = 4096;
+  constexpr std::int64_t block = 4096;
   std::array<double, count> sums{};
-  Vector<T> some[count] = {};
+  Vector<T> partial[count] = {};
   std::int64_t held = 0;
   for (std::int64_t image = 0; image < s.images; ++image) {
     const std::int64_t begin = (image * s.channels + c) * s.size, end = begin + s.size;
     for (std::int64_t at = begin; at < end; at += simd::lanes<T>) {
-      terms(at, std::min(simd::lanes<T>, end - at), some);
+      terms(at, std::min(simd::lanes<T>, end - at), partial);
       held += simd::lanes<T>;
-      if (held < together && (image + 1 < s.images || at + simd::lanes<T> < end)) continue;
+      if (held < block && (image + 1 < s.images || at + simd::lanes<T> < end)) continue;
       for (std::size_t k = 0; k < count; ++k) {
-        sums[k] += static_cast<double>(simd::reduce_sum<T>(some[k]));
-        some[k] = Vector<T>{};
+        sums[k] += static_cast<double>(simd::reduce_sum<T>(partial[k]));
+        partial[k] = Vector<T>{};
       }
       held = 0;
     }
@@ -63,7 +64,7 @@ void moments(const Tensor& x, const Tensor& out) {
   });
 }
 
-// Calls f(channel, first, last) for all planes: where their elements lie.
+// Calls f(channel, first, last) for each plane, whose elements are [first, last) of x, on several threads.
 template<class F>
 void each_plane(const Channels& s, F&& f) {
   const std::int64_t planes = s.images * s.channels,

@@ -1,3 +1,4 @@
+// Checks and steps of the formula that the normalisations share.
 #include "ops/norm/normalize.h"
 
 #include <bobbin/reduce.h>
