@@ -22,10 +22,17 @@ std::set<std::string> names(const std::string& text) {
   return {std::istream_iterator<std::string>(words), {}};
 }
 
+// Other tests of this program may have registered operations without samples.
+std::vector<OpInfo> ops_with_samples() {
+  auto ops = all_ops();
+  std::erase_if(ops, [](const OpInfo& op) { return !op.samples; });
+  return ops;
+}
+
 bool passes_here(const Sample& s) { return passes(s, seed); }
 
 TEST(Mutation, NothingFailsWithoutAMistake) {
-  for (auto& op : all_ops()) {
+  for (auto& op : ops_with_samples()) {
     if (!op.differentiable) continue;
     manual_seed(seed);
     for (auto& sample : op.samples())
@@ -38,7 +45,7 @@ TEST(Mutation, NothingFailsWithoutAMistake) {
 // What cannot be found, as it is no mistake there: the reasons are in the report. A mutant that becomes one
 // of these by accident, as a sample was lost, shows here.
 TEST(Mutation, EveryMutantIsKilledButThoseThatAreEquivalent) {
-  const auto report = mutate(all_ops(), {seed, 120, 2}, passes_here);
+  const auto report = mutate(ops_with_samples(), {seed, 120, 2}, passes_here);
   ASSERT_TRUE(report.complete);
   std::map<Mistake, std::set<std::string>> equivalent;
   for (auto& m : report.mutants) {
