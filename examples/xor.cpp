@@ -1,4 +1,5 @@
 #include <bobbin/bobbin.h>
+
 #include <iostream>
 
 using namespace bobbin;

@@ -1,7 +1,7 @@
 // The cost of an operation on one element, recorded and walked back; compare_op_cost.py.
-#include <bobbin/bobbin.h>
-
 #include "op_cost.h"
+
+#include <bobbin/bobbin.h>
 
 using namespace bobbin;
 
