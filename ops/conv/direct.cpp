@@ -39,7 +39,7 @@ struct Epilogue {
       const T b = bias ? bias[c] : T(0);
       const auto write = [&](auto function) {
         for (std::int64_t r = 0; r < h; ++r, y += w) {
-          prefetch_behind<true>(y, w);
+          prefetch_ahead<true>(y, w);
           map_row(w, y, function, from.data + c * from.channel_pitch + r * from.row_pitch);
         }
       };

@@ -10,7 +10,7 @@
 
 namespace bobbin {
 
-using simd::Constant, simd::copy_row, simd::many_registers, simd::map_row, simd::prefetch_behind,
+using simd::Constant, simd::copy_row, simd::many_registers, simd::map_row, simd::prefetch_ahead,
     simd::Register, simd::register_lanes, simd::RegisterPart, simd::sum_products, simd::sum_registers,
     simd::sum_rows, simd::Terms;
 
@@ -24,8 +24,8 @@ struct GatedInput {
 
   /// Copies elements [at, at + n).
   void read(std::int64_t at, std::int64_t n, T* to) const {
-    prefetch_behind(data + at, n);
-    if (gate) prefetch_behind(gate + at, n);
+    prefetch_ahead(data + at, n);
+    if (gate) prefetch_ahead(gate + at, n);
     if (gate)
       map_row(
           n, to, [](auto v, auto y) { return y > 0 ? v : decltype(v){}; }, data + at, gate + at);

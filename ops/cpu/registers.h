@@ -47,7 +47,7 @@ void map_row(std::int64_t n, T* y, F f, const X*... x) {
 /// Prefetches n elements 2 KB behind x, for a loop that reads (or writes) memory in order. The hardware
 /// prefetcher stops at the end of each page.
 template<bool write = false, class T>
-void prefetch_behind(const T* x, std::int64_t n) {
+void prefetch_ahead(const T* x, std::int64_t n) {
   constexpr std::int64_t cache_line = 64 / sizeof(T), ahead = 2048 / sizeof(T);
   for (std::int64_t i = 0; i < n; i += cache_line) __builtin_prefetch(x + ahead + i, write);
 }

@@ -12,7 +12,7 @@
 namespace bobbin {
 namespace {
 
-using simd::prefetch_behind, simd::Register, simd::register_lanes;
+using simd::prefetch_ahead, simd::Register, simd::register_lanes;
 
 template<class T>
 constexpr int lanes = static_cast<int>(register_lanes<T>);
@@ -66,7 +66,7 @@ class PlaneMax {
   void operator()(const T* x, const T* end, T* y, const T* y_end, std::int32_t* indices) {
     for (int oy = 0; oy < h_.out; ++oy, y += w_.out) {
       const int top = std::max(0, h_.begin(oy)), bottom = std::min(h_.end(oy), h_.in);
-      prefetch_behind(x + top * w_.in, (bottom - top) * w_.in);
+      prefetch_ahead(x + top * w_.in, (bottom - top) * w_.in);
       const bool room = y_end - y >= round_up_to_lanes<W>(w_.out);
       W* max = max_.data();
       Index* index = index_.data();
@@ -154,7 +154,7 @@ class PlaneGrad {
     for (int oy = 0; oy < h_.out; ++oy, g += w_.out, indices += w_.out)
       for (int r = h_.region(oy); r < h_.region(oy + 1); ++r) {
         const std::int32_t at = r * w_.in;
-        prefetch_behind<true>(x + at, w_.in);
+        prefetch_ahead<true>(x + at, w_.in);
         if (pairs && end - g >= read && x_end - (x + at) >= 2 * read)
           row_in_registers(g, indices, at, x + at);
         else

@@ -12,15 +12,15 @@ constexpr int power_of_two(std::int64_t least) {
   return static_cast<int>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(least, 1))));
 }
 
-// Whether latency, rather than the number of loads in flight, decides the time.
+// Whether there are so few rows that latency decides the time, and not the number of loads in flight.
 bool few_rows(const RowShape& s, const Chip& chip) { return s.rows() <= 8 * chip.sms; }
 
 RowLaunch warp_launch(const RowShape& s, const Chip& chip, const RowTuning& t) {
   RowLaunch p{.algorithm = Algorithm::warp};
   const std::int64_t packs = s.packs();
-  // Fewer lanes need fewer shuffles and repeat less of the work that each lane does once per row. Rows with
-  // edges need at least 16 lanes, one for each edge element. Where the reduction is expensive, a lane holds
-  // more of the row.
+  // Fewer lanes need fewer shuffles, and repeat less of the work that each lane does once per row. Rows with
+  // edges need at least 16 lanes, one per edge element. If the reduction is expensive, a lane holds more of
+  // the row.
   const bool long_row = packs > (s.sums > 1 ? t.long_row_packs : 128), many = !few_rows(s, chip);
   // With two inputs, one pack of each per lane keeps enough loads in flight.
   const bool one_pack = s.inputs > 1 && !s.has_edges() && packs <= 4;
@@ -28,10 +28,10 @@ RowLaunch warp_launch(const RowShape& s, const Chip& chip, const RowTuning& t) {
   p.lanes = std::max(power_of_two(ceil_div(packs, p.packs)), s.has_edges() ? 16 : 1);
   p.coalesced = many && !one_pack && p.lanes < aligned_packs;
   const std::int64_t warps = ceil_div(s.rows(), std::int64_t{32} / p.lanes);
-  p.threads = static_cast<int>(32 * std::clamp<std::int64_t>(warps / chip.sms, 1, warp_threads / 32));
+  p.threads = static_cast<int>(32 * std::clamp<std::int64_t>(warps / chip.sms, 1, warp_block_threads / 32));
   p.grid = ceil_div(warps, p.threads / 32);
   const int packs_per_lane = p.coalesced ? shared_pitch(static_cast<int>(packs), p.lanes) / p.lanes : p.packs;
-  if (many && !one_pack) p.shared = static_cast<std::size_t>(packs_per_lane * s.inputs * warp_threads * 16);
+  if (many && !one_pack) p.shared = static_cast<std::size_t>(packs_per_lane * s.inputs * warp_block_threads * 16);
   return p;
 }
 
@@ -82,14 +82,14 @@ RowLaunch two_pass_launch(const RowShape& s, const ResidentTeams& resident) {
   return p;
 }
 
-// The most threads for which a block is fast with `all` packs a thread. With several sums, the cost per
-// thread and row beside the elements is higher, so a thread holds more packs.
+// The most threads for which a block is fast with `all` packs (of all inputs) per thread. With several sums,
+// each thread has a higher fixed cost per row, so a thread holds more packs.
 int fast_threads(int all, int sums) {
   if (sums > 1) return all == 8 ? 128 : 512;
   return all == 4 ? 128 : 512;
 }
 
-// A launch with `blocks` blocks a row; none where they cannot hold it. The fast sizes are tried first.
+// A launch with `blocks` blocks per row; nullopt if they cannot hold it. The fast sizes are tried first.
 std::optional<RowLaunch> team_launch(const RowShape& s, const RowTuning& t, const ResidentTeams& resident,
                                      Scope scope, int blocks) {
   for (const bool fast : {true, false})
@@ -145,8 +145,8 @@ RowLaunch choose_launch(const RowShape& s, const Chip& chip, const RowTuning& t,
   if (forced(Algorithm::two_pass)) return two_pass_launch(s, resident);
   if (forced(Algorithm::block)) return block_launch(s, chip, t, resident);
   if (s.has_edges() && fits_tile && s.columns * s.bytes <= t.tile_row) return tile_launch(s, chip, t);
-  // A warp can hold eight packs a lane. A block is faster than that for rows with several sums to exchange,
-  // and for many rows that do not begin at a multiple of 128 bytes or have two inputs.
+  // A warp can hold eight packs per lane. A block is faster for rows with several sums, and for many rows
+  // that do not begin at multiples of 128 bytes: above 128 packs, with two inputs above 64.
   const bool many = !few_rows(s, chip);
   const std::int64_t can_hold = s.bytes == 8 ? 128 : 256;
   const std::int64_t should_hold = s.sums > 1 ? 128 : many && s.max_shift() > 0 ? 128 / s.inputs : can_hold;

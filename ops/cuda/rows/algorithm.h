@@ -15,19 +15,20 @@ enum class Algorithm { warp, tile, block, two_pass, strided };
 enum class Scope { block, cluster, grid };  ///< the threads that hold one row and exchange its statistics
 
 // Constants that the kernels and the choice of an algorithm share.
-inline constexpr int warp_threads = 128, tile_threads = 256, two_pass_threads = 512,
+inline constexpr int warp_block_threads = 128, tile_threads = 256, two_pass_threads = 512,
                      strided_threads = 512;  ///< threads of a block, at most
 inline constexpr int tile_elements = 16;     ///< elements of a row that one lane of a tile holds, at most
 inline constexpr int block_packs[] = {4, 8, 16};  ///< packs of all inputs that a thread of a block holds
-/// Whether there is a block kernel with so many. With several sums, four packs are never the fastest.
+/// Whether there is a block kernel with this many packs per thread. With several sums, four packs are never
+/// the fastest.
 constexpr bool has_block_kernel(int packs, int sums) { return sums == 1 || packs > 4; }
-/// How many of those packs are in registers; the others are in shared memory.
+/// How many of a thread's packs are in registers; the others are in shared memory.
 constexpr int packs_in_registers(int packs) { return packs == 16 ? 4 : 0; }
 constexpr int two_pass_packs(int inputs) { return 4 / inputs; }
-/// Neighbouring threads of a strided block that read along the inner dimension: 128 bytes in packs, or fewer
-/// bytes in single elements.
+/// The threads of a strided block that are neighbours along the inner dimension: 8 that read a pack each, or
+/// 16 that read an element each.
 constexpr int strided_width(bool packs) { return packs ? 8 : 16; }
-/// Packs (or elements) of each input that such a thread holds at once.
+/// Packs (or elements) of each input that a thread of a strided block holds at once.
 constexpr int strided_steps(bool packs, int inputs) { return (packs ? 4 : 8) / inputs; }
 /// The distance between rows in shared memory, in packs, where `lanes` lanes read each of several rows: eight
 /// neighbouring lanes access different banks.
@@ -41,7 +42,7 @@ constexpr int exchange_entries(int warps, int blocks, Scope scope) {
 }
 
 inline constexpr int aligned_packs =
-    8;  ///< packs of 128 bytes, the unit that one access of a warp is aligned to
+    8;  ///< packs in 128 bytes: the accesses of a warp begin at multiples of that
 
 /// outer x columns x inner elements; a row is the `columns` elements with one outer and one inner index.
 struct RowShape {
@@ -70,7 +71,8 @@ struct Chip {
 /// An algorithm and its launch parameters. A team is the blocks that share one row.
 struct RowLaunch {
   Algorithm algorithm = Algorithm::warp;
-  int packs = 0;                     ///< of each input that a thread holds; strided: whether it holds packs
+  int packs = 0;                     ///< of each input that a thread holds
+                                     ///< (for `strided`: 1 if a thread holds packs, 0 if single elements)
   int lanes = 32;                    ///< of a warp that share one row
   bool coalesced = false;            ///< whether a warp copies the packs of all its rows as one range
   int threads = 0;                   ///< of a block
@@ -88,10 +90,10 @@ struct RowLaunch {
 /// tests and benchmarks.
 struct RowTuning {
   std::int64_t cluster_packs =
-      1024;  ///< of all inputs for each block of a cluster; twice that with several sums
-  std::int64_t grid_packs = 2048;    ///< of all inputs for each block of a team that is not a cluster
-  std::int64_t long_row_packs = 32;  ///< packs of a row with several sums from which a lane holds eight
-  std::int64_t tile_row = 1024;      ///< bytes of the longest row with edges that is put in a tile
+      1024;  ///< packs of all inputs for each block of a cluster; twice that with several sums
+  std::int64_t grid_packs = 2048;    ///< packs of all inputs for each block of a team that is not a cluster
+  std::int64_t long_row_packs = 32;  ///< above this many packs, a lane holds eight (rows with several sums)
+  std::int64_t tile_row = 1024;      ///< bytes of the longest row with edge elements that `tile` processes
   std::int64_t tile_bytes = 16384;   ///< of a tile, for each input
   std::optional<Algorithm> algorithm;
   std::optional<Scope> scope;
@@ -103,7 +105,7 @@ inline RowTuning& row_tuning() {
   return t;
 }
 
-/// How many teams of a launch the chip runs at the same time; 0 where it cannot run one.
+/// How many teams of a launch the chip runs at the same time; 0 if it cannot run one.
 using ResidentTeams = std::function<std::int64_t(const RowLaunch&)>;
 
 /// The fastest launch for rows of this shape, which has at least one element.

@@ -1,7 +1,8 @@
-// Algorithm::block, for long rows: a block, a cluster or several other blocks hold a row in shared memory.
-// Each thread accesses only its own packs there, so threads wait for each other in the exchange alone. Loads
-// go to shared memory directly, because registers could not hold so many loads in flight. Blocks are small,
-// and a multiprocessor runs several: some load while others compute or store.
+// Algorithm::block, for long rows: one block, a cluster, or several blocks that all run at the same time hold
+// a row in shared memory. With 16 packs per thread, four of them are in registers. Each thread accesses only
+// its own packs, so threads wait for each other in the exchange alone. Most loads go to shared memory
+// directly, because registers could not hold that many loads in flight. Blocks are small, and a
+// multiprocessor runs several: some load while others compute or store.
 #pragma once
 #include "ops/cuda/rows/exchange.cuh"
 
@@ -10,8 +11,8 @@ namespace bobbin::cuda {
 /// The part of a row that one thread of block_rows holds, and the steps on it: P packs of each input, the
 /// first ones in registers, and one edge element in the first block of the team.
 ///
-/// The steps compute the thread's range and read blockDim.x again: kept from step to step, these values would
-/// take the registers of a pack.
+/// Each step computes the thread's range and reads blockDim.x anew: values kept between steps would take
+/// registers that a pack needs.
 template<class F, int P>
 struct BlockRow {
   using T = typename F::Storage;
@@ -47,7 +48,7 @@ struct BlockRow {
     }
   };
 
-  /// Whether the block holds the edge elements of the row, and there are any.
+  /// Whether the row has edge elements, and this block holds them.
   __device__ __forceinline__ bool has_edges() const { return begin == thread && a.columns % E != 0; }
 
   // Pack i of input k.
@@ -105,7 +106,7 @@ struct BlockRow {
     }
   }
 
-  /// The maximum of what the warp holds.
+  /// The maximum of the elements that the warp holds.
   __device__ __forceinline__ C max() const {
     const int threads = ptx::ntid_x();
     uint4 m = get(0, 0, threads);
@@ -114,7 +115,7 @@ struct BlockRow {
     return warp_max(larger(largest<T>(m), edge_value[0][0]), 32);
   }
 
-  /// The maximum and the sums of what the warp holds.
+  /// The maximum and the sums of the elements that the warp holds.
   __device__ __forceinline__ Stats<F> reduce(const Row& row) {
     Stats<F> own = Stats<F>::none();
     if constexpr (F::has_max) own.max = max();

@@ -1,5 +1,5 @@
-// Remembers the launches that were chosen for functors and shapes, and asks CUDA how many teams run at the
-// same time.
+// Caches the launches that were chosen for functors and shapes, and asks CUDA how many teams run at the same
+// time.
 #include "ops/cuda/rows/cached_launch.h"
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 namespace bobbin::cuda {
 namespace {
 
-// How many teams of p.blocks blocks of a kernel run at the same time; 0 where none can.
+// How many teams of p.blocks blocks of a kernel run at the same time; 0 if none can.
 std::int64_t resident_teams(Device d, const void* kernel, const RowLaunch& p, std::size_t shared) {
   static std::mutex mutex;
   static std::map<std::tuple<int, const void*, int, std::size_t, int>, int> known;

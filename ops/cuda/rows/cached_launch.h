@@ -9,10 +9,10 @@
 
 namespace bobbin::cuda {
 
-/// The kernels of a functor whose blocks share rows. The choice asks CUDA how many of their blocks run at the
-/// same time.
+/// A functor's kernels in which several blocks may share a row. The choice of a launch asks CUDA how many of
+/// their blocks run at the same time.
 struct TeamKernels {
-  const void* block[std::size(block_packs)];  ///< with so many packs a thread; null where there is none
+  const void* block[std::size(block_packs)];  ///< one for each entry of block_packs; null if there is none
   const void* two_pass;
   std::size_t stats_bytes;  ///< of the statistics of a row
 
@@ -22,7 +22,7 @@ struct TeamKernels {
 /// Bytes of dynamic shared memory that the kernel of a launch needs.
 std::size_t shared_bytes(const RowLaunch&, const TeamKernels&);
 
-/// The launch for rows of this shape. Each thread remembers those that it used last.
+/// The launch for rows of this shape. Each host thread caches 64 of them.
 const RowLaunch& cached_launch(Device, const RowShape&, const TeamKernels&);
 
 }  // namespace bobbin::cuda

@@ -1,7 +1,7 @@
 // The exchange of a row's maximum and sums between the threads that hold the row: the warps of a block
 // exchange through shared memory, the blocks of a cluster through each other's shared memory, and other
-// blocks through a mailbox in global memory. There is one exchange per row: the sums of each warp are
-// relative to the warp's own maximum.
+// blocks through a mailbox in global memory. One exchange per row is enough, because the sums of each warp
+// are relative to its own maximum.
 #pragma once
 #include "ops/cuda/rows/functor.cuh"
 #include "ops/cuda/rows/mailbox.h"
@@ -22,7 +22,7 @@ class Exchange {
   static constexpr int n_words = sizeof(S) / 4;
 
  public:
-  /// `shared` has exchange_entries.
+  /// `shared` has room for exchange_entries(...) statistics.
   __device__ Exchange(const F& f, const Team& team, S* shared, std::int64_t rows)
       : f_(f), team_(team), shared_(shared), rows_(rows) {
     if (team.scope == Scope::grid) tag_ = static_cast<unsigned>(ptx::ld_relaxed_gpu(team.mailbox.words));
@@ -33,8 +33,8 @@ class Exchange {
 #endif
   }
 
-  /// The statistics of the row, in all threads of its team, from those of each warp. A cluster calls this
-  /// once.
+  /// Merges the statistics of each warp of the team. All threads of the team get the result. A cluster calls
+  /// this once, because its barrier is used for one phase only.
   __device__ S operator()(const S& mine) {
     const int warps = static_cast<int>(blockDim.x) / 32;
     // Two buffers, used in turn, because one warp may be a row ahead of the others.
@@ -90,7 +90,8 @@ class Exchange {
     return warp_merge(f_, i < count ? from[i] : S::none(), lanes);
   }
 
-  // Writes the block's statistics to the mailbox, and reads and merges those of all blocks of the team.
+  // Writes the block's statistics to the mailbox; then reads and merges the statistics of all blocks of the
+  // team.
   __device__ S across_grid(const S& block) const {
     const int first = static_cast<int>(blockIdx.x) / team_.blocks * team_.blocks;
     unsigned long long* const slots =

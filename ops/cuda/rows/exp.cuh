@@ -7,7 +7,7 @@
 namespace bobbin::cuda {
 
 /// exp(d + rest) for |rest| far smaller than |d|, within about 3 ULP: corrects the rounding error of
-/// d log2(e). Results under 2^-126 are 0. Ignores a NaN in `rest` alone, which d = -infinity causes.
+/// d log2(e). Results under 2^-126 are 0. A NaN that is only in `rest` is ignored: d = -infinity causes one.
 __device__ __forceinline__ float exp_with_rest(float d, float rest) {
   constexpr float log2e = 1.44269502e+00f;       // the nearest float
   constexpr float log2e_rest = 1.33497582e-08f;  // (log2(e) - log2e) ln 2
@@ -46,7 +46,8 @@ __device__ __forceinline__ Compute<T> exp_minus(Compute<T> x, Compute<T> m) {
   }
 }
 
-/// The same, more accurate: for the few factors between parts of a row, whose errors every element gets.
+/// exp(x - m) more accurately, for the factors that convert sums from one maximum to another: an error in
+/// such a factor changes every element of the row.
 template<class T>
 __device__ __forceinline__ Compute<T> exp_between(Compute<T> x, Compute<T> m) {
   if constexpr (std::is_same_v<T, float>) {

@@ -1,4 +1,4 @@
-// What a functor of the row engine is, and how kernels apply it to packs of elements.
+// Defines the functors of the row engine, and applies them to packs of elements.
 //
 // A kernel reads the rows of one or two tensors, reduces each row on the chip, and writes a row of the same
 // shape and dtype, one number per row, or both. A functor F says what is computed; kernels get it by value:
@@ -21,19 +21,19 @@
 //   void add_divergent(C (&v)[inputs][n], C m, C (&s)[sums], const Row&, int64 column) const;
 //       Optional: the same, for warps whose lanes hold different rows.
 //   void rescale(C (&s)[sums], C from, C to) const;
-//       Makes sums relative to `from` relative to `to` >= from. Changes nothing where they are equal, also if
-//       both are infinite. Empty without `has_max`.
+//       Converts sums that are relative to the maximum `from` into sums relative to `to`, which is not
+//       smaller. Changes nothing if the two are equal, even if both are infinite. Empty without `has_max`.
 //   struct Finish; Finish finish(C own, C max, const C (&s)[sums], const Row&) const;
-//       What `put` needs, from the maximum and the sums of the whole row; `own` is the m that this thread
-//       passed to `add`.
+//       Computes the values that `put` needs from the maximum and the sums of the whole row. `own` is the m
+//       that this thread passed to `add`.
 //   void put(C (&v)[inputs][n], const Finish&, const Row&, int64 column) const;
 //       (A template over bool cached, int n.) Computes the output in v[0]. cached: v[0] is what `add` stored,
 //       else the input. Results past the end of the row are not written.
 //   void result(int64 r, const Row&, C max, const C (&s)[sums]) const;
-//       One thread per row calls it: for one number per row, such as a loss.
+//       One thread per row calls it, to write one number per row, such as a loss.
 //
 // Rows are numbered row-major over the other axes. All members are __device__; `row` and `result` may read
-// and write memory. ops/softmax/softmax_functor.cuh is the shortest example.
+// and write memory. ops/softmax/softmax_functor.cuh is a good first example.
 #pragma once
 #include "ops/cuda/rows/algorithm.h"
 #include "ops/cuda/rows/exp.cuh"
@@ -41,7 +41,7 @@
 
 namespace bobbin::cuda {
 
-/// The operands of a kernel. Rows of an input are `pitch` elements apart. The rows of all operands begin at
+/// The operands of a kernel. Rows of an input are `pitch` elements apart. Row r of every operand begins at
 /// the same distance from a multiple of 16 bytes.
 template<class F>
 struct RowArgs {
@@ -51,7 +51,7 @@ struct RowArgs {
   T* out;  // or null
   std::int64_t rows, columns;
   F f;
-  bool early;  // f.row alone reads what the previous kernel writes, and waits for it
+  bool early;  // the kernel loads its rows before the previous kernel ends; f.row waits for that (run_rows)
 };
 
 /// The maximum and the sums of a row, or of a part of it.
@@ -79,7 +79,7 @@ __device__ __forceinline__ Stats<F> merge(const F& f, Stats<F> a, Stats<F> b) {
   return a;
 }
 
-/// The statistics of `lanes` lanes, merged; sums are rescaled once.
+/// The merged statistics of `lanes` lanes; `from` as in warp_reduce.cuh. Sums are rescaled once.
 template<class F>
 __device__ __forceinline__ Stats<F> warp_merge(const F& f, Stats<F> s, int lanes, int from = 1) {
   if constexpr (F::has_max) {
@@ -92,7 +92,7 @@ __device__ __forceinline__ Stats<F> warp_merge(const F& f, Stats<F> s, int lanes
   return s;
 }
 
-/// What `add` gets past the end of a row.
+/// The elements that `add` gets past the end of a row.
 template<class F>
 __device__ __forceinline__ uint4 padding(int input) {
   return padding_pack<typename F::Storage>(F::has_max && input == 0);

@@ -13,12 +13,12 @@ std::int64_t mailbox_blocks(Device d) { return 4 * properties(d).sms; }
 
 Mailbox mailbox(Device d) {
   struct Entry {
-    unsigned long long capture = 0;  // identifies the graph that is being captured
+    unsigned long long capture = 0;  // the graph that is being captured; 0: none
     Tensor words;
   };
   static std::mutex mutex;
-  static auto& mailboxes =
-      *new std::map<std::pair<int, cudaStream_t>, Entry>;  // tensors may not outlive CUDA
+  // Never destroyed: its tensors must not be freed after CUDA has shut down.
+  static auto& mailboxes = *new std::map<std::pair<int, cudaStream_t>, Entry>;
   const cudaStream_t on = stream(d);
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
   unsigned long long capture = 0;

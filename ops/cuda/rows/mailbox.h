@@ -15,12 +15,13 @@ struct Mailbox {
   static constexpr int header = 2;
 };
 
-/// The most blocks of a grid, and words of a block, that a mailbox has room for.
+/// The most blocks of a grid, and the most words per block, that a mailbox has room for.
 std::int64_t mailbox_blocks(Device);
 inline constexpr int mailbox_words = 16;
 
-/// The mailbox of the current stream, or of the graph that is being captured on it. It is allocated, filled
-/// with zeros, at the first call, and never freed.
+/// The mailbox of the current stream, or of the graph that is being captured on it. It is allocated and
+/// filled with zeros at the first call, and again when the stream begins or ends a capture. It is not freed
+/// at the end of the program.
 Mailbox mailbox(Device);
 
 }  // namespace bobbin::cuda

@@ -8,8 +8,8 @@
 namespace bobbin::cuda {
 namespace {
 
-// Whether the elements of a row along `axis` are neighbours and rows are at a constant pitch. Axes after
-// `axis` have one element.
+// Whether the elements of each row along `axis` are neighbours in memory, and the distance between rows is
+// constant (`pitch`). Axes after `axis` have one element.
 bool rows_at_a_pitch(const Tensor& x, int axis, std::int64_t& pitch) {
   if (x.rank() && x.shape()[axis] > 1 && x.strides()[axis] != 1) return false;
   std::int64_t count = 1;

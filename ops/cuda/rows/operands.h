@@ -10,9 +10,9 @@ namespace bobbin::cuda {
 class RowOperands {
  public:
   /// For one or two inputs of one shape and dtype, on one GPU, with any strides. `out` is a new row-major
-  /// tensor of their shape, or undefined where rows are only read. The engine reads an input in place if it
-  /// is row-major, or if its rows are at a constant pitch, and both begin at a multiple of 16 bytes. It
-  /// copies any other input first.
+  /// tensor of their shape, or undefined if rows are only read. The engine reads an input in place if it
+  /// begins at a multiple of 16 bytes and is row-major, or has rows of whole packs at a constant pitch of
+  /// whole packs. It copies any other input first.
   RowOperands(std::span<const Tensor> inputs, const Tensor& out, int axis);
 
   Device device() const { return in_[0].device(); }

@@ -23,7 +23,7 @@ __device__ __forceinline__ C infinity() {
     return __int_as_float(0x7f800000);
 }
 
-/// A pack of -infinity or of zeros, for places past the end of a row.
+/// A pack of -infinity or of zeros, for elements past the end of a row.
 template<class T>
 __device__ __forceinline__ uint4 padding_pack(bool infinite) {
   if (!infinite) return {0, 0, 0, 0};
@@ -119,7 +119,8 @@ __device__ __forceinline__ Compute<T> largest(const uint4& x) {
   return v[0];
 }
 
-/// Loads a pack, or returns `otherwise`. Does not allocate in the L1 cache, because rows are read once.
+/// Loads a pack, or returns `otherwise` if `there` is false. Does not allocate in the L1 cache, because rows
+/// are read once.
 __device__ __forceinline__ uint4 load_pack(const void* p, bool there, uint4 otherwise) {
   ptx::ld_global_no_allocate_v4(otherwise, p, there);
   return otherwise;

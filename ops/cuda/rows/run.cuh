@@ -4,7 +4,9 @@
 // reduces in a fixed order, so results do not depend on the run.
 //
 //   warp (warp_rows.cuh)
-//     Shapes:   rows along the last axis, up to about 4 KiB.
+//     Shapes:   rows along the last axis: up to 4 KiB (f64: 2 KiB) if there are few of them or they begin at
+//               multiples of 128 bytes; up to 2 KiB otherwise and for functors with several sums; up to 1 KiB
+//               for many unaligned rows of two inputs.
 //     Row:      in the registers of 1 to 32 lanes of a warp. A warp holds up to 32 rows.
 //     Exchange: shuffles.
 //   tile (tile_rows.cuh)
@@ -13,17 +15,18 @@
 //     Exchange: shuffles.
 //   block (block_rows.cuh)
 //     Shapes:   longer rows along the last axis.
-//     Row:      in the shared memory of a block, a cluster, or other blocks that all run at the same time.
-//     Exchange: shared memory, for a cluster shared memory of its blocks, else a mailbox in global memory
-//               (exchange.cuh).
+//     Row:      in the shared memory of one block, of a cluster, or of several blocks that all run at the
+//               same time. With 16 packs per thread, four of them are in registers.
+//     Exchange: shared memory within a block; the blocks' shared memory within a cluster; else a mailbox in
+//               global memory (exchange.cuh).
 //   two_pass (two_pass_rows.cuh)
 //     Shapes:   rows along the last axis that are too long for shared memory.
 //     Row:      all blocks that run at the same time share the rows, and read them twice.
 //     Exchange: as in `block`.
 //   strided (strided_rows.cuh)
 //     Shapes:   longer rows along another axis; not for functors with a mask.
-//     Row:      in the registers of a block; each thread holds a few columns of neighbouring rows. Other
-//               columns are kept in shared memory, or read twice.
+//     Row:      in the registers of a block; each thread holds a few columns of neighbouring rows. If a row
+//               has more columns, they are kept in shared memory, or read twice.
 //     Exchange: shuffles, then shared memory.
 #pragma once
 #include "core/cuda/runtime.h"
@@ -75,8 +78,9 @@ WarpKernel<F> warp_kernel(const RowLaunch& p) {
 
 }  // namespace detail
 
-/// Enqueues f over all rows of x; nothing where x has no elements. `early`: f.row alone reads what the
-/// previous kernel writes, and waits for it (await_previous).
+/// Enqueues f over all rows of x; nothing if x has no elements. `early`: the kernel loads its rows before the
+/// previous kernel ends. f.row calls await_previous(), and only what runs after f.row may read what that
+/// kernel writes.
 template<class F>
 void run_rows(std::string_view op, const RowOperands& x, const F& f, bool early = false) {
   using T = typename F::Storage;
@@ -94,7 +98,7 @@ void run_rows(std::string_view op, const RowOperands& x, const F& f, bool early 
   Launch l{d, dim3(static_cast<unsigned>(p.grid)), dim3(static_cast<unsigned>(p.threads)),
            shared_bytes(p, kernels)};
   l.early = true;
-  a.early = early && p.scope != Scope::grid;  // the mailbox must be as the previous kernel leaves it
+  a.early = early && p.scope != Scope::grid;  // the previous kernel may use the mailbox, so wait for it
   switch (p.algorithm) {
     case Algorithm::warp:
       return launch(op, l, detail::warp_kernel<F>(p), a, p.lanes, p.shared > 0,

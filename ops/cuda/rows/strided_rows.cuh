@@ -6,8 +6,8 @@
 
 namespace bobbin::cuda {
 
-/// What one thread of strided_rows holds: K columns of its V rows at a time, and the steps on them. A block
-/// handles `chunk` columns at a time.
+/// The elements that one thread of strided_rows holds, K columns of its V rows at a time, and the steps on
+/// them. A block handles `chunk` columns at a time.
 template<class F, bool packs>
 struct StridedRows {
   using T = typename F::Storage;
@@ -67,8 +67,8 @@ struct StridedRows {
       v[0] = widen<T>(held);
   }
 
-  /// Calls f(j, element j of each input) for the V elements of a step; returns what f leaves of the first
-  /// input.
+  /// Calls f(j, element j of each input) for the V elements of a step. Returns the elements of the first
+  /// input as f leaves them.
   template<class Each>
   static __device__ __forceinline__ Held each(const Held (&x)[n], Each&& f) {
     C v[n][V];
@@ -88,7 +88,7 @@ struct StridedRows {
       return narrow<T>(v[0][0]);
   }
 
-  /// The maxima and the sums of what this thread reads.
+  /// The maxima and the sums of the elements that this thread reads.
   __device__ __forceinline__ void reduce(Held (&x)[K][n], const Row (&row)[V], Stats<F> (&own)[V]) const {
     for (std::int64_t from = 0; from < a.columns; from += chunk) {
       load(from, false, x);
@@ -146,7 +146,7 @@ struct StridedRows {
     __syncthreads();
   }
 
-  /// Writes the output. x holds the only chunk, if there is one alone.
+  /// Writes the output. If there is only one chunk, x still holds it.
   __device__ __forceinline__ void store(Held (&x)[K][n], const Row (&row)[V],
                                         const typename F::Finish (&finish)[V]) const {
     for (std::int64_t from = 0; from < a.columns; from += chunk) {
@@ -162,8 +162,8 @@ struct StridedRows {
   }
 };
 
-/// `packs`: a thread holds packs. `cached`: shared memory keeps all that a block reads; else more columns
-/// than one chunk are read twice.
+/// `packs`: a thread holds packs. `cached`: shared memory keeps all that a block reads; else the columns are
+/// read twice, if there is more than one chunk.
 template<class F, bool packs>
 __global__ void __launch_bounds__(strided_threads, 1)
     strided_rows(const RowArgs<F> a, const std::int64_t inner, const bool cached) {

@@ -1,6 +1,6 @@
-// Algorithm::two_pass, for rows longer than the chip can hold: blocks read their part of a row in chunks to
-// reduce it, and after the exchange read it again to write the output. The second pass starts at the end,
-// which the caches still hold.
+// Algorithm::two_pass, for rows that are too long for the shared memory of the chip: blocks read their part
+// of a row in chunks to reduce it, and after the exchange read it again to write the output. The second pass
+// starts at the end, which the caches still hold.
 #pragma once
 #include "ops/cuda/rows/exchange.cuh"
 
@@ -53,7 +53,7 @@ struct TwoPassRow {
     s.max = max;
   }
 
-  /// The maximum and the sums of what this thread reads.
+  /// The maximum and the sums of the elements that this thread reads.
   __device__ __forceinline__ Stats<F> reduce() const {
     Stats<F> own = Stats<F>::none();
     uint4 x[P][n];

@@ -4,8 +4,8 @@
 
 namespace bobbin::cuda {
 
-// Each reduces over the lanes whose numbers differ in the bits below `lanes` (a power of two) and not below
-// `from`. All of them get the same bits.
+// Each reduces over lanes whose numbers differ only in the bits from `from` to `lanes` / 2 (powers of two):
+// with from = 1, over `lanes` neighbours. All these lanes get the same bits.
 template<class C>
 __device__ __forceinline__ C warp_max(C v, int lanes, int from = 1) {
   for (int w = lanes >> 1; w >= from; w >>= 1) v = larger(v, __shfl_xor_sync(~0u, v, w));
@@ -23,7 +23,7 @@ __device__ __forceinline__ void warp_sums(C (&v)[n], int lanes) {
 #pragma unroll
     for (int i = 0; i < n; ++i) v[i] += __shfl_xor_sync(~0u, v[i], w);
 }
-/// A sum that is accumulated in double: for long rows.
+/// A sum in double, for long rows.
 template<class C>
 __device__ __forceinline__ C warp_sum_in_double(C v, int lanes, int from = 1) {
   return static_cast<C>(warp_sum(static_cast<double>(v), lanes, from));

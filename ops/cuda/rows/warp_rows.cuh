@@ -1,16 +1,16 @@
-// Algorithm::warp, for short rows: 1 to 32 lanes of a warp hold a row in registers, and a warp holds several
-// rows.
+// Algorithm::warp, for short rows: 1 to 32 lanes of a warp hold a row in registers, so a warp holds 32 rows
+// to 1 row.
 #pragma once
 #include "core/cuda/strided.cuh"
 #include "ops/cuda/rows/functor.cuh"
 
 namespace bobbin::cuda {
 
-/// Of a power of two.
+/// The logarithm of a power of two.
 __device__ __forceinline__ int log2_of(int n) { return __ffs(n) - 1; }
 
-/// The row that one thread of warp_rows helps to hold, and the steps on it. Each lane holds P packs, and one
-/// edge element where rows have those. The packs of a lane are `lanes` apart.
+/// The part of a row that one thread of warp_rows holds, and the steps on it: P packs, which are `lanes`
+/// apart, and one edge element if rows have edge elements.
 template<class F, int P, bool coalesced>
 struct WarpRows {
   using T = typename F::Storage;
@@ -31,7 +31,7 @@ struct WarpRows {
   const RowSpan<T> span{r, a.columns};
   /// The packs of a row, and the packs of shared memory between rows and between inputs.
   const int packs = static_cast<int>(by_packs.d), pitch = shared_pitch(packs, lanes);
-  const int input_pitch = coalesced ? rows_per_warp * pitch : P * warp_threads;
+  const int input_pitch = coalesced ? rows_per_warp * pitch : P * warp_block_threads;
   /// Where the packs of the warp, and of this thread, begin.
   uint4* const warp_shared = shared_packs() + (coalesced ? threadIdx.x / 32 * n * input_pitch : threadIdx.x);
   uint4* const own_shared = warp_shared + (coalesced ? row_in_warp * pitch + lane : 0);
@@ -40,7 +40,7 @@ struct WarpRows {
   __device__ __forceinline__ bool has(int i) const { return valid && lane + i * lanes < span.packs; }
   // Pack i of input k in shared memory.
   __device__ __forceinline__ uint4* in_shared(int i, int k) const {
-    return own_shared + i * (coalesced ? lanes : warp_threads) + k * input_pitch;
+    return own_shared + i * (coalesced ? lanes : warp_block_threads) + k * input_pitch;
   }
   // Calls f(elements, row, shared) for the packs of the warp's rows that this lane copies: their distance in
   // elements from its first one, their row, and their address in shared memory.
@@ -159,12 +159,12 @@ struct WarpRows {
   }
 };
 
-/// `lanes` is a power of two, at least 16 where rows have edge elements. `staged`: loads go through shared
-/// memory, so that more of them are in flight; where there are few rows that only adds latency. `coalesced`,
-/// for lanes too few to access 128 bytes of a row at a time: a warp copies the packs of all its rows together
-/// between memory and shared memory, where each lane accesses its own.
+/// `lanes` is a power of two, at least 16 if rows have edge elements. `staged`: loads go through shared
+/// memory, so that more of them are in flight; for few rows that only adds latency. `coalesced`, if the lanes
+/// of a row are too few to access 128 bytes at a time: a warp copies the packs of all its rows together
+/// between global and shared memory, and each lane accesses its packs in shared memory.
 template<class F, int P, bool coalesced>
-__global__ void __launch_bounds__(warp_threads)
+__global__ void __launch_bounds__(warp_block_threads)
     warp_rows(const RowArgs<F> a, const int lanes, const bool staged, const Divider by_packs) {
   using T = typename F::Storage;
   constexpr int n = F::inputs;
