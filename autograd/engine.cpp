@@ -57,7 +57,8 @@ class BackwardPass {
       if (node->released)
         fail<GradError>("backward: the tape below '", node->op->name(),
                         "' was used up by an earlier walk; pass Retain::yes there to walk it again");
-      differentiate(*node, g, node.get() == starts_with_one && node->hooks.empty());  // a hook may edit the 1
+      differentiate(*node, g,
+                    node.get() == starts_with_one && node->hooks.empty());  // a hook may have replaced the 1
       if (!keep_) node->release();
     }
   }
@@ -67,7 +68,8 @@ class BackwardPass {
   // the number 1, which lets some derivatives leave out a product.
   void differentiate(Node& node, const Tensor& g, bool is_one) {
     const Vjp v(node, g, is_one);
-    // checkpoint() gives the output computed again: the pass goes on from there.
+    // For checkpoint(), replay() computes the output again on a new tape, and the pass continues through
+    // that.
     if (const Tensor replayed = node.op->replay(v)) {
       if (replayed.requires_grad()) add(replayed.node(), g);
       return;

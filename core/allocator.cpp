@@ -83,7 +83,7 @@ class CpuAllocator final : public Allocator {
   const bool caching_ = BlockCache::wanted();
 };
 
-// The number of bytes before and after a guarded block, and their value.
+// A guarded block has this many known bytes before it and after it; guard_value is the known byte.
 constexpr std::size_t guard_bytes = 256;
 constexpr int guard_value = 0xA5;
 
@@ -106,7 +106,7 @@ bool intact(Device device, const void* p) {
 Allocator& allocator(Device d) {
   require(d);
   if (d.is_cuda()) return cuda::allocator(d);
-  static auto& cpu = *new CpuAllocator;  // never destroyed: static tensors may outlive it
+  static auto& cpu = *new CpuAllocator;  // never destroyed: static tensors may still free memory at exit
   return cpu;
 }
 

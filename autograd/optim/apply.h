@@ -1,4 +1,4 @@
-// Applies an update rule to all parameters of a step, on either device.
+// Applies an update rule to all parameters of a step, on the CPU or on a GPU.
 #pragma once
 #include <bobbin/optim.h>
 #include <bobbin/parallel.h>
@@ -10,7 +10,7 @@
 
 namespace bobbin::optim {
 
-// Runs f(first, last) over fixed ranges of n elements, in parallel.
+// Calls f(first, last) in parallel for ranges of [0, n) that depend on n alone.
 template<class F>
 void ranges(std::int64_t n, F&& f) {
   constexpr std::int64_t size = 1 << 14;

@@ -37,7 +37,7 @@ cudaGraphNode_t add_advance_node(cudaGraph_t body, Progress*, std::size_t bytes,
 struct Pool;  // allocator.cpp
 /// From now on, this thread allocates d's memory from a new pool, which belongs to one graph.
 Pool* begin_pool(Device d);
-/// Ends that.
+/// Ends begin_pool(): the thread allocates from its stream's pool again.
 void end_pool();
 /// Gives a graph's memory to the pool of this thread's stream on d, when the graph is gone.
 void release_pool(Device d, Pool*);
@@ -49,7 +49,7 @@ class StepGraph final : public Replay {
   ~StepGraph() override;
   StepGraph(const StepGraph&) = delete;
   StepGraph& operator=(const StepGraph&) = delete;
-  /// One launch of a loop where there are several and the driver has such graphs.
+  /// Several runs are one launch of a loop, where the driver supports such graphs.
   void run(std::int64_t times) override;
 
   /// The recording of this thread, or null.

@@ -31,7 +31,7 @@ __device__ __forceinline__ Compute<T> widen(T x) {
     return x;
 }
 
-/// The storage type nearest to x, ties to even.
+/// x rounded to the storage type, ties to even.
 template<class T>
 __device__ __forceinline__ T narrow(Compute<T> x) {
   if constexpr (std::is_same_v<T, Half>) {

@@ -1,6 +1,6 @@
-// Raw PTX: all inline assembly of Bobbin's kernels, a function an instruction, named after it. Headings are
-// the sections of the PTX ISA manual, chapter "Instructions", that describe them (their numbers differ from
-// release to release).
+// Raw PTX: all inline assembly of Bobbin's kernels, one function per instruction, named after it. Headings
+// are the sections of the PTX ISA manual, chapter "Instructions", that describe the instructions (section
+// numbers differ from release to release).
 #pragma once
 #include <cuda_runtime.h>
 

@@ -28,12 +28,13 @@ bool capturing();
 void on_replay(std::function<void()> f);
 
 namespace detail {
-/// Device memory of so many bytes. write(host) fills its host copy now and before every replay; these calls
-/// and those of on_replay happen in the order in which they were asked for.
+/// Returns `bytes` bytes of device memory. write(host) fills its host copy now and before every replay; these
+/// calls and those of on_replay happen in the order in which they were requested.
 const void* replayed(std::size_t bytes, std::function<void(void* host)> write);
 }  // namespace detail
 
-/// The value f() of now; in a captured step, the value that f() has at each replay. T is trivially copyable.
+/// The present value of f(); in a captured step, the value that f() has at each replay. T is trivially
+/// copyable.
 template<class T, class F>
 ReplayArg<T> replay_arg(F f) {
   if (!capturing()) return {f(), nullptr};
@@ -45,7 +46,8 @@ ReplayArg<T> replay_arg(F f) {
 /// outside a capture and for other dtypes.
 Tensor captured_one(const TensorSpec&);
 
-/// The state that a draw of this thread's generator starts from; in a captured step, that of each replay.
+/// The state that a draw of this thread's generator starts from; in a captured step, the state at each
+/// replay.
 ReplayArg<Philox> replay_arg(const Philox&);
 
 }  // namespace bobbin::cuda

@@ -1,5 +1,5 @@
 // What all code that calls CUDA shares: errors, devices, the current stream, launches. Only for sources that
-// are compiled where Bobbin is built with CUDA.
+// are part of a build with CUDA.
 #pragma once
 #include <bobbin/tensor.h>
 #include <cuda_runtime.h>
@@ -11,7 +11,7 @@
 
 namespace bobbin::cuda {
 
-/// Throws unless the status is success: OutOfMemory, DeviceLost where the context can no longer be used, else
+/// Throws unless the status is success: OutOfMemory, DeviceLost if the context can no longer be used, else
 /// CudaError. `what` begins the message.
 void check(cudaError_t, std::string_view what);
 
@@ -40,17 +40,18 @@ class DeviceGuard {
 /// The stream that this thread enqueues work for d on.
 cudaStream_t stream(Device d);
 
-/// Makes s this thread's stream for d (null: d's own); returns what it was.
+/// Makes s this thread's stream for d (null: the default one of Bobbin for d); returns the previous one.
 cudaStream_t exchange_stream(Device d, cudaStream_t s);
 
-/// Counts a wait of the host for the GPU, and waits until all that this thread enqueued on d is done. Throws
-/// what kernels reported meanwhile, and Error, beginning with `what`, inside a capture.
+/// Waits until all that this thread enqueued on d is done; synchronizations() counts it. Throws the errors
+/// that kernels have reported, and Error, beginning with `what`, inside a capture.
 void wait(Device d, std::string_view what);
 
 struct Launch {
   Device device;
   dim3 grid, block;
-  std::size_t shared = 0;    ///< dynamic shared memory; a kernel may have 16 KiB of its own besides
+  std::size_t shared =
+      0;  ///< bytes of dynamic shared memory; with it, a kernel may have up to 16 KiB of static shared memory
   int cluster = 1;           ///< blocks of a thread-block cluster (compute capability 9.0 on)
   bool cooperative = false;  ///< all blocks must be resident at once
   bool early = false;  ///< programmatic dependent launch: starts early, and calls await_data() (pack.cuh)
@@ -60,8 +61,8 @@ namespace detail {
 void launch(std::string_view op, const Launch&, const void* kernel, void** args);
 }
 
-/// Enqueues a kernel on the current stream; an empty grid enqueues nothing. Throws CudaError beginning with
-/// `op` where the launch is refused, and what earlier kernels reported.
+/// Enqueues a kernel on the current stream; an empty grid enqueues nothing. Throws CudaError, beginning with
+/// `op`, if the launch fails, and the errors that earlier kernels reported.
 template<class... P>
 void launch(std::string_view op, const Launch& l, void (*kernel)(P...), std::type_identity_t<P>... args) {
   void* pointers[] = {static_cast<void*>(&args)..., nullptr};

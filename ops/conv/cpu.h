@@ -85,7 +85,7 @@ void sum_weight_grads(const ConvShape& s, const Tensor& weight, const Tensor& bi
 
 // Direct convolutions of stride 1, for float and double, on row-major tensors. They need no im2col columns:
 // in an image that is stored with its padding, the input of a kernel tap at consecutive output positions is
-// consecutive, so that each tap is a multiple of the image from some offset on.
+// consecutive, so each tap adds a multiple of the image, shifted by a constant offset.
 
 /// y = relu(x * weight + bias), without the bias where it is undefined and without relu unless asked for.
 template<class T>

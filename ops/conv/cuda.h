@@ -22,7 +22,7 @@ void im2col_weight_grad(std::string_view op, const ConvShape&, const Tensor& x, 
 /// Whether sizes and dtype suit implicit GEMM, and cuBLAS is not faster.
 bool can_be_implicit(const ConvShape&, DType);
 
-// These return false, and do nothing, unless can_be_implicit(), and where a block would need more shared
+// These return false, and do nothing, where can_be_implicit() is false or a block would need more shared
 // memory than there is.
 
 /// y = relu(x * weight + bias), without the bias where it is undefined and without relu unless asked for.

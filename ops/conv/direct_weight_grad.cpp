@@ -13,7 +13,7 @@ namespace {
 
 // The block of the weight's gradient that correlate() sums in registers: output channels and taps.
 constexpr int block_channels = many_registers ? 6 : 4, block_taps = many_registers ? 4 : 3;
-// Its elements, rounded up to whole registers, which its sums are reduced to in the end.
+// The number of its elements, rounded up to whole registers: at the end, each element is one lane.
 template<class T>
 constexpr std::int64_t block_sums = rounded_up(block_channels* block_taps, register_lanes<T>);
 
@@ -105,7 +105,8 @@ void direct_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, co
                      batch = batch_size<T>(std::max<std::int64_t>(1, ceil_div(s.n, weight_grad_slices)),
                                            image_pitch, block_channels * channel_pitch + f.channel_size());
   auto tap_offsets = f.tap_offsets();
-  tap_offsets.resize(static_cast<std::size_t>(rounded_up(taps, block_taps)));  // the results are not used
+  // The additional taps read offset 0, and their results are not used.
+  tap_offsets.resize(static_cast<std::size_t>(rounded_up(taps, block_taps)));
   sum_weight_grads<T>(
       s, weight, bias, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* out) {
         const Tensor buffer = empty({batch * image_pitch}, dtype_of<T>());

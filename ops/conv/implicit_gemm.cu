@@ -31,10 +31,11 @@ struct Params {
   bool relu;
 };
 
-// The weights of a tap in shared memory, of so many output channels, are this far from the next tap's.
+// The distance in shared memory, in floats, from the weights of one tap to the next, for this many output
+// channels.
 constexpr int weight_pitch(int channels) { return channels + 4; }
 
-// Floats of a warp's sums, with `width` output positions a thread.
+// Floats of a warp's sums, with `width` output positions per thread.
 template<int width>
 constexpr int warp_sums = 32 * thread_channels* width;
 
@@ -104,10 +105,10 @@ __device__ __forceinline__ void write(const Params& p, int group, int c, unsigne
   }
 }
 
-// A block's warps are arranged as channel_warps rows of other output channels and column_warps columns of
-// other positions or taps; a thread computes thread_channels x width sums. In shared memory are the stages,
-// each with the weights, the input tile and, where gated, the gate's tile; then, for each tap, its offset in
-// the input tile (in bytes) and in the weight.
+// A block's warps are arranged as channel_warps rows with different output channels and column_warps columns
+// with different positions or taps; a thread computes thread_channels x width sums. Shared memory holds the
+// stages, each with the weights, the input tile and, where gated, the gate's tile; then, for each tap, its
+// offset in the input tile (in bytes) and in the weight.
 template<int channel_warps, int width, bool gated>
 __global__ void __launch_bounds__(threads, width == 4 ? 6 : 4)
     implicit_gemm(const __grid_constant__ Params p) {

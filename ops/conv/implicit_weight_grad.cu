@@ -34,12 +34,13 @@ struct Params {
   Divider by_channel_tiles, by_tap_tiles;
 };
 
-// The values [first, first + count) of which a lane has the sums.
+// A lane has the sums of the values [first, first + count).
 struct LaneValues {
   int first, count;
 };
 // Sums each of n values over the lanes of a warp by recursive halving: in each step, lanes `distance` apart
-// exchange one half of their values and add the other. v begins with this lane's sums in the end.
+// exchange one half of their values and add the other. At the end, the first elements of v are this lane's
+// sums.
 template<int n, int distance = 16>
 __device__ LaneValues reduce_lanes(float* v, LaneValues s = {0, n}) {
   if constexpr (distance == 0) {
@@ -192,9 +193,9 @@ __global__ void __launch_bounds__(threads, 2) weight_grad(const __grid_constant_
         channels_left, sum);
 }
 
-constexpr int block_elements = 8;  // of a block of sum_splits, where threads / 8 threads share an element
+constexpr int block_elements = 8;  // per block of sum_splits: threads / 8 threads share an element
 
-// The gradients of the weight and, where there is one, of the bias, from the sums of so many splits.
+// The gradients of the weight and, where there is one, of the bias, from the sums of all splits.
 __global__ void __launch_bounds__(threads)
     sum_splits(const float* partial, int splits, int elements, Divider by_columns, int taps, float* weight,
                float* bias) {

@@ -40,8 +40,8 @@ GatedInput<T> output_grad(const ConvGroup<T>& p, const Tensor& g, const Tensor& 
   return {p.y(g), gate ? p.y(gate) : nullptr};
 }
 
-/// Sizes of a convolution of stride 1, and of its padded input: `height` rows of `pitch` elements a channel.
-/// The zeros at the end of a row are the left padding of the next row as well, so that rows may overlap.
+/// Sizes of a convolution of stride 1, and of its padded input: `height` rows of `pitch` elements per
+/// channel. The zeros at the end of a row are also the left padding of the next row, so rows may overlap.
 struct PaddedImage {
   std::int64_t channels, h, w;  ///< of the image without padding
   std::int64_t out_h, out_w;    ///< of the convolution's output
@@ -126,8 +126,8 @@ void each_register_block(const PaddedImage& f, F&& call) {
     }
 }
 
-/// Elements to allocate for a padded image, with those that the last register reads behind it. A multiple of
-/// the lanes of a register.
+/// Elements to allocate for a padded image, and those that the last register reads after its end. A multiple
+/// of the lanes of a register.
 template<class T>
 std::int64_t padded_size(const PaddedImage& f) {
   return rounded_up(f.channels * f.channel_size() + register_lanes<T> + f.width(), register_lanes<T>);
@@ -156,7 +156,7 @@ void fill_sums(const PaddedImage& f, std::int64_t channels, const GatedInput<T>&
     for (std::int64_t r = 0; r < rows; ++r, at += cols) from.read(at, cols, sums + r * pitch);
 }
 
-/// Writes zeros between the rows of such channels and behind their last rows.
+/// Writes zeros between the rows of channels in the layout of sums, and after the last row.
 template<class T>
 void clear_gaps(const PaddedImage& f, std::int64_t channels, T* sums) {
   const std::int64_t pitch = sum_row_pitch<T>(f);

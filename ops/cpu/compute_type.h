@@ -1,4 +1,4 @@
-// Runs CPU kernels in the type they compute in.
+// in_compute_type: runs a CPU kernel on a tensor of the compute type (f32 for 16-bit types).
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -7,7 +7,8 @@
 
 namespace bobbin {
 
-/// Calls f(y), or f(t) with a tensor t like y of its compute type, which is then rounded into y.
+/// Calls f(y) if y has its compute type. Otherwise calls f(t) with a new tensor t of the compute type, and
+/// rounds t into y.
 template<class F>
 void in_compute_type(const Tensor& y, F&& f) {
   const DType compute = compute_type(y.dtype());

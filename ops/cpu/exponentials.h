@@ -6,9 +6,10 @@
 namespace bobbin::simd {
 namespace detail {
 
-// exp(x - max) of each lane, times a factor that depends on `max` alone: exp(max) is rounded to a power of
-// two, and nothing else is rounded. Results that contribute to a sum are not subnormal, so one multiplication
-// by a power of two is enough. If |max| is more than max_scaled, x has too few digits for this.
+// exp(x) of each lane, times a power of two that depends on `max` alone: the same as exp(x - max) up to one
+// factor per row. x - max is never computed, so its rounding error does not arise. The factor contains 2^36
+// (`up`), so results that matter in a sum are not subnormal. Only for |max| <= max_scaled: beyond that,
+// x log2(e) has too few bits for the fraction.
 inline constexpr float max_scaled = 1024;
 class ScaledExp {
   using Part = Vector<float>::Part;

@@ -44,8 +44,8 @@ void map_row(std::int64_t n, T* y, F f, const X*... x) {
   map(n - lanes);
 }
 
-/// Prefetches n elements 2 KB behind x, for a loop that reads (or writes) memory in order. The hardware
-/// prefetcher stops at the end of each page.
+/// Prefetches n elements that lie 2 KB after x, for a loop that reads (or writes) memory in order. The
+/// hardware prefetcher stops at the end of each page.
 template<bool write = false, class T>
 void prefetch_ahead(const T* x, std::int64_t n) {
   constexpr std::int64_t cache_line = 64 / sizeof(T), ahead = 2048 / sizeof(T);
@@ -121,8 +121,9 @@ void sum_products(int rows, int registers, const Terms<T, Steps...>& terms, T* y
   kernels[static_cast<std::size_t>((rows - 1) * sum_registers + registers - 1)](terms, y, pitch, add, gap);
 }
 
-/// Part i of a row of `all` registers that is divided into `parts` of at most sum_registers. The parts differ
-/// by one register at most, since a part of one register alone would wait for its own additions.
+/// Part i of a row of `all` registers that is divided into `parts` of at most sum_registers. The sizes of the
+/// parts differ by one register at most, since a part of one register has too few independent sums to hide
+/// the latency of the additions.
 struct RegisterPart {
   std::int64_t first;
   int count;

@@ -1,5 +1,5 @@
-// What softmax, log-softmax and cross-entropy compute of one row on the CPU: its maximum, its exponentials
-// and their sum. The order of additions is fixed, so that results have the same bits in every run.
+// Computations on one row for softmax, log-softmax and cross-entropy on the CPU: its maximum, its
+// exponentials and their sum. The order of additions is fixed, so results have the same bits in every run.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace bobbin::rows {
 
 using simd::load_n, simd::store, simd::Vector;
 
-/// Elements that are added up in T; the sums of chunks are added up in double.
+/// Elements of a chunk. They are added in T, and the sums of chunks are added in double.
 inline constexpr std::int64_t chunk = 512;
 /// Vectors that one step of a pass over a row takes. Passes over several rows run step by step in turn.
 inline constexpr std::int64_t vectors_in_step = 4;
@@ -94,9 +94,10 @@ template<class T, class E, class F>
   return total;
 }
 
+/// How far an element may exceed the m of exponentials().
+inline constexpr float max_excess = 40;
 /// y = exp(x - m) times a factor that depends on m alone; returns the sum, which is NaN if an element is NaN.
 /// x <= m + max_excess; x and y may be the same. Calls between_steps() after each step.
-inline constexpr float max_excess = 40;
 template<class T, class F>
 [[gnu::always_inline]] inline double exponentials(const T* x, T m, T* y, std::int64_t n, F&& between_steps) {
   return simd::with_exponential(

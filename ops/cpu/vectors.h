@@ -209,9 +209,9 @@ T reduce(const Vector<T>& v, F&& f) {
 }
 
 namespace detail {
-// One half of the lanes of a and of b: lane j of the result comes from b where j has the bit `step`, else
-// from a. It is lane j of its operand without that bit, or with it if `upper`. For single 32-bit lanes the
-// order is that of the unpack instructions.
+// Half of the lanes of a and half of those of b. Lane j of the result comes from b where j has the bit
+// `step`, else from a; its lane number there is j without that bit, or with it if `upper`. For single 32-bit
+// lanes (step 1) the order is that of the unpack instructions.
 template<std::size_t step, bool upper, class V>
 V halves(const V& a, const V& b) {
   constexpr std::size_t count = sizeof(V) / sizeof(a[0]);

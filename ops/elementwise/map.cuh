@@ -142,7 +142,7 @@ MapArgs<inputs> map_args(Inputs x, const Tensor& y) {
   return a;
 }
 
-/// y = f(x...), broadcast; y is contiguous. In are the types that f takes, one an input.
+/// y = f(x...), broadcast; y is contiguous. In are the types that f takes, one type for each input.
 template<class... In, class F>
 void map(std::string_view op, const F& f, Inputs x, const Tensor& y) {
   constexpr int inputs = sizeof...(In);

@@ -44,7 +44,7 @@ void map_block(const F& f, std::int64_t n, R* __restrict y, const In* __restrict
   for (std::int64_t i = 0; i < n; ++i) y[i] = f(x[i]...);
 }
 
-/// y = f(x...), broadcast. In are the types that f takes, one an input.
+/// y = f(x...), broadcast. In are the types that f takes, one type for each input.
 template<class... In, class F>
 void map(const F& f, Inputs x, const Tensor& y) {
   using R = std::invoke_result_t<F, In...>;

@@ -1,5 +1,5 @@
-// The kernels of index_add.cu for a sorted index. Equal keys form runs: one thread a column adds a short run,
-// and a block adds a long one.
+// The kernels of index_add.cu for a sorted index. Equal keys form runs: one thread per column adds a short
+// run, and a block adds a long one.
 #pragma once
 #include "core/ceil_div.h"
 #include "core/cuda/pack.cuh"
@@ -9,10 +9,10 @@ namespace bobbin::indexing {
 
 constexpr int threads = 256;
 constexpr int batch = 8;                // loads of a thread at the same time
-constexpr std::int64_t long_run = 128;  // a run of more terms is long; an index of more is sorted
+constexpr std::int64_t long_run = 128;  // a run of more terms is long, and an index of more entries is sorted
 constexpr std::int64_t tile = 2048;     // elements of a long run in a tile of shared memory
 
-// -0: x + -0 is x for every x, where -0 + 0 would be 0.
+// -0 changes no x: x + -0 is x. +0 would change -0 into +0.
 template<class T>
 __device__ T negative_zero() {
   if constexpr (is_16bit_float<T>) {
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(threads, 4)
 
 // Adds the long runs. There is a block for each multiple of `long_run` and each `width` columns. A long run
 // contains a multiple of `long_run`, and the block of the first such multiple adds the run: all threads load
-// the next tile while the first `width` threads, one a column, add the present one from shared memory.
+// the next tile while the first `width` threads, one per column, add the present one from shared memory.
 template<class T>
 __global__ void __launch_bounds__(threads)
     add_long_runs(const __grid_constant__ SortedIndex sorted, std::int64_t inner, std::int64_t columns,

@@ -14,7 +14,8 @@ namespace bobbin {
 namespace {
 
 constexpr std::int64_t tile_elements = 16 * block_size;  // a task for a thread
-constexpr std::int64_t tile_bytes = 1 << 19;  // a task that only copies: waking a thread costs more than less
+// For a task that only copies: for fewer bytes, waking a thread costs more than the copy.
+constexpr std::int64_t tile_bytes = 1 << 19;
 
 // Calls f(first, last) for tiles of [0, count), in parallel.
 template<class F>
@@ -108,7 +109,7 @@ void add_to_copy(const Tensor& x, const Tensor& y, F&& add) {
 
 }  // namespace
 
-// Copies slices as runs of the elements behind the axis, which must be contiguous for that.
+// Copies slices as runs of the elements of the axes after `axis`, which must be contiguous for that.
 void IndexSelect::cpu(Inputs in, Tensor& y) const {
   const Tensor& index = in[1];
   const auto* pick = checked(name, index, in[0].shape()[axis]);

@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(threads)
   if (i < n && !inside(index[i * stride], report.size)) report(i, index[i * stride]);
 }
 
-// Calls f(E{}) with the unsigned type of that many bytes.
+// Calls f(E{}) with the unsigned type of `bytes` bytes.
 template<class F>
 void visit_bytes(std::int64_t bytes, F&& f) {
   switch (bytes) {

@@ -21,8 +21,8 @@ using namespace indexing;
 namespace {
 
 // One thread for each element of source [outer, length, inner]. `strided` gives the offsets of its column
-// (index 0 on the axis) in y and in the index. Of the elements that are added to one of y, the thread of the
-// first adds all.
+// (index 0 on the axis) in y and in the index. Several elements of source may go to one element of y: the
+// thread of the first of them adds them all, in order.
 template<class T>
 __global__ void __launch_bounds__(threads, 4)
     add_short(const __grid_constant__ cuda::StridedIndex<2> strided, const __grid_constant__ Division inner,

@@ -10,7 +10,7 @@ namespace bobbin {
 namespace {
 
 Tensor indices(const Nested& values) { return tensor(values, DType::i64); }
-// Positive: where terms cancel, 16-bit results differ from f64 by more than the tolerance.
+// Positive addends: where terms cancel, 16-bit results differ from f64 by more than the tolerance.
 Tensor addends(const Shape& shape) { return sample_input(shape, 0.5, 2); }
 
 }  // namespace

@@ -11,10 +11,10 @@ inline constexpr int threads = 256;
 inline constexpr int segment = 128;  // values of k that a block copies at a time
 inline constexpr int stages = 2;     // segments in shared memory: one is read while the next one is copied
 
-// An operand. A line is what is contiguous of it in memory: elements along k, or across it.
+// An operand. A line is a contiguous run of elements: a row or a column, along k or across it.
 struct SmallOperand {
   const float* data;
-  const float* gate;  // elements count as 0 where this is not positive; null: none of them does
+  const float* gate;  // elements count as 0 where this is not positive; null: no gate
   std::int64_t batch_stride;
   int stride;       // between lines
   int extent;       // rows of a, or columns of b
@@ -31,22 +31,23 @@ __device__ void copy_async(float* to, const float* from, bool valid) {
     ptx::cp_async_ca_4(to, from, valid);
 }
 
-// A segment of `extent` rows of a or columns of b in shared memory, which `lanes` lanes of a warp read. The
-// first lane has `group` consecutive ones, then the second lane, and so on; after the last lane it is the
-// first one's turn again.
+// A segment of `extent` rows of a or columns of b in shared memory, which `lanes` lanes of a warp read. Lane
+// 0 reads the first `group` rows or columns, lane 1 the next `group`, and so on; after the last lane, lane 0
+// follows again.
 template<bool along_k_, int extent_, int lanes>
 struct SharedSegment {
   static constexpr bool along_k = along_k_;
   static constexpr int extent = extent_, per_lane = extent / lanes, group = per_lane < 4 ? per_lane : 4;
-  // Elements from line to line in shared memory; lanes that read at the same time then use different banks.
+  // Elements between lines in shared memory; lanes that read at the same time use different banks.
   static constexpr int pitch = along_k ? segment + 4 : extent;
   static constexpr int floats = along_k ? extent * pitch : segment * pitch;
-  // The row or column that is number i of a lane's.
+  // The i-th row or column of a lane.
   static constexpr __device__ int position(int lane, int i) {
     return i / group * group * lanes + lane * group + i % group;
   }
   // The line that is stored at this slot of shared memory; lanes that read at the same time read neighbouring
-  // slots. line(a + b) is line(a) + line(b) for a multiple a of 8 and b < 8.
+  // slots. line(a + b) is line(a) + line(b) for a multiple a of 8 and b < 8: for the slots that
+  // `Loader::each` adds (it also uses steps of 2).
   static constexpr __device__ int line(int slot) {
     return along_k ? position(slot % lanes, slot / lanes) : slot;
   }

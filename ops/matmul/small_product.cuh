@@ -10,7 +10,7 @@
 
 namespace bobbin::cuda::small_gemm {
 
-// One product. The fields are those of Gemm, and how the kernel divides the work.
+// One product. The fields are those of cuda::Gemm (blas.h), and how the kernel divides the work.
 struct Problem {
   SmallOperand a, b;
   float* y;
@@ -41,8 +41,8 @@ __device__ inline int lane_across() {
   return static_cast<int>(threadIdx.x & 1 | threadIdx.x >> 1 & 2 | threadIdx.x >> 2 & 4);
 }
 
-// Where a warp stores its sums of a tile in shared memory, and behind them its sums of rows of a. The pitch
-// puts what lanes write at the same time into different banks.
+// The layout of shared memory in which a warp stores its sums of a tile, and after them its sums of rows of
+// a. With this pitch, lanes that write at the same time use different banks.
 template<int width>
 inline constexpr int tile_pitch = width + 4;
 template<int height, int width>
@@ -235,7 +235,7 @@ __device__ void product(const Problem& p, const TileIndex& t, float* shared) {
     const int line = thread / quads + q;
     if (line >= height) break;
     const float4 sum = total(quad_at(line));
-    alone ? write(line, sum) : void(*quad_at(line) = sum);  // which no other thread reads
+    alone ? write(line, sum) : void(*quad_at(line) = sum);  // no other thread reads this element
   }
   if (row_sums && thread < height) {
     const float sum = total(row_at);

@@ -41,9 +41,9 @@ struct Dimensions {
 };
 
 /// A group of threads reduces one result, or one segment of a long one. In an inner reduction the reduced
-/// elements are the ones nearest in memory, and a group is consecutive threads. In an outer reduction
-/// neighbouring results are: `step` consecutive threads reduce neighbouring results, and the threads of a
-/// group are `step` apart.
+/// elements are nearest in memory, and a group is consecutive threads. In an outer reduction, elements of
+/// neighbouring results are nearest in memory: `step` consecutive threads reduce `step` neighbouring results,
+/// and the threads of one group are `step` apart.
 class ReduceConfig {
  public:
   /// For x reduced over `axes` (normalised), in row-major order of those axes or in the order of memory.
@@ -56,7 +56,7 @@ class ReduceConfig {
     else
       configure_inner(enough / results);
     vectorized = !outer && can_vectorize(x);
-    // The second launch that segments need costs as much as some hundred elements a thread.
+    // The second launch that segments need costs as much as some hundred elements per thread.
     if (results * group < enough && length / group > 64)
       segments = std::max<std::int64_t>(
           1, std::min(enough / (results * group), length / (group * vector_size * unroll)));
@@ -65,18 +65,19 @@ class ReduceConfig {
   unsigned blocks() const { return static_cast<unsigned>(ceil_div(results, threads / group)); }
 
   Dimensions kept, reduced;
-  std::int64_t results = 1, length = 1;   // elements of a result
+  std::int64_t results = 1, length = 1;   // the number of results; the elements that each is reduced from
   std::int64_t segments = 1;              // of a result
-  int group = 1, step = 1, threads = 32;  // of a group; between them; of a block: powers of two
+  int group = 1, step = 1, threads = 32;  // threads of a group; distance between them; threads of a block.
+                                          // All are powers of two
   bool vectorized = false;                // threads load vectors
 
  private:
-  // The smallest power of two that is at least the number, and the largest that is at most the number,
-  // in [1, max_threads].
+  // The smallest power of two >= the number, in [1, max_threads].
   static int power(std::int64_t at_least) {
     return static_cast<int>(
         std::bit_ceil(static_cast<unsigned>(std::clamp<std::int64_t>(at_least, 1, max_threads))));
   }
+  // The largest power of two <= the number, in [1, max_threads].
   static int power_within(std::int64_t at_most) {
     return static_cast<int>(
         std::bit_floor(static_cast<unsigned>(std::clamp<std::int64_t>(at_most, 1, max_threads))));
@@ -102,7 +103,7 @@ class ReduceConfig {
     return kept.x[0] != 0 && kept.x[0] < (reduced.x[0] == 0 ? AxisOrder::far : reduced.x[0]);
   }
 
-  // `enough` threads a result saturate the memory. A thread takes 8 elements or more.
+  // `enough` threads per result saturate the memory. A thread reduces 8 elements or more.
   void configure_inner(std::int64_t enough) {
     const int low = std::min(32, power(ceil_div(length, 8)));
     const int high = std::max(low, power(ceil_div(length, vector_size * unroll)));
@@ -121,8 +122,8 @@ class ReduceConfig {
     threads = group * step;
   }
 
-  // Whether threads may load vectors. A contiguous result of many elements may begin anywhere: the elements
-  // before the first aligned vector and after the last are read one by one.
+  // Whether threads may load vectors. Where the elements of a result are contiguous and many, they may begin
+  // anywhere: the elements before the first aligned vector and after the last are read one by one.
   bool can_vectorize(const Tensor& x) const {
     if (reduced.x[0] != 1) return false;
     if (reduced.rank == 1 && length >= 128) return true;

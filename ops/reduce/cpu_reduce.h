@@ -29,13 +29,14 @@ class Reducer {
   virtual ~Reducer() = default;
   virtual DType reads() const = 0;  ///< the dtype of elements for reduce()
   virtual DType gives() const = 0;  ///< the dtype that project() writes
-  /// Makes n accumulators those of no element; `step` is that of their first element to come.
+  /// Makes n accumulators empty; `step` is the step of their first element.
   virtual void init(Accumulators, std::int64_t n, std::int64_t step) const = 0;
-  /// Adds `rounds` rounds of n elements, one to each accumulator in a round. Accumulators have `done`
+  /// Adds `rounds` rounds of n elements: one element to each accumulator per round. Accumulators have `done`
   /// elements of this block already.
   virtual void reduce(Accumulators, const void* x, std::int64_t n, std::int64_t rounds, std::int64_t done,
                       std::int64_t step) const = 0;
-  /// Combines `lanes` rows of n accumulators, which have `rows` rows of elements, into the first row.
+  /// Combines `lanes` rows of n accumulators, which together hold `rows` rows of elements, into the first
+  /// row.
   virtual void combine_lanes(Accumulators, std::int64_t n, std::int64_t rows) const = 0;
   /// Combines n accumulators of `count` elements each with those of the `from_count` elements that follow.
   virtual void combine(Accumulators to, std::int64_t count, Accumulators from, std::int64_t from_count,

@@ -1,5 +1,5 @@
-// cumsum: checks, the CPU kernel and the public function. One thread scans a slice in order; slices that are
-// contiguous to each other are scanned together, element by element.
+// cumsum: checks, the CPU kernel and the public function. One thread scans a slice in order; neighbouring
+// slices are scanned together, element by element.
 #include "ops/reduce/cumsum.h"
 
 #include <bobbin/parallel.h>

@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(threads) scan_rows(const Scan<Total> s, const 
   const std::int64_t first = c * s.chunk, end = first + s.chunk < s.n ? first + s.chunk : s.n;
   Total carry = valid ? s.before(slice, c) : 0;
 
-  __shared__ Total sums[2][threads / 32];  // by turns: one is read while the next tile writes the other
+  __shared__ Total sums[2][threads / 32];  // in turn: while one is read, the next tile writes the other
   int turn = 0;
   for (std::int64_t tile = first; tile < end; tile += group * items) {
     std::int64_t at[items];
@@ -179,7 +179,7 @@ void pass(std::string_view op, Device d, const Scan<Total>& s) {
       scan_rows<Total>, s, group);
 }
 
-// The number of chunks a slice that saturates the memory; chunks have a least length.
+// The number of chunks per slice that saturates the memory; chunks have a least length.
 std::int64_t chunks(std::int64_t slices, std::int64_t n, bool rows, int sms) {
   const std::int64_t enough = rows ? 8 * sms : 1024 * sms, shortest = rows ? 4096 : 64, most = 4096;
   return std::clamp<std::int64_t>(std::min(enough / slices, n / shortest), 1, most);

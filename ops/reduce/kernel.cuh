@@ -2,7 +2,7 @@
 //
 // A thread reduces its elements with four accumulators in turn. These, and then the accumulators of the
 // threads of a group, are combined pairwise. The order depends only on the configuration and on the alignment
-// of x, so runs agree bit for bit.
+// of x, which is the same in each run.
 #pragma once
 #include "ops/cuda/stored.cuh"
 #include "ops/reduce/config.cuh"
@@ -22,7 +22,7 @@ struct Accumulator {
     F::init(a, b, 0);
     n = 0;
   }
-  /// Adds the only element.
+  /// Adds one element to an empty accumulator.
   __device__ __forceinline__ void reduce(typename F::In x, const F& f) {
     F::reduce(a, b, x, f.context(0, 0));
     if constexpr (F::counts) ++n;

@@ -9,8 +9,8 @@ namespace bobbin::reduction {
 
 constexpr std::int64_t max_elements = std::int64_t{1} << 30;  // of a result in one launch: indices are int
 
-// Calls g(chunk) for chunks of at most that many elements of each result, halved along the outermost reduced
-// dimension.
+// Calls g(chunk) for chunks of at most max_elements elements of each result, halved along the outermost
+// reduced dimension.
 template<class F, class G>
 void for_each_chunk(const Args<F>& a, const G& g) {
   if (a.length <= max_elements) return g(a);

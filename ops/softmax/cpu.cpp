@@ -14,8 +14,8 @@ namespace {
 
 using simd::lanes;
 
-// Writes f to n elements of y, step by step: f(i, k) gives elements i to i + k. `large` writes past the
-// caches.
+// Writes f to n elements of y, step by step: f(i, k) gives elements [i, i + k). With `large`, it stores
+// without using the caches.
 template<class T, class F>
 class Writer {
  public:
@@ -94,8 +94,8 @@ void softmax(const RowBlock& block, std::int64_t n) {
     }
   };
   using Out = Writer<T, Scaled>;
-  // The exponentials of two rows. A large output is written once, past the caches, so they cannot be kept in
-  // it.
+  // The exponentials of two rows. A large output is written once, without using the caches, so the
+  // exponentials cannot be kept in the output.
   const Storage buffer(block.large ? 2 * static_cast<std::size_t>(block.row_bytes) : 0, Device());
   const auto max_from = [&](std::int64_t r, std::int64_t c) {
     return Max<T>(block.input<T>(0, r) + c, r < block.count ? std::min(chunk, n - c) : 0);
@@ -109,7 +109,8 @@ void softmax(const RowBlock& block, std::int64_t n) {
     T reference = chunk_max;
     double total = 0;
     for (std::int64_t c = 0; c < n; c += chunk) {
-      if (chunk_max > reference + max_excess) {  // at most once a row: the new reference is the row's maximum
+      if (chunk_max >
+          reference + max_excess) {  // at most once per row: the new reference is the row's maximum
         reference = max(x + c, n - c);
         total = exponentials(x, reference, e, c);
       }
@@ -155,7 +156,7 @@ void softmax_backward(const RowBlock& block, std::int64_t n) {
   if (block.large) simd::end_streams();
 }
 
-// Runs f(Type, block, length) over blocks of rows in the compute type.
+// Calls f(Type<T>{}, block, length) for blocks of rows of `length` elements of the compute type T.
 template<class F>
 void each_block(Inputs x, const Tensor& y, int axis, F&& f) {
   const DType compute = compute_type(y.dtype());

@@ -1,4 +1,4 @@
-// The softmax of what a mask leaves of rows: checks, the CPU kernel and the public function.
+// Masked softmax: checks, the CPU kernel and the public function.
 #include "ops/softmax/masked_softmax.h"
 
 #include <bobbin/elementwise.h>

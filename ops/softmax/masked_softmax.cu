@@ -12,10 +12,10 @@ struct MaskedSoftmaxRow : cuda::SoftmaxRow<T> {
   using Base = cuda::SoftmaxRow<T>;
   using typename Base::C;
   static constexpr bool masked = true;
-  const bool* first_mask;           // of the first row, or null
+  const bool* first_mask;           // the mask of the first row, or null
   cuda::StridedIndex<1> row_masks;  // offset of each row's mask
-  int stride;                       // of a row's mask along the columns
-  std::int64_t columns, period;     // the causal mask repeats after so many rows; 0 without one
+  int stride;                       // between the columns of a row's mask
+  std::int64_t columns, period;     // the causal mask repeats every `period` rows; 0 without one
 
   struct Row : Base::Row {
     const bool* keep;

@@ -14,7 +14,8 @@ namespace bobbin::rows {
 
 using simd::load, simd::store, simd::Vector;
 
-inline constexpr std::int64_t max_short = 256;  // elements; a group of input and output rows fits L1
+inline constexpr std::int64_t max_short =
+    256;  // elements of a row; the input and the exponentials of a group then fit L1
 
 /// Groups of neighbouring rows of n elements, which are read in whole vectors: the last vector of a row
 /// reaches beyond its end.
@@ -41,7 +42,7 @@ class RowGroups {
 
   /// The rows of input k.
   const T* in(std::size_t k) const { return in_[k]; }
-  /// Lane r of the result combines the lanes of the vector terms(r), of row r, with f.
+  /// terms(r) is a vector of row r. Lane r of the result is its lanes, combined with f.
   template<class Terms, class F>
   [[gnu::always_inline]] Vector<T> reduce(Terms&& terms, F&& f) const {
     alignas(64) T all[lanes][lanes];
@@ -49,8 +50,8 @@ class RowGroups {
     for (std::int64_t r = rows_; r < lanes; ++r) store<T>({}, all[r]);
     return simd::reduce_each<T>(all, f);
   }
-  /// Calls f(i, v...) for the vectors of row r of each input, which begin at element i; elements beyond the
-  /// row are `rest`.
+  /// Calls f(i, v...) for each vector of row r: v are the elements from i on, of each input. Elements beyond
+  /// the row are `rest`.
   template<std::size_t inputs, class F>
   [[gnu::always_inline]] void each_vector(std::int64_t r, T rest, F&& f) const {
     const T* x[inputs];

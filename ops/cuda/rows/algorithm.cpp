@@ -31,7 +31,8 @@ RowLaunch warp_launch(const RowShape& s, const Chip& chip, const RowTuning& t) {
   p.threads = static_cast<int>(32 * std::clamp<std::int64_t>(warps / chip.sms, 1, warp_block_threads / 32));
   p.grid = ceil_div(warps, p.threads / 32);
   const int packs_per_lane = p.coalesced ? shared_pitch(static_cast<int>(packs), p.lanes) / p.lanes : p.packs;
-  if (many && !one_pack) p.shared = static_cast<std::size_t>(packs_per_lane * s.inputs * warp_block_threads * 16);
+  if (many && !one_pack)
+    p.shared = static_cast<std::size_t>(packs_per_lane * s.inputs * warp_block_threads * 16);
   return p;
 }
 
