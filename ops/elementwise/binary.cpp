@@ -1,4 +1,5 @@
-// Functions of two numbers, choice and conversion: what their structs leave out, and the public functions.
+// Functions of two numbers, choice and conversion: the longer members of their structs, and the public
+// functions.
 #include "ops/elementwise/binary.h"
 
 #include "core/strided_copy.h"

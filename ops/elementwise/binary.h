@@ -8,7 +8,7 @@
 
 namespace bobbin {
 
-/// The gradients of a broadcasting operation. Each is computed where its input needs one, and summed to the
+/// The gradients of a broadcasting operation. Each is computed if its input needs one, and summed to the
 /// input's shape.
 template<class... G>
 Grads sum_back(const Vjp& v, const G&... gradients) {
@@ -83,7 +83,7 @@ struct Pow : Binary<Pow, fn::Pow> {
   }
 };
 
-/// Maximum and minimum: the gradient goes to the operand that is taken, and in halves to equal operands.
+/// Maximum and minimum: the gradient goes to the larger (smaller) operand, and in halves to equal operands.
 template<class Self, class F>
 struct Extreme : Binary<Self, F> {
   static constexpr Saves saves = Saves::inputs;

@@ -7,8 +7,8 @@
 
 namespace bobbin::fn {
 
-// For the standard types. Other number types bring functions of these names, found by argument-dependent
-// lookup.
+// For the standard types. Other number types define functions of these names, which argument-dependent lookup
+// finds.
 using std::cos, std::erf, std::expm1, std::log, std::log1p, std::pow, std::sin, std::sqrt, std::tanh;
 
 enum class Types { floating, numeric, all };

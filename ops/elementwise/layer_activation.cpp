@@ -1,4 +1,4 @@
-// The derivatives of layers' activations, and what they read.
+// The derivatives of layers' activations, and the tensors that they read.
 #include "ops/elementwise/layer_activation.h"
 
 #include "ops/elementwise/activation.h"

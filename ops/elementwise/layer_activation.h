@@ -9,7 +9,7 @@
 
 namespace bobbin {
 
-/// Calls f with the function of one number. For host code and for kernels.
+/// Calls f with the functor of the activation. For host code and for kernels.
 template<class F>
 constexpr void visit_activation(Activation a, F&& f) {
   switch (a) {
@@ -28,15 +28,15 @@ constexpr void visit_activation(Activation a, F&& f) {
   }
 }
 
-/// Whether kernels apply the derivative of `a` as they read a gradient: they take 0 where the output is not
-/// positive (relu), or the gradient as it is (none).
+/// Whether kernels apply the derivative of `a` when they read a gradient: for relu they read 0 where the
+/// output is not positive, and for none the gradient itself.
 constexpr bool is_relu_or_none(Activation a) { return a == Activation::relu || a == Activation::none; }
 
-/// What a layer of inputs x, weight and, where given, bias keeps for its derivative.
+/// The tensors that a layer keeps for its derivative. Its inputs are x, weight and, if given, bias.
 Saves saved_by_layer(Needs, Activation);
 
-/// The gradient of the layer's sums, which its activation is applied to. sums() computes them again, where
-/// the activation needs that.
+/// The gradient of the layer's sums, which are the input of its activation. sums() computes the sums again,
+/// if the activation needs them.
 Tensor sums_gradient(const Vjp&, Activation, const std::function<Tensor()>& sums);
 
 }  // namespace bobbin

@@ -1,5 +1,5 @@
-// The one list of elementwise operations. The catalogue, the CUDA kernels, the gradient checker's references
-// and the ONNX exporter are made from it: an operation that is added here is known to all of them.
+// The one list of elementwise operations. The catalogue, the CUDA kernels, the references of the gradient
+// checker and the ONNX exporter are generated from it.
 #pragma once
 
 /// X(Kind, Op) for each operation: a struct Op that is a Unary or a Binary of the functor fn::Op (map.h).
@@ -32,7 +32,7 @@
   X(Unary, GeluErf)              \
   X(Unary, GeluTanh)
 
-/// Derivatives that are operations of their own.
+/// Derivatives that are separate operations.
 #define BOBBIN_BACKWARD_OPS(X) X(Binary, ReluBackward)
 
 #define BOBBIN_BINARY_OPS(X) \
@@ -61,7 +61,8 @@
 
 namespace bobbin {
 
-/// Whether an operation is in the list: Unary and Binary ask for it, so that none can be left out.
+/// Whether an operation is in the list. Unary and Binary check it at compile time, so no operation is left
+/// out.
 template<class Op>
 inline constexpr bool is_listed = false;
 

@@ -12,7 +12,7 @@ namespace bobbin {
 namespace {
 
 constexpr std::size_t max_operands = 3;
-constexpr std::int64_t tile = 16 * block_size;  // elements that a thread takes at a time
+constexpr std::int64_t tile = 16 * block_size;  // elements per task of a thread
 
 }  // namespace
 

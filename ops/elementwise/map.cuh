@@ -1,5 +1,5 @@
-// Elementwise CUDA kernels, one for each functor and compute type. 16-bit storage, strides and broadcasting
-// are resolved in the kernel, by branches that all threads take alike.
+// Elementwise CUDA kernels, one for each functor and compute type. The kernel handles 16-bit storage, strides
+// and broadcasting, in branches that all threads take alike.
 #pragma once
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(map_threads) map_kernel(const F f, const MapAr
       }
       (all);
     } else {
-      // Consecutive threads compute consecutive elements; but in the last tile of vectors, each thread
+      // Consecutive threads compute consecutive elements. Exception: in the last tile of vectors, each thread
       // computes n consecutive elements one by one.
       for (int j = 0; j < n; ++j) {
         const std::int64_t e = a.vectors ? i + j : first + j * map_threads + threadIdx.x;

@@ -1,7 +1,7 @@
 // Elementwise operations from functors: Unary and Binary hold the checks and the kernels, and an operation
-// adds its name, derivative and samples. CPU kernels take contiguous blocks of the type they compute in.
-// Strided, broadcast and 16-bit operands are copied into such blocks (core/strided_copy.h), so that every
-// layout gives the same bits.
+// adds its name, derivative and samples. CPU kernels read contiguous blocks of the type that they compute in.
+// Strided, broadcast and 16-bit operands are copied into such blocks (core/strided_copy.h), so every layout
+// gives the same bits.
 #pragma once
 #include <bobbin/op.h>
 

@@ -1,4 +1,5 @@
-// Samples of choice and conversion. The other elementwise operations have theirs in their structs.
+// Samples of where() and of conversions. The samples of the other elementwise operations are in their
+// structs.
 #include "ops/samples.h"
 
 #include <cmath>
@@ -21,7 +22,7 @@ std::vector<Sample> Where::samples() {
 
 std::vector<Sample> ToDType::samples() {
   const auto call = [](DType d) { return [d](Inputs x) { return to(to(x[0], d), DType::f64); }; };
-  // Finite differences are compared in f64 alone: rounding to another type would spoil them.
+  // Finite differences are compared in f64 alone: rounding to another type would make them wrong.
   return {
       {"f64 clone", {sample_input({3, 4})}, [](Inputs x) { return record(ToDType{DType::f64}, x); }},
       {"empty", {sample_input({0, 2})}, [](Inputs x) { return record(ToDType{DType::f64}, x); }},

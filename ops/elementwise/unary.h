@@ -120,7 +120,7 @@ struct Erf : Unary<Erf, fn::Erf> {
   static std::vector<Sample> samples() { return unary_samples(name, erf, -2, 2); }
 };
 
-/// x to a constant power, attributes included.
+/// x to a constant power, which is an attribute.
 struct PowScalar : Unary<PowScalar, fn::PowScalar> {
   static constexpr std::string_view name = "pow_scalar";
   static constexpr Saves saves = Saves::inputs;

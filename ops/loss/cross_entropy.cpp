@@ -128,9 +128,9 @@ Grads CrossEntropy::vjp(const Vjp& v) const {
   return g;
 }
 
-// For another cotangent than 1, the stored gradient would have to be scaled, which reads and writes as much
-// as a new computation, and its values are rounded already (in f16, small ones to 0, before a loss scale
-// could prevent it).
+// Used for a cotangent of 1 only. For another cotangent, the stored gradient would have to be scaled. That
+// reads and writes as much memory as a new computation, and the stored values are rounded already (in f16,
+// small ones to 0, which a loss scale can no longer prevent).
 std::optional<Grads> CrossEntropy::fused_vjp_cuda(const Vjp& v) const {
   if (!v.needs(0) || !v.grad_is_one()) return {};
   Grads g(3);

@@ -1,5 +1,5 @@
-// Cross-entropy on a GPU. One kernel over the logits computes the losses and, where wanted, the gradient. A
-// kernel before it checks the classes and counts what `mean` divides by; a kernel after it sums the losses.
+// Cross-entropy on a GPU. One kernel over the logits computes the losses and, if requested, the gradient. A
+// kernel before it checks the classes and computes the divisor of `mean`; a kernel after it sums the losses.
 // The first two overlap: the logits load while the classes are counted. One kernel of one block does all of
 // this for a small problem. The host reads nothing back.
 #include <optional>
@@ -18,8 +18,8 @@ namespace {
 using cuda::CrossEntropyCall, cuda::TargetKind;
 
 struct Operands {
-  Tensor x, target, weight, cotangent;  // the cotangent is undefined where it is 1
-  Tensor loss, dx;                      // undefined where not wanted
+  Tensor x, target, weight, cotangent;  // an undefined cotangent stands for 1
+  Tensor loss, dx;                      // undefined: not computed
 };
 
 template<class T>
@@ -62,7 +62,7 @@ void run(const char* op, const CrossEntropyTerms& terms, const Operands& o) {
                         none ? nullptr : o.loss.raw<T>());
   }
 
-  // Everything is allocated before the first launch, so that the kernels follow each other at once.
+  // Everything is allocated before the first launch, so that there is no gap between the kernels.
   const bool losses = o.loss && !none;
   const cuda::SumParts parts(device, rows);
   Tensor row_losses, counted;

@@ -26,7 +26,7 @@ struct CrossEntropy {
   void cpu(Inputs, Tensor& out, std::span<Tensor>) const;
   void cuda(Inputs, Tensor& out, std::span<Tensor> aux) const;
   Grads vjp(const Vjp&) const;
-  /// The gradient of the logits is the one that the forward pass left, for a cotangent of 1.
+  /// For a cotangent of 1: the gradient of the logits that the forward pass has stored.
   std::optional<Grads> fused_vjp_cuda(const Vjp&) const;
   static std::vector<Sample> samples();
 };
@@ -45,8 +45,8 @@ struct CrossEntropyBackward {
 };
 
 namespace detail {
-/// For each row: 1 if it counts or 0, the weight of its class (undefined for probabilities), and the sum of
-/// its weighted targets.
+/// For each row: 0 if it is ignored, else 1; the weight of its class (undefined for probabilities); and the
+/// sum of its weighted targets.
 struct RowTerms {
   Tensor counts, class_weight, sum;
 };
@@ -57,7 +57,7 @@ int class_axis(std::string_view op, const Tensor& x);
 void refuse_weight_gradient(std::string_view op, const Tensor& w);
 }  // namespace detail
 
-/// nll_loss is made of other operations; the catalogue has its samples all the same.
+/// Samples of nll_loss for the catalogue; nll_loss is composed of other operations.
 std::vector<Sample> nll_loss_samples();
 
 }  // namespace bobbin

@@ -44,7 +44,7 @@ class RowTargets {
     for (std::int64_t c = 0; c < classes_; ++c) total += (*this)(row, c, probabilities);
     return total;
   }
-  /// What `mean` divides by.
+  /// The divisor of `mean`.
   double divisor() const {
     if (!index_) return static_cast<double>(rows_);
     double total = 0;
@@ -126,9 +126,8 @@ void CrossEntropyBackward::cpu(Inputs x, Tensor& out) const {
                  g[terms.reduction == Reduction::none ? static_cast<std::size_t>(row) : 0] * scale;
              const double total = rows::exponentials(logits, rows::max(logits, n), y, n);
              const double k = up * targets.sum(row, t) / total;
-             // An explicit fma. Left to itself, the compiler fuses one of the two products in vectorised code
-             // and the other in scalar code, and the address of a row decides which of its elements are in
-             // vectors.
+             // An explicit fma. Without it, the compiler fuses one of the two products in vectorised code and
+             // the other in scalar code, and the address of a row decides which elements are in vectors.
              for (std::int64_t c = 0; c < n; ++c)
                y[c] = static_cast<T>(std::fma(k, static_cast<double>(y[c]), -(up * targets(row, c, t))));
            });

@@ -1,6 +1,6 @@
 // The kernel of cross-entropy for dense targets (probabilities, or weights with label smoothing), which are
-// rare. It does not use the row engine: the threads of a block read a tile of rows twice, the second time
-// from the caches.
+// rare. It does not use the row engine: the threads of a block read a tile of rows twice. The second time,
+// the caches hold the tile.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -49,7 +49,7 @@ __device__ void each_class(const T* x, std::int64_t classes, std::int64_t inner,
   }
 }
 
-/// `dx` is null where no gradient is wanted.
+/// `dx` is null if no gradient is requested.
 template<class T>
 __global__ void __launch_bounds__(DenseTiles::threads)
     dense_rows(const CrossEntropyCall<T> call, const DenseTiles tiles, T* const dx) {

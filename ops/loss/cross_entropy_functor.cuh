@@ -1,7 +1,7 @@
-// What cross-entropy computes for a row of logits: the functor of the row engine (ops/cuda/rows/functor.cuh),
-// which the kernels without the row engine use too. The loss of a row is -sum_c t[c] log p[c], where t[c] is
-// the weight of class c times (1-e) of its target plus e/C (label smoothing). The gradient of the logits is g
-// (p sum(t) - t).
+// The computation of cross-entropy on a row of logits: a functor of the row engine
+// (ops/cuda/rows/functor.cuh), which the kernels without the row engine use too. The loss of a row is
+// -sum_c t[c] log p[c], where t[c] is the weight of class c times ((1-e) target[c] + e/C), with label
+// smoothing e. The gradient of the logits is g (p sum(t) - t).
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -10,7 +10,7 @@
 
 namespace bobbin::cuda {
 
-/// What `mean` divides by, and its reciprocal. A kernel writes both to `counted` where they depend on data.
+/// The divisor of `mean`, and its reciprocal. If they depend on data, a kernel writes both to `counted`.
 struct Divisor {
   double value = 1, reciprocal = 1;
   double* counted = nullptr;
@@ -27,19 +27,19 @@ template<class T>
 struct CrossEntropyCall {
   using C = Compute<T>;
   const T* x;
-  const std::int64_t* index;  // class of each row; null where the target is probabilities
+  const std::int64_t* index;  // class of each row; null if the target is probabilities
   const T* probabilities;
   const T* weight;      // of each class; null: 1
   const T* cotangent;   // of the loss; null: 1
-  bool row_cotangents;  // whether there is one for each row
-  // Where the loss of each row goes: to the result, or to a later sum, or nowhere in the backward operation.
+  bool row_cotangents;  // whether there is one cotangent per row
+  // The loss of each row: the result, or terms of a later sum; null in the backward operation.
   T* losses;
   C* losses_to_sum;
   std::int64_t rows, classes, inner, ignore_index;
   C confidence, smoothing;  // 1-e, e/C
   Divisor divisor;
 
-  /// The class of a row, or one of these, which are above all classes: there are fewer than 2^32 - 64.
+  /// The class of a row, or one of these values, which are above all classes: there are fewer than 2^32 - 64.
   static constexpr unsigned none = ~0u - 2, outside = ~0u - 1, ignored = ~0u;
   __device__ unsigned class_of(std::int64_t r) const { return index ? class_of_index(index[r]) : none; }
   __device__ unsigned class_of_index(std::int64_t y) const {
@@ -54,8 +54,8 @@ struct CrossEntropyCall {
     return inner == 1 ? r * classes + c : (r / inner * classes + c) * inner + r % inner;
   }
 
-  /// t[c] / unit() of row r, without what the index adds to the row's own class. With this unit, sums over
-  /// classes without weights are exact.
+  /// t[c] / unit() of row r, without the term of the row's own class. With this unit, sums over classes are
+  /// exact if there are no weights.
   __device__ C coefficient(std::int64_t r, std::int64_t c) const {
     const C t = probabilities ? widen(probabilities[element(r, c)]) * confidence + smoothing : C(1);
     return weight ? widen(weight[c]) * t : t;
@@ -63,8 +63,8 @@ struct CrossEntropyCall {
   __device__ C unit() const { return probabilities ? C(1) : smoothing; }
 };
 
-/// Targets of a row: one class; one class and the same for each other class; or any numbers (probabilities,
-/// or weights with label smoothing).
+/// Targets of a row: one class (index); one class, and one equal value for every other class (smoothed); or
+/// any numbers (dense: probabilities, or weights with label smoothing).
 enum class TargetKind { index, smoothed, dense };
 
 template<class T, TargetKind kind>
@@ -75,9 +75,10 @@ struct CrossEntropyRow {
   static constexpr bool dense = kind == TargetKind::dense, smoothed = kind == TargetKind::smoothed;
   static constexpr int inputs = 1, sums = dense ? 4 : smoothed ? 3 : 2;
   static constexpr bool has_max = true, caches = std::is_same_v<C, T>;
-  // The sums of a row with maximum m, as many as the kind of target needs: the exponentials of elements below
-  // m; the number of elements equal to m, whose exponentials would round small ones away; sum (origin - x),
-  // or for dense targets sum t (m - x); and sum t.
+  // The sums of a row with maximum m; an index target needs the first two, a dense one all. rest: the
+  // exponentials of elements below m. equals: the number of elements equal to m, which is kept apart because
+  // adding it would round small exponentials away. distance: sum (origin - x), or for dense targets
+  // sum t (m - x). share: sum t.
   enum Sum { rest, equals, distance, share };
 
   Call call;
@@ -90,8 +91,8 @@ struct CrossEntropyRow {
     std::int64_t r = 0;
   };
   using Row = std::conditional_t<dense, ClassDataAndRow, ClassData>;
-  /// Reads the class and its logit, and then waits for the previous kernel, which counts what `mean` divides
-  /// by. That kernel does not write what is read here, so the loads of the logits may start before it ends.
+  /// Reads the class and its logit, and then waits for the previous kernel, which computes the divisor of
+  /// `mean`. That kernel does not write classes or logits, so their loads may start before it ends.
   __device__ Row row(std::int64_t r) const {
     Row row;
     row.y = call.class_of(r);
@@ -212,8 +213,8 @@ struct CrossEntropyRow {
         copy[j] = e[j] = exp_minus<T>(v[0][i + j], shift);
         if constexpr (caches) v[0][i + j] = e[j];
       }
-      // Most parts do not contain the maximum, and their sum is below 1. Where the lanes of a warp hold
-      // different rows, one of them nearly always does, so this shortcut would only add a branch.
+      // Most parts do not contain the maximum, and their sum is below 1. If the lanes of a warp hold
+      // different rows, one lane nearly always has a maximum, so this shortcut would only add a branch.
       if (const C sum = divergent ? C(1) : sum_of(copy); sum < 1) {
         s[rest] += sum;
       } else {
@@ -226,20 +227,20 @@ struct CrossEntropyRow {
     }
   }
 
-  // a b, but 0 where a is 0: a class without weight costs nothing, also if its logit is infinite.
+  // a b, but 0 where a is 0: a class of weight 0 adds no loss, even if its logit is infinite.
   static __device__ __forceinline__ C times(C a, C b) { return a == 0 ? C(0) : a * b; }
 
-  // What distances are measured from: the logit of the row's class, or 0 where that is not finite.
+  // The origin of `distance`: the logit of the row's class, or 0 if that is not finite.
   static __device__ __forceinline__ C origin(const Row& row) {
     return row.own - row.own == 0 ? row.own : C(0);
   }
 
-  // What the index adds to t at the row's own class.
+  // The term of t at the row's own class that comes from the index.
   __device__ C own_coefficient(const Row& row) const {
     return row.y < Call::none ? call.weight_of(row.y) * call.confidence : C(0);
   }
 
-  // Loss and gradient of a row are NaN where it contains +inf, or only -inf, or its class is out of range.
+  // Loss and gradient of a row are NaN if it contains +inf, or only -inf, or its class is out of range.
   static __device__ bool valid(C max, const Row& row) { return max - max == 0 && row.y != Call::outside; }
 };
 

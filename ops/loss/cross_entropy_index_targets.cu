@@ -1,5 +1,5 @@
-// Cross-entropy for targets of one class per row, through the row engine. It has a source of its own because
-// it takes long to compile.
+// Cross-entropy for targets of one class per row, through the row engine. It is a separate source because it
+// takes long to compile.
 #include "ops/cuda/rows/run.cuh"
 #include "ops/loss/cross_entropy_functor.cuh"
 

@@ -1,5 +1,5 @@
-// The kernel of cross-entropy for a few short rows: one block does every step. A few lanes of a warp hold a
-// row in registers; what all rows share is exchanged through the block.
+// The kernel of cross-entropy for a few short rows: one block computes all steps. A few lanes of a warp hold
+// a row in registers. The divisor and the sum of the losses are computed over the block.
 #pragma once
 #include <bit>
 
@@ -22,7 +22,7 @@ struct OneBlock {
   }
 };
 
-/// What `mean` divides by: the number of rows that are not ignored, or the sum of their weights. `first`:
+/// The divisor of `mean`: the number of rows that are not ignored, or the sum of their weights. `first`:
 /// whether this thread is the first lane of a row; y is the row's class.
 template<class T>
 __device__ __forceinline__ double block_divisor(const CrossEntropyCall<T>& call, bool first, unsigned y,
@@ -36,8 +36,8 @@ __device__ __forceinline__ double block_divisor(const CrossEntropyCall<T>& call,
   return all;
 }
 
-/// With `mean` the kernel computes the divisor; else it is the call's. `dx` and `loss` are null where not
-/// wanted.
+/// With `mean` the kernel computes the divisor; else it uses the divisor of the call. `dx` and `loss` are
+/// null if not requested.
 template<class T, TargetKind kind>
 __global__ void __launch_bounds__(OneBlock::max_threads)
     one_block_rows(const CrossEntropyCall<T> call, const FaultReporter report, const int lane_bits,

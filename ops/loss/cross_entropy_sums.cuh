@@ -1,4 +1,4 @@
-// Sums over the rows of a cross-entropy call, in a fixed order: what `mean` divides by, and the loss.
+// Sums over the rows of a cross-entropy call, in a fixed order: the divisor of `mean`, and the loss.
 #pragma once
 #include <algorithm>
 
@@ -11,7 +11,7 @@
 namespace bobbin::cuda {
 
 /// The sum over a block, in its first thread. Only threads whose number is a multiple of `from` (a power of
-/// two below 32) contribute. A barrier must lie between two calls.
+/// two below 32) contribute. There must be a barrier between two calls.
 __device__ __forceinline__ double block_sum(double v, int from = 1) {
   __shared__ double by_warp[32];
   v = warp_sum(v, 32, from);
@@ -62,14 +62,14 @@ __global__ void __launch_bounds__(sum_threads)
   if (threadIdx.x == 0) f.finish(sum, early);
 }
 
-/// The memory that sum_blocks uses where it has several blocks.
+/// The memory that sum_blocks uses if it has several blocks.
 struct SumParts {
   unsigned blocks;
   Tensor parts;
   unsigned* done = nullptr;
 
   SumParts(Device device, std::int64_t n) {
-    // The wait of blocks for each other takes as long as two more loads of one block.
+    // Several blocks wait for each other, which takes as long as two more loads of one block.
     const std::int64_t load = sum_loads * sum_threads, needed = n <= 2 * load ? 1 : ceil_div(n, load);
     blocks = static_cast<unsigned>(std::min<std::int64_t>(needed, sum_threads));
     if (blocks == 1) return;
@@ -85,8 +85,8 @@ void launch_sum(std::string_view op, Device device, std::int64_t n, const F& f, 
          p.parts.raw<double>(), p.done);
 }
 
-/// Reports rows whose class is out of range, and sums what `mean` divides by: the weights of the classes of
-/// the rows that are not ignored.
+/// Reports rows whose class is out of range, and computes the divisor of `mean`: the sum of the weights of
+/// the classes of the rows that are not ignored.
 template<class T, bool weighted>
 struct DivisorSum {
   using Sum = std::conditional_t<weighted, double, int>;

@@ -52,7 +52,7 @@ struct BceWithLogits : Binary<BceWithLogits, fn::BceWithLogits> {
   static std::vector<Sample> samples();
 };
 
-/// The derivative for the target is taken as 0 where the target is 0, as the loss is there.
+/// Where the target is 0, the loss and its derivative for the target are 0.
 struct KlDiv : Binary<KlDiv, fn::KlDiv> {
   static constexpr std::string_view name = "kl_div";
   static constexpr Saves saves = Saves::inputs;

@@ -1,4 +1,4 @@
-// The negative log-likelihood, made of other operations.
+// The negative log-likelihood, composed of other operations.
 #include <bobbin/elementwise.h>
 #include <bobbin/index.h>
 #include <bobbin/loss.h>

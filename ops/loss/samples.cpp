@@ -119,7 +119,7 @@ std::vector<Sample> loss_samples(std::string_view op, ElementwiseLoss f, Tensor 
   return samples;
 }
 
-// Predictions and targets whose differences are away from 0 and from 1, where the losses have kinks.
+// Predictions and targets whose differences are not near 0 or 1, where the losses have kinks.
 Tensor far_prediction() {
   return tensor({{-2.5, 0.2, 3}, {2.4, -0.3, 0.7}}, DType::f64) + sample_input({2, 3}, -0.1, 0.1);
 }

@@ -33,7 +33,7 @@ Tensor channel_moments(const Tensor& x) {
 
 TensorSpec BatchNorm::infer(Inputs x) const { return x[0].spec(); }
 
-// Ioffe and Szegedy's formula: scale (g - mean(g) - xhat mean(g xhat)), where g has been multiplied by
+// Ioffe and Szegedy's formula: scale (g - mean(g) - xhat mean(g xhat)), where g is the cotangent times
 // weight.
 Grads BatchNorm::vjp(const Vjp& v) const {
   const Tensor x = v.input(0), weight = v.has_input(2) ? v.input(2) : Tensor();
@@ -82,7 +82,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
   if (o.training) {
     const std::int64_t count = x.numel() / std::max<std::int64_t>(1, x.size(1));
     if (count < 2) fail<ShapeError>(op, ": training wants more than one element a channel; got ", x.spec());
-    // Kernels want the elements of a channel beside each other.
+    // Kernels are faster if the elements of a channel are contiguous.
     if (x.rank() == 2)
       return contiguous(transpose(
           squeeze(batch_norm(unsqueeze(transpose(x), 0), running_mean, running_var, weight, bias, o), 0)));

@@ -1,5 +1,5 @@
-// Batch normalisation on a GPU. One block sums a channel, in f64 and in a fixed order; the kernels that write
-// elements have a thread for each.
+// Batch normalisation on a GPU. One block sums a channel, in f64 and in a fixed order. The kernels that write
+// elements use one thread per element.
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
 #include "core/cuda/strided.cuh"
@@ -35,7 +35,7 @@ struct Sizes {
   }
 };
 
-// The sums over the threads of a block, for each of them.
+// The sums over the threads of a block. All threads get them.
 __device__ double2 block_sum(double2 v) {
   __shared__ double2 sums[sum_threads / 32];
   const auto over_warp = [&] {
@@ -66,14 +66,14 @@ __device__ double2 channel_sums(const Sizes& s, F&& f) {
   return block_sum(sum);
 }
 
-// What one element adds to the two sums of its channel.
+// The terms of one element in the two sums of its channel.
 template<class C>
 struct Terms {
   C a, b;
 };
 
 // Computes mean and variance from the differences to the channel's first element, so that numbers far from 0
-// lose little to cancellation.
+// lose few digits to cancellation.
 template<class T>
 __global__ void __launch_bounds__(sum_threads) add_moments(const Sizes s, const T* x, Sum<T>* moments) {
   const Sum<T> first = cuda::widen(x[s.at(blockIdx.x, 0)]);

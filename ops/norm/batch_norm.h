@@ -1,4 +1,5 @@
-// Normalisation of each channel by its batch: the operation that batch_norm records while training.
+// Normalisation of each channel by the statistics of the batch: the operation that batch_norm records while
+// training.
 #pragma once
 #include <bobbin/norm.h>
 #include <bobbin/op.h>
@@ -15,7 +16,7 @@ struct Channels {
   std::int64_t count() const { return images * size; }
 };
 
-/// Of each channel the mean, and the variance without correction: [2, channels], f32 or f64.
+/// The mean, and the variance without correction, of each channel: [2, channels], f32 or f64.
 Tensor channel_moments(const Tensor& x);
 
 /// x, its channel_moments and, where given, weight and bias -> (x - mean) / sqrt(variance + eps) weight +
@@ -34,14 +35,14 @@ struct BatchNorm {
   static std::vector<Sample> samples();
 };
 
-/// What the kernels of the fused derivatives read and write.
+/// The tensors that the kernels of the fused derivatives read and write.
 struct BatchNormBackward {
-  Tensor g, x, moments, weight;  ///< inputs: the cotangent and x, row-major, and those of BatchNorm
+  Tensor g, x, moments, weight;  ///< the cotangent and x, row-major; moments and weight as in BatchNorm
   Tensor sums;                   ///< [2, channels]: of g, and of g (x - mean) / sqrt(variance + eps)
   Tensor x_grad;                 ///< of x's dtype
 
   explicit BatchNormBackward(const Vjp&);
-  /// The gradients of all inputs, once x_grad and sums are there.
+  /// The gradients of all inputs. The kernels must have written x_grad and sums.
   Grads grads(const Vjp&) const;
 };
 

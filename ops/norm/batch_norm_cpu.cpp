@@ -17,9 +17,9 @@ namespace {
 
 using simd::Vector;
 
-// The sums over the elements of channel c. terms(at, n, partial) adds what the n elements from index `at` on,
-// a vector of them at most, contribute to the partial sums. These are added to sums in f64 every 4096
-// elements.
+// The sums over the elements of channel c. terms(at, n, partial) adds the terms of the n elements from index
+// `at` on, at most one vector, to the partial sums. Every 4096 elements, the partial sums are added to sums
+// in f64.
 template<std::size_t count, class T, class F>
 std::array<double, count> sum_channel(const Channels& s, std::int64_t c, F&& terms) {
   constexpr std::int64_t block = 4096;

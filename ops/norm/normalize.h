@@ -1,5 +1,5 @@
-// What the normalisations share: the checks of their arguments, and the steps of their formula, which are
-// made of public operations.
+// What the normalisations share: the checks of their arguments, and the steps of their formula, composed of
+// public operations.
 #pragma once
 #include <bobbin/elementwise.h>
 #include <bobbin/tensor.h>
@@ -8,7 +8,7 @@
 
 namespace bobbin {
 
-/// Throws unless t, where it is defined, has x's dtype and this shape. `what` names it in the message.
+/// Throws unless t is undefined, or has x's dtype and this shape. `what` is the name of t in the message.
 void require_like(std::string_view op, const Tensor& x, const Tensor& t, const Shape& shape,
                   std::string_view what);
 /// Throws unless x is floating and [n, channels, ...].
@@ -23,7 +23,7 @@ Tensor affine(Tensor y, const Tensor& weight, const Tensor& bias);
 /// t [channels] in a shape that broadcasts to x [n, channels, ...]; undefined stays undefined.
 Tensor by_channel(const Tensor& t, const Tensor& x);
 
-/// f(wide), whose result is rounded to x's dtype; wide(t) is t, in f32 where x is of 16 bits.
+/// Returns f(wide), rounded to x's dtype. wide(t) is t converted to f32 if x has a 16-bit dtype, else t.
 template<class F>
 Tensor in_wide(const Tensor& x, F&& f) {
   if (x.dtype() == DType::f64 || x.dtype() == DType::f32) return f([](const Tensor& t) { return t; });

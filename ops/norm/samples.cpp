@@ -46,7 +46,7 @@ std::vector<Sample> BatchNorm::samples() {
   const auto call = [](bool training) {
     return [training](Inputs x) {
       const std::int64_t c = x[0].size(1);
-      // Statistics of its own a call: training moves them.
+      // Each call gets new running statistics, because training updates them.
       return batch_norm(x[0], full({c}, 0.25, x[0].dtype(), x[0].device()),
                         full({c}, 2, x[0].dtype(), x[0].device()), x[1], x[2], {.training = training});
     };

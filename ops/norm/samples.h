@@ -1,4 +1,4 @@
-// Calls of the normalisations that are made of other operations, for the catalogue.
+// Samples of the normalisations that are composed of other operations, for the catalogue.
 #pragma once
 #include <bobbin/op.h>
 

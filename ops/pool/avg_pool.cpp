@@ -15,7 +15,7 @@ void each_element(const PoolShape& s, F&& f) {
           f(window, r * s.w.in + c);
 }
 
-// The number of elements of each window, with padding: what its sum is divided by.
+// The divisor of each window's sum: the number of its elements, with padding.
 template<class T>
 std::vector<T> window_sizes(const PoolShape& s) {
   std::vector<T> out;

@@ -1,4 +1,4 @@
-// What the CPU kernels of max_pool2d and avg_pool2d share: planes, which are the channels of images.
+// Loops over planes for the CPU kernels of max_pool2d and avg_pool2d. A plane is one channel of one image.
 #pragma once
 #include <bobbin/parallel.h>
 
@@ -11,11 +11,12 @@
 
 namespace bobbin {
 
-/// The type that elements of type T are compared and summed in.
+/// The type in which elements of type T are compared and summed.
 template<class T>
 using PoolCompute = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-/// Computes each plane of y as sums, which begin with 0 and to which f(plane, sums) adds. On several threads.
+/// Computes the planes of y on several threads: sets the sums of a plane to 0, and f(plane, sums) adds to
+/// them.
 template<class T, class F>
 void sum_planes(const Tensor& y, F&& f) {
   const std::int64_t count = y.size(2) * y.size(3);

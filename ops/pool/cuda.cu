@@ -1,4 +1,4 @@
-// Pooling on a GPU: a thread gathers what one element of the result is computed from.
+// Pooling on a GPU: a thread computes one element of the result, and reads all elements that it depends on.
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
 #include "core/cuda/strided.cuh"
@@ -10,7 +10,7 @@ namespace {
 
 constexpr int threads = 256;
 
-/// The windows along an axis, which finds the windows of an element without divisions.
+/// The windows along an axis. Finds the windows of an element without divisions.
 struct Axis : WindowAxis {
   cuda::Divider by_out, by_in, by_stride;
   explicit Axis(const WindowAxis& w)
@@ -54,14 +54,14 @@ struct PlaneWindows {
     for (int oy = h.first(r); oy < h.last(r); ++oy)
       for (int ox = w.first(c); ox < w.last(c); ++ox) f(oy * w.out + ox);
   }
-  /// The number of elements of a window, with padding: what its sum is divided by.
+  /// The divisor of a window's sum: the number of its elements, with padding.
   __device__ int size(int window) const {
     const int oy = row_of(window), ox = window - oy * w.out;
     return (h.end(oy) - h.begin(oy)) * (w.end(ox) - w.begin(ox));
   }
 };
 
-// Functors that compute element i of a plane of the result; `count` is the number of these elements.
+// Functors that compute element i of a plane of the result; `count` is the number of elements per plane.
 
 /// The maximum of window i, and its index.
 template<class T>
@@ -104,7 +104,7 @@ struct MaxBackward {
   }
 };
 
-/// The same where windows do not overlap: the gradients of window i's region.
+/// The same if windows do not overlap: the gradients of window i's region.
 template<class T>
 struct MaxBackwardDisjoint {
   PlaneWindows windows;

@@ -23,9 +23,9 @@ int round_up_to_lanes(int n) {
   return ceil_div(n, lanes<T>) * lanes<T>;
 }
 
-// With stride 2, a register has every second element of two others. The shuffle that selects them does not
-// cross parts of 16 bytes, which would be slower: lane i then holds window window_of_lane(i) of the
-// register's, and window i is in lane lane_of_window(i).
+// With stride 2, a register gets every second element of two other registers. The shuffle that selects them
+// does not cross parts of 16 bytes, which would be slower. So lane i holds window window_of_lane(i) of the
+// register, and window i is in lane lane_of_window(i).
 template<class T>
 constexpr int half_part = 8 / static_cast<int>(sizeof(T));
 template<class T>
@@ -52,7 +52,7 @@ Register<T> load_strided(const T* x) {
   (std::make_integer_sequence<int, lanes<T>>());
 }
 
-// The maxima of a plane's windows and their indices in the plane, a row of windows at a time.
+// The maxima of a plane's windows and their indices in the plane, one row of windows at a time.
 template<class T>
 class PlaneMax {
  public:
@@ -61,8 +61,8 @@ class PlaneMax {
 
   explicit PlaneMax(const PoolShape& s) : h_(s.h), w_(s.w), max_(row_length()), index_(row_length()) {}
 
-  // x may be read up to `end`, beyond the plane. y and indices (null where not wanted) may be overwritten up
-  // to y_end with elements that are computed later.
+  // x may be read up to `end`, beyond the plane. y and indices (null if not requested) may be overwritten up
+  // to y_end: later calls write these elements.
   void operator()(const T* x, const T* end, T* y, const T* y_end, std::int32_t* indices) {
     for (int oy = 0; oy < h_.out; ++oy, y += w_.out) {
       const int top = std::max(0, h_.begin(oy)), bottom = std::min(h_.end(oy), h_.in);
@@ -97,8 +97,8 @@ class PlaneMax {
       }
   }
 
-  // The same of a row of windows, in registers of a window a lane. Returns false, and does nothing, where
-  // windows have padding or a stride above 2, or registers would read beyond `end`.
+  // The same for a row of windows, in registers with one window per lane. Returns false, and does nothing, if
+  // windows have padding or a stride above 2, or if registers would read beyond `end`.
   bool row_in_registers(const T* x, const T* end, int top, int bottom, W* max, Index* index) const {
     if constexpr (std::is_same_v<T, W>) {
       const int room = 2 * round_up_to_lanes<W>(w_.out);
@@ -140,14 +140,14 @@ class PlaneMax {
   std::vector<Index> index_;
 };
 
-// The gradient of a plane whose windows do not overlap: each window writes its region.
+// The gradient of a plane whose windows do not overlap: each window writes its region (WindowAxis).
 template<class T>
 class PlaneGrad {
  public:
   explicit PlaneGrad(const PoolShape& s) : h_(s.h), w_(s.w) {}
 
-  // g and indices may be read up to `end`, beyond the plane. x may be overwritten up to x_end with elements
-  // that are computed later.
+  // g and indices may be read up to `end`, beyond the plane. x may be overwritten up to x_end: later calls
+  // write these elements.
   void operator()(const T* g, const T* end, const std::int32_t* indices, T* x, const T* x_end) const {
     const int read = round_up_to_lanes<PoolCompute<T>>(w_.out);
     const bool pairs = w_.stride == 2 && w_.padding == 0;
@@ -169,7 +169,7 @@ class PlaneGrad {
       for (int c = w_.region(i); c < w_.region(i + 1); ++c) x[c] = indices[i] == at + c ? g[i] : T(0.f);
   }
 
-  // The same for regions of two elements, in registers of a window a lane.
+  // The same for regions of two elements, in registers with one window per lane.
   void row_in_registers(const T* g, const std::int32_t* indices, std::int32_t at, T* x) const {
     if constexpr (std::is_same_v<T, float>) {
       constexpr int n = lanes<T>;
@@ -195,8 +195,8 @@ class PlaneGrad {
   WindowAxis h_, w_;
 };
 
-// Calls f(first, last) for ranges of planes, on several threads. Small planes are taken together, so that a
-// task is worth its start.
+// Calls f(first, last) for ranges of planes, on several threads. A task takes several small planes, so that
+// its work exceeds the cost of starting it.
 template<class F>
 void each_plane_range(const PoolShape& s, F&& f) {
   const std::int64_t pixels = std::int64_t{s.h.in} * s.w.in,
@@ -253,7 +253,7 @@ void MaxPool2dBackward::cpu(Inputs x, Tensor& y) const {
       });
   });
 }
-// With a cotangent h of the result: the elements of h at the indices.
+// For a cotangent h of the result, the gradient of g is the elements of h at the indices.
 Grads MaxPool2dBackward::vjp(const Vjp& v) const {
   const Tensor& indices = v.input(1);
   const auto flat = [](const Tensor& t) { return flatten(t, 2); };

@@ -18,8 +18,8 @@ struct WindowAxis {
     return adaptive ? static_cast<int>((static_cast<std::int64_t>(i + 1) * in + out - 1) / out)
                     : begin(i) + size;
   }
-  /// Where windows do not overlap: the axis divided so that each window has the elements up to the next one.
-  /// Those of window i are [region(i), region(i + 1)).
+  /// For windows that do not overlap: divides the axis into regions, each from a window to the next. The
+  /// region of window i is [region(i), region(i + 1)).
   BOBBIN_HD int region(int i) const {
     const int x = begin(i);
     return i == 0 || x < 0 ? 0 : i == out || x > in ? in : x;
@@ -47,7 +47,7 @@ struct PoolShape {
 /// The attributes that the four operations share.
 struct Pool {
   Pair window = 1, stride = 1, padding = 0;
-  bool adaptive = false;  ///< `window` is then the size of the output
+  bool adaptive = false;  ///< if true, `window` is the size of the output
   /// Throws ShapeError and ValueError.
   PoolShape shape(std::string_view op, const Shape& x) const;
   /// The checks of a pooling of x, and of a backward operation with the cotangent g of its output and the

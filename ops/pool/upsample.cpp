@@ -1,4 +1,4 @@
-// upsample_nearest2d, a view of the image expanded and copied.
+// upsample_nearest2d: a copy of an expanded view of the image.
 #include <bobbin/pool.h>
 #include <bobbin/view.h>
 

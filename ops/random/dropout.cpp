@@ -14,9 +14,10 @@
 namespace bobbin {
 namespace {
 
-constexpr std::int64_t chunk = 16 * block_size;  // elements of a task of one thread
+constexpr std::int64_t chunk = 16 * block_size;  // elements per task of a thread
 
-// Writes words [first, first + n) of the draw, n rounded up to whole blocks of 4. `first` must begin a block.
+// Writes words [first, first + n) of the draw, with n rounded up to a multiple of 4, the size of a Philox
+// block. `first` is a multiple of 4.
 void fill(const Philox& philox, std::int64_t first, std::int64_t n, std::uint32_t* __restrict words) {
   for (std::int64_t i = 0; i < n; i += 4) {
     const auto block = philox(static_cast<std::uint64_t>(first + i) / 4);
@@ -27,7 +28,7 @@ void fill(const Philox& philox, std::int64_t first, std::int64_t n, std::uint32_
 template<class T>
 void drop(const std::uint32_t* __restrict words, std::uint32_t threshold, T scale, const T* __restrict x,
           T* __restrict y, std::int64_t n) {
-  // A selection and not a product: a dropped element is 0 even where x is NaN or infinite.
+  // A selection instead of a product, so that a dropped element is 0 even where x is NaN or infinite.
   for (std::int64_t i = 0; i < n; ++i) y[i] = words[i] >> 8 >= threshold ? x[i] * scale : T(0);
 }
 

@@ -9,8 +9,8 @@ namespace {
 
 constexpr int threads = 256, width = 4;
 
-// Thread i computes elements 4 i to 4 i + 3, and then those one grid further on: with one access where the
-// tensors are contiguous and aligned, else one by one.
+// Thread i computes elements 4 i to 4 i + 3, then the same elements plus the size of the grid, and so on. It
+// uses one access for four elements if the tensors are contiguous and aligned.
 template<class T>
 __global__ void __launch_bounds__(threads)
     drop(const cuda::MapArgs<1> a, const cuda::ReplayArg<Philox> philox_arg, std::uint32_t threshold,

@@ -1,5 +1,5 @@
-// The operation of dropout. Its mask is a function of the generator's state, so that backward draws it again
-// and nothing keeps it.
+// The operation of dropout. Its mask is a function of the generator's state, so the backward pass draws it
+// again and no tensor keeps it.
 #pragma once
 #include <bobbin/op.h>
 #include <bobbin/random.h>
@@ -9,7 +9,8 @@
 namespace bobbin {
 
 /// y[i] = x[i] / (1 - p) where to_unit(word i of the draw) >= p, else 0. Elements are counted in row-major
-/// order, so that all dtypes and layouts get the same mask. Linear, and its own transpose.
+/// order, so all dtypes and layouts get the same mask. Linear and self-adjoint: the derivative is the same
+/// operation.
 struct Dropout {
   double p;
   Generator state;  ///< Philox{state.seed, state.draws} is the draw

@@ -10,7 +10,7 @@
 namespace bobbin {
 namespace {
 
-// The copy of a plane [h, w] without rotation: rows are copied, and reversed where flipped.
+// The copy of a plane [h, w] without rotation: rows are copied, and reversed if the image is flipped.
 template<class T>
 void shift_plane(const AffineTransform& m, const T* from, T* to, int h, int w, T fill) {
   const int first = std::clamp(-m.shift_w, 0, w), last = std::clamp(w - m.shift_w, first, w);

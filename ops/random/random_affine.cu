@@ -17,7 +17,7 @@ struct Images {
   cuda::Divider by_pixels, by_w;
 };
 
-// Thread i computes pixel i of the copies, counted through the images, in all channels.
+// Thread i computes pixel i, counted over all images, in all channels.
 template<class T>
 __global__ void __launch_bounds__(threads)
     transform_images(const __grid_constant__ cuda::ReplayArg<Philox> philox_arg,

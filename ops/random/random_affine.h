@@ -24,8 +24,8 @@ struct RandomAffine {
   static std::vector<Sample> samples();
 };
 
-/// The transform of one image, from a pixel of the copy to the point of the image that it is read from: a
-/// flip, then a shift by whole pixels, then a rotation about the centre.
+/// The transform of one image. Maps a pixel of the copy to a point of the image: a flip, then a shift by
+/// whole pixels, then a rotation about the centre.
 struct AffineTransform {
   int shift_h, shift_w;
   bool flipped, rotated;
@@ -42,8 +42,8 @@ struct AffineTransform {
     sine = std::sin(angle);
   }
 
-  /// Pixel (y, x) of the copy of `plane` [h, w], computed in W: bilinear where rotated. Outside the plane is
-  /// `fill`.
+  /// Pixel (y, x) of the copy of `plane` [h, w], computed in W; with a rotation, by bilinear interpolation.
+  /// The value outside the plane is `fill`.
   template<class W, class T>
   BOBBIN_HD W pixel(const T* plane, int h, int w, int y, int x, W fill) const {
     const auto at = [&](int r, int c) {

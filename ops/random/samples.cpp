@@ -1,5 +1,5 @@
-// Samples of dropout and random_affine. Checked calls must be functions of their inputs, so they give the
-// state of the generator instead of taking it from the default one.
+// Samples of dropout and random_affine. Checked calls must be functions of their inputs, so they pass the
+// state of the generator instead of using the default generator.
 #include "ops/samples.h"
 
 #include <bobbin/dropout.h>

@@ -1,4 +1,4 @@
-// concat, and what is made of it and of views: stack and split.
+// concat, and the functions composed of it and of views: stack and split.
 #include "ops/view/concat.h"
 
 #include <bobbin/view.h>
@@ -45,7 +45,7 @@ Grads Concat::vjp(const Vjp& v) const {
 Tensor concat(std::span<const Tensor> x, int axis) {
   if (x.empty()) fail<ValueError>("concat: expected at least one tensor; got none");
   Concat op{normalize_axis("concat", axis, x[0].rank()), {}};
-  // infer refuses a tensor of too few axes.
+  // If a tensor has too few axes, infer throws.
   for (const Tensor& part : x) op.sizes.push_back(op.axis < part.rank() ? part.shape()[op.axis] : 0);
   return record(std::move(op), x);
 }
@@ -62,7 +62,7 @@ Tensor stack(std::span<const Tensor> x, int axis) {
   return concat(parts, axis);
 }
 
-// An empty axis gives one empty piece, so that concat(split(x)) is x.
+// An empty axis gives one empty tensor, so that concat(split(x)) is x.
 std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis) {
   axis = normalize_axis("split", axis, x.rank());
   if (size < 1) fail<ValueError>("split: expected pieces of at least 1 element; got ", size);

@@ -4,10 +4,11 @@
 
 namespace bobbin {
 
-/// The inputs one after the other along an axis.
+/// Joins the inputs along an axis.
 struct Concat {
   int axis;
-  std::vector<std::int64_t> sizes;  ///< of the axis, one an input: the derivative cuts the gradient there
+  std::vector<std::int64_t>
+      sizes;  ///< of the axis, one per input: the derivative splits the gradient by them
   static constexpr std::string_view name = "concat";
   static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs) const;

@@ -4,7 +4,7 @@
 
 namespace bobbin {
 
-/// `value` everywhere but at starts + i * steps, where x[i] lies.
+/// A tensor of `shape` with x[i] at starts + i * steps, and `value` elsewhere.
 struct Pad {
   Shape shape;  ///< of the result
   Dims starts, steps;
@@ -18,7 +18,7 @@ struct Pad {
   static std::vector<Sample> samples();
 };
 
-/// Zeros of `shape` with x[i] at starts + i * steps, which must lie inside. The adjoint of slice.
+/// Zeros of `shape` with x[i] at starts + i * steps, which must be inside. The adjoint of slice.
 Tensor pad_strided(const Tensor& x, const Shape& shape, const Dims& starts, const Dims& steps);
 
 }  // namespace bobbin

@@ -1,4 +1,4 @@
-// The calls that the tests and the gradient checker make of views, of concat and pad, and of to_device.
+// Samples of views, concat, pad and to_device.
 #include "ops/samples.h"
 
 #include <bobbin/elementwise.h>

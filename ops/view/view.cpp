@@ -10,8 +10,8 @@
 namespace bobbin {
 namespace {
 
-// Strides that give x's elements another shape without a copy, if there are any. Runs of axes whose elements
-// lie at one stride are split and merged independently of each other.
+// The strides that give x's elements another shape without a copy; nullopt if there are none. Runs of axes
+// whose elements are at one constant stride are split and merged independently of each other.
 std::optional<Strides> restride(const Tensor& x, const Shape& shape) {
   if (x.numel() == 0 || x.rank() == 0) return contiguous_strides(shape);
   Strides strides = Strides::filled(shape.size(), 0);

@@ -1,13 +1,14 @@
-// The functions that layers apply to their results.
+// The activation functions that linear and conv2d can apply to their results.
 #pragma once
 
 namespace bobbin {
 
-/// What linear and conv2d apply to their results: nothing, or the function of that name (elementwise.h).
+/// The function that linear and conv2d apply to their results: none, or the one of that name
+/// (elementwise.h).
 enum class Activation {
-  none,     ///< nothing
+  none,     ///< no function: x
   relu,     ///< max(x, 0)
-  gelu,     ///< the exact form
+  gelu,     ///< x (1 + erf(x / sqrt(2))) / 2
   tanh,     ///< the hyperbolic tangent
   sigmoid,  ///< 1 / (1 + e^-x)
   silu,     ///< x sigmoid(x)

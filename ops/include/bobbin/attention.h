@@ -1,18 +1,18 @@
-// Attention.
+// Scaled dot-product attention.
 #pragma once
 #include <bobbin/tensor.h>
 
 namespace bobbin {
 
-/// Who may look at whom, and what is dropped.
+/// The mask and the dropout of scaled_dot_product_attention.
 struct AttentionOptions {
-  Tensor mask =
-      {};  ///< broadcasts to [..., l, s]: bool, what may be looked at; or floating, added to the logits
-  bool causal = false;  ///< place i of l looks at places up to i alone
-  double dropout = 0;   ///< of the weights
+  Tensor mask = {};  ///< broadcasts to [..., l, s]: bool, true where a query attends to a key; or floating,
+                     ///< added to the logits
+  bool causal = false;  ///< query i attends to keys 0 to i only
+  double dropout = 0;   ///< the probability that a weight is dropped
 };
 /// softmax(query key^T / sqrt(d) + mask) value for query [..., l, d], key [..., s, d], value [..., s, e] ->
-/// [..., l, e] (Vaswani et al., arXiv:1706.03762). A row that may look at nothing is NaN. Throws ShapeError,
+/// [..., l, e] (Vaswani et al., arXiv:1706.03762). A row whose keys are all masked is NaN. Throws ShapeError,
 /// DTypeError.
 Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
                                     const AttentionOptions& = {});

@@ -22,27 +22,27 @@ struct Pair {
 
 /// Options of a convolution, in pixels.
 struct ConvOptions {
-  Pair stride = 1;          ///< from the input of one output to that of the next
+  Pair stride = 1;          ///< distance between the inputs of neighbouring outputs
   Pair padding = 0;         ///< zeros added on each side of the image
-  Pair dilation = 1;        ///< from one element of the kernel to the next
+  Pair dilation = 1;        ///< distance between neighbouring elements of the kernel
   std::int64_t groups = 1;  ///< of channels: each group of outputs reads one group of inputs
 };
 
 /// x [n, in, h, w], weight [out, in / groups, kh, kw], bias [out] or undefined -> [n, out, oh, ow] with
-/// oh = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1, rounded down, and so for ow. The result is
+/// oh = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1, rounded down; ow likewise. The result is
 /// activation(x * weight + bias), in one operation.
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const ConvOptions& = {},
               Activation = Activation::none);
 
 /// x [n, in, length], weight [out, in / groups, k], bias [out] or undefined -> [n, out, length of the
-/// output], as conv2d of images of height 1. Of the options, the numbers for the width are used.
+/// output], like conv2d of images of height 1. Of each option, the number for the width counts.
 Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const ConvOptions& = {},
               Activation = Activation::none);
 
 /// The transposed convolution, which is the gradient of conv2d with respect to its x: x [n, in, h, w], weight
 /// [in, out / groups, kh, kw], bias [out] or undefined -> [n, out, oh, ow] with
-/// oh = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1, and so for ow. output_padding
-/// must be less than the stride or the dilation.
+/// oh = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1; ow likewise. output_padding must
+/// be less than the stride or the dilation.
 Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
                         const ConvOptions& = {}, Pair output_padding = 0);
 

@@ -5,9 +5,9 @@
 
 namespace bobbin {
 
-/// Each element is 0 with probability p, else x / (1 - p). The mask is drawn from the default generator, and
-/// drawn again in backward, so that the tape keeps no tensor. With training = false, returns x itself.
-/// Floating dtypes. Throws DTypeError, and ValueError unless 0 <= p <= 1; p = 1 gives zeros.
+/// Each element is 0 with probability p, else x / (1 - p). The mask is drawn from the default generator. The
+/// backward pass draws the same mask again, so the tape keeps no tensor. With training = false, returns x
+/// itself. Floating dtypes. Throws DTypeError, and ValueError unless 0 <= p <= 1; p = 1 gives zeros.
 Tensor dropout(const Tensor&, double p = 0.5, bool training = true);
 
 }  // namespace bobbin

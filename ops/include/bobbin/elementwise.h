@@ -1,7 +1,7 @@
-// Operations that work element by element. Binary ones broadcast by NumPy's rule and need operands of one
-// dtype; in an operator, a number takes the dtype of the tensor. Transcendental functions take floating
-// dtypes; 16-bit types are computed in f32. All throw ShapeError, DTypeError or DeviceError, naming the
-// operation and what it got.
+// Operations that work element by element. Binary operations broadcast by NumPy's rule and need operands of
+// one dtype; in an operator, a number takes the dtype of the tensor. Transcendental functions take floating
+// dtypes; 16-bit types are computed in f32. All throw ShapeError, DTypeError or DeviceError; the message
+// names the operation and its operands.
 //
 // Derivatives at kinks: abs and sign have 0 at 0; relu, leaky_relu, elu and huber_loss take the left
 // derivative at 0 (relu: 0); maximum and minimum split the gradient in halves between equal operands; clamp
@@ -52,9 +52,9 @@ Tensor mul(const Tensor&, const Tensor&);  ///< a b
 Tensor div(const Tensor&, const Tensor&);  ///< a / b; floating dtypes only
 /// a to the power of b.
 Tensor pow(const Tensor&, const Tensor&);
-/// The larger one; NaN where either is NaN.
+/// The larger of two elements; NaN where either is NaN.
 Tensor maximum(const Tensor&, const Tensor&);
-/// The smaller one; NaN where either is NaN.
+/// The smaller of two elements; NaN where either is NaN.
 Tensor minimum(const Tensor&, const Tensor&);
 
 // Comparisons give bool and have no derivative.
@@ -68,9 +68,9 @@ Tensor ge(const Tensor&, const Tensor&);  ///< a >= b, as bool
 /// condition ? a : b, with a bool condition; all three broadcast.
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 
-/// x as another dtype: itself if it is that already. Floating to integer truncates and saturates.
+/// x converted to a dtype; x itself if it has that dtype. Floating to integer truncates and saturates.
 Tensor to(const Tensor& x, DType);
-/// x on another device: itself if it is there already.
+/// x copied to a device; x itself if it is there.
 Tensor to(const Tensor& x, Device);
 
 /// A 0-dimensional tensor of the dtype and device of `like`.
@@ -80,7 +80,7 @@ inline Tensor scalar(double value, const Tensor& like) {
 
 /// neg(x).
 inline Tensor operator-(const Tensor& x) { return neg(x); }
-/// An operator of two tensors, or of a tensor and a number; not defined outside.
+/// Defines an operator of two tensors, or of a tensor and a number. The macro is undefined again below.
 #define BOBBIN_OPERATOR(symbol, function)                                                        \
   /** function(a, b) */                                                                          \
   inline Tensor operator symbol(const Tensor& a, const Tensor& b) { return function(a, b); }     \

@@ -6,32 +6,33 @@ namespace bobbin {
 
 /// How the losses of all elements (or rows) are reduced.
 enum class Reduction {
-  none,  ///< not at all: one loss for each
+  none,  ///< not reduced: one loss per element (or row)
   mean,  ///< to their mean
   sum,   ///< to their sum
 };
 
 /// The options of cross_entropy and nll_loss.
 struct CrossEntropyOptions {
-  Tensor weight = {};                     ///< [C], one a class; no gradient flows to it
-  std::int64_t ignore_index = -100;       ///< rows of this class are left out
+  Tensor weight = {};                     ///< [C], one per class; it has no gradient
+  std::int64_t ignore_index = -100;       ///< rows of this class are ignored
   double label_smoothing = 0;             ///< in [0, 1]
   Reduction reduction = Reduction::mean;  ///< of the rows' losses
 };
 
-/// Softmax cross-entropy in one operation, its gradient in another. The tape keeps logits and targets, and on
-/// a GPU also the gradient, which is computed in the same pass as the loss. logits [C], [N,C] or [N,C,d...]:
-/// classes are on axis 1 (0 for one dimension). Targets are i64 class indices of logits' shape without that
-/// axis, or probabilities of logits' shape and dtype. With weight w and smoothing e, a row of class y costs
-/// -(1-e) w[y] log p[y] - e/C sum_c w[c] log p[c]; `mean` divides by the sum of w[y] over rows not ignored,
-/// and is NaN where there is none; for probabilities it divides by the number of rows. (PyTorch.) Throws
-/// ShapeError, DTypeError, ValueError, and IndexError for a class outside [0, C).
+/// Softmax cross-entropy. The tape keeps logits and targets, and on a GPU also the gradient, which is
+/// computed in the same pass as the loss. logits [C], [N,C] or [N,C,d...], floating: classes are on axis 1 (0
+/// for one dimension). Targets are i64 class indices of logits' shape without that axis, or probabilities of
+/// logits' shape and dtype. With weight w, smoothing e and p = softmax(logits), the loss of a row of class y
+/// is
+/// -(1-e) w[y] log p[y] - e/C sum_c w[c] log p[c]. `mean` divides by the sum of w[y] over the rows that are
+/// not ignored, and is NaN if there are none; for probabilities it divides by the number of rows. (As in
+/// PyTorch.) Throws ShapeError, DTypeError, ValueError, and IndexError for a class outside [0, C).
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& = {});
-/// The same of log-probabilities: cross_entropy(x, t) is nll_loss(log_softmax(x, 1), t). Class indices only,
-/// no label smoothing (ValueError).
+/// The loss of log-probabilities: cross_entropy(x, t) is nll_loss(log_softmax(x, 1), t). Targets are class
+/// indices. Throws ValueError for label smoothing.
 Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, const CrossEntropyOptions& = {});
 
-/// (x - y)^2
+/// (x - y)^2.
 Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction = Reduction::mean);
 /// |x - y|; derivative 0 where they are equal.
 Tensor l1_loss(const Tensor& input, const Tensor& target, Reduction = Reduction::mean);

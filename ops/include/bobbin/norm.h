@@ -1,13 +1,13 @@
-// Normalisations, made of other operations, so that gradients of any order work; 16-bit inputs are normalised
-// in f32. weight and bias may be undefined. Floating dtypes. All throw ShapeError and DTypeError.
+// Normalisations, composed of other operations (batch_norm also has one of its own). Gradients of any order;
+// 16-bit inputs are normalised in f32. weight and bias may be undefined. Floating dtypes. All throw
+// ShapeError and DTypeError.
 #pragma once
 #include <bobbin/tensor.h>
 
 namespace bobbin {
 
-/// (x - mean) / sqrt(var + eps) weight + bias over the last axes, which have the sizes `over`; so have weight
-/// and bias (Ba, Kiros and Hinton, arXiv:1607.06450). The variance is that of the elements, without
-/// correction.
+/// (x - mean) / sqrt(var + eps) weight + bias over the last axes, whose sizes are `over`: the shape of weight
+/// and bias (Ba, Kiros and Hinton, arXiv:1607.06450). The variance is without correction.
 Tensor layer_norm(const Tensor& x, const Shape& over, const Tensor& weight = {}, const Tensor& bias = {},
                   double eps = 1e-5);
 /// x / sqrt(mean(x^2) + eps) weight over the last axes (Zhang and Sennrich, arXiv:1910.07467).
@@ -17,15 +17,16 @@ Tensor rms_norm(const Tensor& x, const Shape& over, const Tensor& weight = {}, d
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight = {}, const Tensor& bias = {},
                   double eps = 1e-5);
 
-/// What batch_norm normalises by.
+/// Options of batch_norm.
 struct BatchNormOptions {
-  bool training = false;  ///< normalise by the batch and move the running statistics, or normalise by these
+  bool training =
+      false;  ///< normalise by the batch and update the running statistics; else normalise by these
   double momentum = 0.1;  ///< running = (1 - momentum) running + momentum batch's
   double eps = 1e-5;      ///< added to the variance
 };
 /// Normalises each channel of x [n, channels, ...] over all other axes (Ioffe and Szegedy, arXiv:1502.03167).
-/// weight, bias, running_mean and running_var are [channels]; the last two, edited in place outside the tape
-/// while training, take the variance with Bessel's correction, as PyTorch's do.
+/// weight, bias, running_mean and running_var are [channels]. Training updates the last two in place, without
+/// recording; running_var gets the variance with Bessel's correction, as in PyTorch.
 Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
                   const Tensor& weight = {}, const Tensor& bias = {}, const BatchNormOptions& = {});
 

@@ -1,4 +1,4 @@
-// Every operation.
+// Includes the headers of all operations; the catalogue.
 #pragma once
 #include <bobbin/attention.h>
 #include <bobbin/augment.h>

@@ -9,12 +9,12 @@ namespace bobbin {
 
 /// Options of a pooling, in pixels.
 struct PoolOptions {
-  std::optional<Pair> stride = {};  ///< from window to window; by default the size of the window
+  std::optional<Pair> stride = {};  ///< distance between windows; by default the size of the window
   Pair padding = 0;                 ///< added on each side of the image; at most half the window
 };
 
 /// The maximum of each window -> [n, channels, oh, ow] with oh = (h + 2 padding - window) / stride + 1,
-/// rounded down, and so for ow. Padding counts as -inf, and NaN as larger than any number. The first of equal
+/// rounded down; ow likewise. Padding counts as -inf, and NaN as larger than any number. The first of equal
 /// maxima gets the gradient.
 Tensor max_pool2d(const Tensor& x, Pair window, const PoolOptions& = {});
 /// The mean of each window, with the shape of max_pool2d. Padding counts as 0, and as elements of the window.

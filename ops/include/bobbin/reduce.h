@@ -9,25 +9,25 @@
 
 namespace bobbin {
 
-/// Integers and bool sum to i64.
+/// The sum. Integers and bool sum to i64.
 Tensor sum(const Tensor&, const Axes& = {}, bool keepdim = false);
-/// The mean, of floating dtypes; NaN of no elements.
+/// The mean, for floating dtypes; NaN if there are no elements.
 Tensor mean(const Tensor&, const Axes& = {}, bool keepdim = false);
 /// The variance: the sum of squared deviations from the mean, divided by count - correction.
 Tensor var(const Tensor&, const Axes& = {}, double correction = 1, bool keepdim = false);
 /// The standard deviation: the square root of var. Its derivative where it is 0 is NaN.
 Tensor std(const Tensor&, const Axes& = {}, double correction = 1, bool keepdim = false);
-/// std() by a name that does not meet namespace std after `using namespace bobbin`.
+/// std() under a name that does not conflict with namespace std after `using namespace bobbin`.
 inline Tensor std_dev(const Tensor& x, const Axes& axes = {}, double correction = 1, bool keepdim = false) {
   return bobbin::std(x, axes, correction, keepdim);
 }
-/// The largest element. Throws ShapeError where there is no element to reduce, as do min, amax and amin.
+/// The largest element. Like min, amax and amin, throws ShapeError if there is no element to reduce.
 Tensor max(const Tensor&, const Axes& = {}, bool keepdim = false);
 /// The smallest element.
 Tensor min(const Tensor&, const Axes& = {}, bool keepdim = false);
-/// The largest element; equal ones share the gradient.
+/// The largest element; equal elements share the gradient.
 Tensor amax(const Tensor&, const Axes& = {}, bool keepdim = false);
-/// The smallest element; equal ones share the gradient.
+/// The smallest element; equal elements share the gradient.
 Tensor amin(const Tensor&, const Axes& = {}, bool keepdim = false);
 /// The i64 index of the first maximum along an axis. No derivative.
 Tensor argmax(const Tensor&, int axis, bool keepdim = false);
@@ -41,7 +41,7 @@ Tensor argmin(const Tensor&);
 Tensor logsumexp(const Tensor&, const Axes& = {}, bool keepdim = false);
 /// The p-norm: (sum |x|^p)^(1/p), p > 0 or infinity. Its derivative at 0 is 0.
 Tensor norm(const Tensor&, double p = 2, const Axes& = {}, bool keepdim = false);
-/// Running sums along an axis; from its end when `reverse`.
+/// Running sums along an axis; with `reverse`, from its end.
 Tensor cumsum(const Tensor&, int axis, bool reverse = false);
 
 /// The sum over all axes that are repeated when `shape` is broadcast to x's shape: the adjoint of
