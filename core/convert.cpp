@@ -1,7 +1,7 @@
-// Conversions of contiguous arrays, and copies between strides. There is a loop for each pair of dtypes that
-// is common; the others take two of these loops, by way of a dtype that holds every element of the first
-// exactly (or, to a 16-bit float, by f32, through which `cast` rounds as well). So that each pair gives what
-// `cast` gives.
+// Conversions of contiguous arrays between dtypes, and copies between strides. Each common pair of dtypes has
+// a loop. Any other pair uses two of these loops, through a dtype that holds every element of the first one
+// exactly (or, to a 16-bit float, through f32, through which `cast` rounds too). So each pair gives the same
+// results as `cast`.
 #include "core/convert.h"
 
 #include <algorithm>
@@ -29,7 +29,7 @@ Loop loop_from(DType to) {
   return found;
 }
 
-// Null for a pair that has no loop of its own. A bool lies in memory as the u8 0 or 1.
+// The loop of a pair of dtypes; null if it has none. A bool is stored as the u8 0 or 1.
 Loop loop_of(DType from, DType to) {
   switch (from) {
     case DType::f64:
@@ -49,7 +49,7 @@ Loop loop_of(DType from, DType to) {
   }
 }
 
-// What a pair without a loop of its own goes through.
+// The dtype in between, for a pair that has no loop.
 DType between(DType from, DType to) {
   const bool small = from == DType::u8 || from == DType::boolean;
   return small && !is_floating(to) ? DType::i32 : DType::f32;
@@ -72,7 +72,7 @@ void convert_contiguous(DType from, const void* source, DType to, void* target, 
   }
 }
 
-// Calls f with a zero of the unsigned integer of that many bytes.
+// Calls f(0) with the unsigned integer type of `size` bytes.
 template<class F>
 void visit_word(std::int64_t size, F&& f) {
   switch (size) {

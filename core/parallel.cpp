@@ -1,4 +1,4 @@
-// The threads that parallel_for runs tiles on, and how tiles are distributed to them.
+// The threads of parallel_for, and the distribution of tiles to them.
 #include <bobbin/error.h>
 #include <bobbin/parallel.h>
 #include <immintrin.h>
@@ -27,9 +27,9 @@ int default_threads() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-// The tiles of one parallel_for. Each thread starts with a range of its own, which is the same one when the
-// same loop runs again: the data of these tiles may still be in its core's cache. A thread that is done takes
-// tiles of the others.
+// The tiles of one parallel_for. Each thread starts with one range of tiles, which is the same one when the
+// same loop runs again: the data of these tiles may still be in its core's cache. A thread that has finished
+// its range takes tiles of the other ranges.
 struct Job {
   struct alignas(64) Range {
     std::atomic<std::int64_t> next;
@@ -60,7 +60,8 @@ struct Job {
 
 thread_local bool inside_tile = false;
 
-constexpr std::chrono::microseconds patience{100};  // about what it takes a thread to fall asleep and wake up
+constexpr std::chrono::microseconds patience{
+    100};  // about the time that a thread needs to fall asleep and wake up
 
 // The calling thread and its workers. A worker waits for a job in a loop for a short while, and then sleeps,
 // so that the core is free for others.
@@ -118,7 +119,7 @@ class Team {
     inside_tile = true;
     std::uint64_t seen = 0;
     for (;;) {
-      // Measured by the clock, as a pause takes between 4 and 140 cycles.
+      // Measured by the clock, because a pause instruction takes between 4 and 140 cycles.
       const auto until = std::chrono::steady_clock::now() + patience;
       while (epoch_.load(std::memory_order_relaxed) == seen && std::chrono::steady_clock::now() < until)
         _mm_pause();

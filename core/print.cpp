@@ -1,4 +1,4 @@
-// Prints a tensor for people to read.
+// operator<< and to_string of a tensor.
 #include <bobbin/tensor.h>
 #include <fmt/format.h>
 
@@ -37,7 +37,7 @@ class Format {
   bool scientific_ = false, whole_ = true;
 };
 
-// Indices shown along an axis; -1 stands for the gap.
+// The indices that are shown along an axis; -1 stands for the elements that are left out.
 std::vector<std::int64_t> shown(std::int64_t size, bool elide) {
   std::vector<std::int64_t> v;
   for (std::int64_t i = 0; i < size; ++i) {

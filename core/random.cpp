@@ -1,4 +1,4 @@
-// Draws of random numbers on the CPU; those of a GPU are in core/cuda/random.cu.
+// Draws of random numbers on the CPU; core/cuda/random.cu has the draws on a GPU.
 #include <bobbin/parallel.h>
 #include <bobbin/random.h>
 
@@ -85,7 +85,7 @@ Tensor uniform(const Shape& shape, double low, double high, DType dtype, Device 
   const double top = largest(low, high, dtype);
   const Tensor t = empty(shape, dtype, device);
   if (device.is_cuda()) return cuda::uniform(t, philox, low, high, top), t;
-  // std::fma rounds once. A product and a sum would be fused by some compilers and not by others.
+  // std::fma rounds once. Some compilers would fuse a product and a sum, and others would not.
   if (dtype == DType::f64)
     return generate<double>(t, [=](std::uint64_t i) {
       return std::min(top, std::fma(high - low, to_unit(philox.word64(i)), low));

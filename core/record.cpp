@@ -1,4 +1,5 @@
-// The one way every operation goes: check, run on the right device, leave a node on the tape.
+// record: runs any operation. Checks the inputs, runs the kernel of the device, and leaves a node on the
+// tape.
 #include <bobbin/op.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Stream and StreamScope, for the GPU that they are of.
+// Stream and StreamScope.
 #include <bobbin/error.h>
 #include <bobbin/stream.h>
 

@@ -1,4 +1,4 @@
-// Strided tensors read, written and copied on the CPU: a block of elements is taken apart into runs along the
+// Reads, writes and copies strided tensors on the CPU: a block of elements is divided into runs along the
 // innermost dimension.
 #include "core/strided_copy.h"
 

@@ -1,5 +1,4 @@
-// The tape's nodes and how they are released, the modes that say what is recorded, and what a derivative
-// reads.
+// The tape's nodes and their release; GradMode, NoGrad and AnomalyMode; and the members of Vjp.
 #include <bobbin/op.h>
 
 #include <atomic>
@@ -13,8 +12,8 @@ std::atomic<std::uint64_t> next_sequence = 0;
 thread_local bool recording = true;
 thread_local bool anomaly = false;
 
-// Nodes dropped while another is being destroyed wait here, so that a chain of a million is released by a
-// loop and not by a million nested destructors.
+// Nodes that are dropped while another node is being destroyed. A loop releases them, so that a chain of a
+// million nodes does not need a million nested destructors.
 thread_local std::vector<std::shared_ptr<Node>>* dropped = nullptr;
 
 }  // namespace
@@ -26,7 +25,7 @@ void Node::release() {
   std::vector<std::shared_ptr<Node>> below;
   const bool outermost = dropped == nullptr;
   if (outermost) dropped = &below;
-  for (Edge& e : inputs)  // a leaf has nothing below it
+  for (Edge& e : inputs)  // a leaf has no inputs
     if (e.producer && !e.producer->is_leaf()) dropped->push_back(std::move(e.producer));
   inputs.clear();
   aux.clear();
@@ -34,7 +33,7 @@ void Node::release() {
   if (!outermost) return;
   while (!below.empty()) {
     const auto node = std::move(below.back());
-    below.pop_back();  // the node may go now, and push what it held
+    below.pop_back();  // may destroy the node, which then pushes its producers
   }
   dropped = nullptr;
 }

@@ -99,7 +99,7 @@ Tensor& Tensor::copy_(const Tensor& source) {
   if (grad_enabled() && source.requires_grad())
     fail<GradError>("copy_: the source needs a gradient, which a copy in place would lose; use its detach()");
   guard_edit("copy_");
-  if (storage() == source.storage()) {  // they may overlap: copies by way of a second buffer
+  if (storage() == source.storage()) {  // they may overlap: copies through a second buffer
     Tensor apart = empty(source.spec());
     copy_elements(source, apart);
     copy_elements(apart, *this);

@@ -1,5 +1,5 @@
-// What core/cuda is in a library built without CUDA: no device can be used, so nothing is ever captured, and
-// none of the functions that work on a GPU is reached.
+// Replaces core/cuda in a library built without CUDA: no device can be used, so nothing is captured, and the
+// functions that work on a GPU are never called.
 #include <bobbin/device.h>
 #include <bobbin/error.h>
 

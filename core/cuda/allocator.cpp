@@ -1,6 +1,7 @@
 // The caching allocator of a GPU. Each stream has a pool of freed blocks. A block returns to its pool as soon
-// as the host frees it, although kernels may still use it: what is enqueued on the same stream later runs
-// later. Each captured graph has a pool of its own, so that nobody else gets memory that its replays use.
+// as the host frees it, although kernels may still use it: work that is enqueued later on the same stream
+// runs later. Each captured graph has a separate pool, so that no other work gets memory that its replays
+// use.
 #include <bobbin/allocator.h>
 #include <bobbin/error.h>
 
@@ -87,7 +88,8 @@ class DeviceAllocator final : public Allocator {
     graph_pools_.back()->of_graph = true;
     return graph_pools_.back().get();
   }
-  /// Gives a graph's memory to the pool of stream `heir`: blocks that are free now, and those freed later.
+  /// Gives a graph's memory to the pool of stream `heir`: blocks that are free now, and blocks that are freed
+  /// later.
   void hand_over(Pool* pool, cudaStream_t heir) {
     std::lock_guard lock(mutex_);
     Pool* to = &pools_[heir];
@@ -104,7 +106,7 @@ class DeviceAllocator final : public Allocator {
   }
 
  private:
-  // Without the cache, blocks have exactly the size asked for, so that a memory checker finds any access
+  // Without the cache, blocks have exactly the requested size, so that a memory checker finds any access
   // beyond it.
   SizeClass class_of(std::size_t bytes) const {
     SizeClass c(bytes, 512);
@@ -129,7 +131,7 @@ class DeviceAllocator final : public Allocator {
     cudaGetDevice(&before);
     cudaSetDevice(device_.index);
     ++stats_.system_calls;
-    cudaFree(p);  // waits for what uses the block
+    cudaFree(p);  // waits for the kernels that use the block
     cudaSetDevice(before);
   }
   void release() {

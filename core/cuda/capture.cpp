@@ -15,7 +15,7 @@ namespace {
 
 thread_local StepGraph* recording = nullptr;
 
-// The offset of the next parameter after so many bytes.
+// The offset of the next parameter after `bytes` bytes of parameters.
 std::size_t padded(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
 
 }  // namespace
@@ -133,8 +133,7 @@ void StepGraph::clear() noexcept {
   if (pool_) release_pool(device_, std::exchange(pool_, nullptr));
 }
 
-// What the host does before a replay: draws of the step are taken from the generator, and parameters
-// computed.
+// Prepares a replay on the host: takes the draws of the step from the generator, and computes the parameters.
 void StepGraph::prepare() {
   if (std::exchange(first_, false)) return;
   Generator& g = default_generator();
@@ -156,7 +155,7 @@ void StepGraph::run_once() {
 }
 
 // Makes a graph of one node, a loop. Its body is the kernel of add_advance_node and the step without its
-// first node. False where the driver has no such graphs.
+// first node. Returns false if the driver does not support such graphs.
 bool StepGraph::make_loop(std::int64_t bytes) {
   drop_loop();
   progress_ = empty({bytes}, DType::u8, device_);

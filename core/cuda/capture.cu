@@ -1,12 +1,13 @@
-// The kernels that a captured step begins with: they store the parameters of a replay where the step's
-// kernels read them.
+// The first kernel of a captured step, and that of a loop of steps: they store the parameters of a replay in
+// the memory from which the step's kernels read them.
 #include "core/cuda/capture.h"
 #include "core/cuda/runtime.h"
 
 namespace bobbin::cuda {
 namespace {
 
-// Sizes of the argument: most steps have a few numbers, and a launch with a larger argument takes longer.
+// Sizes of the argument in bytes: most steps have few parameters, and a launch with a larger argument takes
+// longer.
 constexpr std::size_t few = 256, some = 4 << 10;
 constexpr unsigned threads = 128;
 

@@ -44,7 +44,7 @@ void release_pool(Device d, Pool*);
 
 class StepGraph final : public Replay {
  public:
-  /// Runs `step` while what it enqueues on d is recorded. If it throws, the recording is discarded.
+  /// Runs `step`, and records the work that it enqueues on d. If it throws, the recording is discarded.
   StepGraph(Device d, const std::function<void()>& step);
   ~StepGraph() override;
   StepGraph(const StepGraph&) = delete;

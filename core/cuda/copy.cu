@@ -1,4 +1,4 @@
-// Copies on one GPU, between strides and dtypes, and fills.
+// Copies on one GPU, between strides and dtypes; fills.
 #include <cstring>
 
 #include "core/cast.h"
@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(threads) move_strided(const Word* x, Word* y, 
   }
 }
 
-// Transposes matrices by way of tiles in shared memory, so that neighbouring threads both read and write
+// Transposes matrices through tiles in shared memory, so that neighbouring threads both read and write
 // neighbouring elements. Elements are neighbours in y along dimension 0, and in x along dimension `across`.
 constexpr int tile = 32, tile_rows = 8;
 template<class Word>

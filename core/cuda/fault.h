@@ -1,5 +1,5 @@
-// How a kernel reports an index that is out of range. It writes a report and leaves out the access; the host
-// throws IndexError at the next launch or wait that sees the report.
+// Reports of kernels about an index that is out of range. The kernel writes a report and skips the access;
+// the host throws IndexError at the next launch or wait that finds the report.
 #pragma once
 #include <bobbin/device.h>
 #include <bobbin/dtype.h>

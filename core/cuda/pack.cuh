@@ -16,7 +16,7 @@ struct alignas(n * sizeof(T)) Pack {
   T v[n];
 };
 
-/// The type kernels compute in: f32 for the 16-bit types.
+/// The type that kernels compute in: f32 for the 16-bit types.
 template<class T>
 using Compute = std::conditional_t<is_16bit_float<T>, float, T>;
 
@@ -48,16 +48,16 @@ __device__ __forceinline__ T narrow(Compute<T> x) {
 }
 
 /// Waits for the previous kernel's writes (programmatic dependent launch). A kernel launched `early` calls it
-/// before it touches memory that other kernels write. What comes before the call overlaps with the previous
+/// before it accesses memory that other kernels write. Instructions before the call overlap with the previous
 /// kernel.
 __device__ __forceinline__ void await_data() {
 #if __CUDA_ARCH__ >= 900
   ptx::griddepcontrol_wait();
 #endif
 }
-/// Allows the next kernel to start where it is launched `early`; without this call it starts when this kernel
-/// ends. Only after await_data(): else blocks of two kernels that both wait would occupy the multiprocessors
-/// unevenly.
+/// Allows the next kernel to start if it is launched `early`; without this call it starts when this kernel
+/// ends. Only after await_data(): otherwise blocks of two kernels that both wait would occupy the
+/// multiprocessors unevenly.
 __device__ __forceinline__ void call_next() {
 #if __CUDA_ARCH__ >= 900
   ptx::griddepcontrol_launch_dependents();

@@ -20,7 +20,7 @@ __device__ __forceinline__ void opaque(T*& x) {
 __device__ __forceinline__ void opaque(uint4& x) {
   asm volatile("" : "+r"(x.x), "+r"(x.y), "+r"(x.z), "+r"(x.w));
 }
-/// No instruction: the compiler must compute x, as if somebody used it.
+/// No instruction: the compiler must compute x, as if it were used.
 __device__ __forceinline__ void use(unsigned x) { asm volatile("" ::"r"(x)); }
 
 // Floating Point Instructions; Special Registers
@@ -87,7 +87,7 @@ __device__ __forceinline__ void cp_async_cg_16(void* to, const void* from, bool 
                "r"(there ? 16 : 0)
                : "memory");
 }
-/// The same of 4 bytes, by way of the L1 cache.
+/// The same for 4 bytes, through the L1 cache.
 __device__ __forceinline__ void cp_async_ca_4(void* to, const void* from, bool there) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from),
                "r"(there ? 4 : 0)
@@ -140,8 +140,8 @@ __device__ __forceinline__ void barrier_cluster_wait_acquire_aligned() {
 
 // Data Movement and Conversion Instructions: mapa, ld
 
-/// The address, for the instructions on `shared::cluster`, of what block `rank` of the cluster has at a
-/// shared address of this block.
+/// The `shared::cluster` address in block `rank` of the cluster that corresponds to a shared address of this
+/// block.
 __device__ __forceinline__ unsigned mapa(unsigned shared, int rank) {
   unsigned there;
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared), "r"(rank));
@@ -167,7 +167,7 @@ __device__ __forceinline__ void mbarrier_init_1(unsigned barrier) {
       "fence.mbarrier_init.release.cluster;" ::"r"(barrier)
       : "memory");
 }
-/// Arrives at the barrier, whose phase then ends when so many bytes have come by st_async.
+/// Arrives at the barrier. Its phase ends when st_async has stored `bytes` bytes.
 __device__ __forceinline__ void mbarrier_arrive_expect_tx(unsigned barrier, unsigned bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }

@@ -1,4 +1,5 @@
-// The draws of core/random.cpp on a GPU. Each thread computes one Philox block and the elements made of it.
+// The draws of core/random.cpp on a GPU. Each thread computes one Philox block and the elements that it
+// gives.
 #include <cmath>
 #include <numbers>
 
@@ -14,7 +15,7 @@ namespace {
 
 constexpr int threads = 256;
 
-// The elements of one Philox block: four of a 32-bit word each, or two of 64 bits each.
+// The elements of one Philox block: four elements, of a 32-bit word each, or two of 64 bits each.
 template<class T>
 struct Values {
   static constexpr int count = 16 / sizeof(T);
@@ -76,8 +77,8 @@ struct Integers {
   }
 };
 
-// 1 where the uniform number is below p. These numbers are multiples of 2^-24; threshold * 2^-24 is the
-// smallest one that is not below p.
+// 1 where the uniform number is below p. Uniform numbers are multiples of 2^-24; threshold * 2^-24 is the
+// smallest multiple that is not below p.
 struct Bernoulli {
   std::uint32_t threshold;
   __device__ Values<float> operator()(const Philox::Block& b) const {

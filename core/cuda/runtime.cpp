@@ -16,7 +16,7 @@ namespace {
 
 constexpr int max_devices = 64;
 
-// What is known of a device that was used. Never destroyed: static tensors may need it at the end of the
+// The state of a device that has been used. Never destroyed: static tensors may need it at the end of the
 // program.
 struct State {
   Properties properties;
@@ -27,7 +27,7 @@ struct State {
 std::atomic<std::int64_t> waits = 0;
 std::atomic<std::uint64_t> launches = 0;
 thread_local std::array<cudaStream_t, max_devices> chosen{};  // null: the device's main stream
-thread_local int active = -1;                                 // this thread's CUDA device, where known
+thread_local int active = -1;                                 // this thread's CUDA device; -1: not known
 
 // Errors after which every later CUDA call of the process fails.
 bool is_sticky(cudaError_t e) {
@@ -114,18 +114,18 @@ State& state(Device d) {
   return *place;
 }
 
-// Throws what a kernel reported, and clears the report.
+// Throws the error that a kernel reported, and clears the report.
 void surface(State& s) {
   volatile Fault* seen = s.fault;
   if (!seen->set || capturing()) return;
-  check(cudaDeviceSynchronize(), "cuda");  // the kernel may not be done with reporting
+  check(cudaDeviceSynchronize(), "cuda");  // the kernel may still be writing the report
   const Fault f = *s.fault;
   seen->set = 0;
   fail<IndexError>(f.op, ": ", f.noun, " ", f.value, " at flat position ", f.position, " is outside [0,",
                    f.size, ")");
 }
 
-// A kernel that takes more than 48 KiB of shared memory, static and dynamic together, must ask for it, once a
+// A kernel that uses more than 48 KiB of shared memory, static and dynamic together, must opt in, once per
 // device.
 void opt_in(std::string_view op, const void* kernel, int device, std::size_t shared) {
   static std::mutex mutex;
@@ -142,7 +142,7 @@ void opt_in(std::string_view op, const void* kernel, int device, std::size_t sha
 
 void check(cudaError_t e, std::string_view what) {
   if (e == cudaSuccess) return;
-  cudaGetLastError();  // or the next check would see it again
+  cudaGetLastError();  // clears the error, which the next check would otherwise report again
   if (e == cudaErrorMemoryAllocation) fail<OutOfMemory>(what, ": ", cudaGetErrorString(e));
   if (is_sticky(e))
     fail<DeviceLost>(what, ": ", cudaGetErrorString(e), "; this process can no longer use the GPU");

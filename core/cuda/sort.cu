@@ -1,4 +1,4 @@
-// A file of its own: CUB takes long to compile.
+// sort_pairs, with CUB. A separate source, because CUB takes long to compile.
 #include <cub/device/device_radix_sort.cuh>
 
 #include "core/cuda/runtime.h"
@@ -17,7 +17,7 @@ Pairs sort_pairs(const Pairs& x, const Pairs& spare, int bits) {
   const auto sort = [&](void* scratch) {
     check(cub::DeviceRadixSort::SortPairs(scratch, bytes, keys, values, n, 0, bits, stream(d)), "sort");
   };
-  sort(nullptr);  // only asks how many bytes
+  sort(nullptr);  // only returns the number of bytes
   const Tensor scratch = empty({static_cast<std::int64_t>(bytes)}, DType::u8, d);
   sort(scratch.raw());
   return {keys.Current() == x.keys.raw() ? x.keys : spare.keys,

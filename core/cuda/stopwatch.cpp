@@ -1,4 +1,4 @@
-// Stopwatch by CUDA events.
+// Stopwatch, with CUDA events.
 #include "core/cuda/stopwatch.h"
 
 #include "core/cuda/runtime.h"

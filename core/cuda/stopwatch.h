@@ -1,4 +1,5 @@
-// The time that a GPU takes between two points of the current stream. No CUDA header in here.
+// Measures the time that a GPU takes between two points of the current stream. This header includes no CUDA
+// header.
 #pragma once
 #include <bobbin/device.h>
 
@@ -6,14 +7,14 @@ namespace bobbin::cuda {
 
 class Stopwatch {
  public:
-  /// Begins; not inside a capture.
+  /// Starts the measurement; not inside a capture.
   explicit Stopwatch(Device);
   ~Stopwatch();
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 
   void stop();
-  /// Between beginning and stop(). Waits until the GPU has passed stop().
+  /// The time from the constructor to stop(). Waits until the GPU has passed stop().
   double microseconds() const;
 
  private:

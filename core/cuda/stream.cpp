@@ -1,4 +1,4 @@
-// Streams of a GPU, and the order between the work of two of them.
+// Streams of a GPU, and the order between the work on two streams.
 #include <bobbin/error.h>
 
 #include "core/cuda/backend.h"
@@ -7,7 +7,7 @@
 namespace bobbin::cuda {
 namespace {
 
-// What is enqueued on `later` from now on runs after all that is on `earlier`.
+// Work that is enqueued on `later` from now on runs after all work that is on `earlier` now.
 void follow(Device d, cudaStream_t later, cudaStream_t earlier) {
   const DeviceGuard use(d);
   cudaEvent_t event;
@@ -36,7 +36,7 @@ void leave_stream(Device d, void* left, void* before) noexcept {
   exchange_stream(d, static_cast<cudaStream_t>(before));
   try {
     follow(d, stream(d), static_cast<cudaStream_t>(left));
-  } catch (const Error&) {  // the device is lost; the next call says so
+  } catch (const Error&) {  // the device is lost; the next call throws
   }
 }
 

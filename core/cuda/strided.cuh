@@ -1,5 +1,5 @@
-// Where the elements of strided tensors lie, worked out on the GPU: a linear index is taken apart by
-// multiplications in place of divisions.
+// Offsets of the elements of strided tensors, computed on the GPU: a linear index is divided by the sizes, by
+// multiplications instead of divisions.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -29,8 +29,8 @@ struct Divider {
 #endif
 };
 
-/// Where element i of each of `count` tensors lies, all broadcast to one shape, i counting in row-major
-/// order. PyTorch's OffsetCalculator.
+/// The offsets of element i of `count` tensors, all broadcast to one shape; i counts in row-major order. The
+/// same as PyTorch's OffsetCalculator.
 template<int count>
 struct StridedIndex : CollapsedDims<count> {
   using CollapsedDims<count>::rank, CollapsedDims<count>::size, CollapsedDims<count>::stride;

@@ -1,5 +1,5 @@
-// Copies between the host and a GPU, and between GPUs. Pageable host memory is copied by way of pinned
-// buffers: a copy to the device is only enqueued, and the host waits only while all buffers hold earlier
+// Copies between the host and a GPU, and between GPUs. Pageable host memory is copied through pinned buffers:
+// a copy to the device is only enqueued, and the host waits only while all buffers are in use by earlier
 // copies.
 #include <algorithm>
 #include <array>
@@ -157,7 +157,7 @@ void memset_async(Device d, void* p, int value, std::size_t n) {
   check(cudaMemsetAsync(p, value, n, stream(d)), "fill");
 }
 
-// Does not look at Fault: who waits for results throws that.
+// Does not check Fault: the functions that wait for results do.
 void memcpy_to_host(Device d, const void* p, void* host, std::size_t n) {
   const DeviceGuard use(d);
   check(cudaMemcpyAsync(host, p, n, cudaMemcpyDeviceToHost, stream(d)), "copy to the host");

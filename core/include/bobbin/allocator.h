@@ -1,5 +1,5 @@
 // The caching allocator of a device, and the memory of a tensor. Freed blocks are kept by size and used
-// again, so that a repeated training step asks the system for no memory.
+// again, so a repeated training step allocates no memory from the system.
 #pragma once
 #include <bobbin/device.h>
 
@@ -25,7 +25,7 @@ class Allocator {
   virtual void* allocate(std::size_t bytes) = 0;
   /// Frees a block of allocate(bytes), with the same `bytes`.
   virtual void deallocate(void*, std::size_t bytes) noexcept = 0;
-  /// The statistics of now.
+  /// The present statistics.
   virtual AllocatorStats stats() const = 0;
   /// Sets bytes_peak to bytes_live.
   virtual void reset_peak() = 0;
@@ -37,13 +37,13 @@ class Allocator {
 /// freed block is used again only for work that is enqueued later on the same stream.
 Allocator& allocator(Device = {});
 
-/// While on, every new block is filled with bytes 0xFF (NaN as a float), so that tests see elements that a
+/// While on, every new block is filled with bytes 0xFF (NaN as a float), so that tests find elements that a
 /// kernel does not write.
 void poison_allocations(bool on);
-/// While on, known bytes stand before and after every new block of this thread. They are checked when the
-/// block is freed, which waits for a GPU. For tests.
+/// While on, every new block of this thread has known bytes before and after it. They are checked when the
+/// block is freed; for a block of a GPU this waits for the GPU. For tests.
 void guard_allocations(bool on);
-/// How many of the blocks that this thread freed had these bytes overwritten.
+/// The number of blocks that this thread freed whose known bytes had been overwritten.
 std::int64_t damaged_guards();
 
 /// The memory of one tensor and its views, with a count of in-place edits.
@@ -57,10 +57,10 @@ struct Storage {
   Storage& operator=(const Storage&) = delete;
 
   void* data;         ///< null if there are no bytes
-  std::size_t bytes;  ///< the size asked for
+  std::size_t bytes;  ///< the requested size
   Device device;      ///< where the memory is
   std::uint64_t version =
-      0;  ///< the number of in-place edits; a derivative checks it against that of its record
+      0;  ///< the number of in-place edits; a derivative compares it with the number when it was recorded
 
  private:
   bool guarded_ = false;

@@ -1,4 +1,4 @@
-// Where a tensor's elements live.
+// Device: where the elements of a tensor are, the CPU or a GPU.
 #pragma once
 #include <bobbin/config.h>
 
@@ -21,7 +21,7 @@ struct Device {
 
   /// The CPU.
   static constexpr Device cpu() { return {}; }
-  /// The GPU of this number. Whether there is one shows where it is used; see require().
+  /// GPU `index`. Does not check that there is one; see require().
   static constexpr Device cuda(int index = 0) { return {Kind::cuda, static_cast<std::int16_t>(index)}; }
   /// Reads "cpu", "cuda" or "cuda:N"; throws ValueError on anything else.
   static Device parse(std::string_view);
@@ -34,17 +34,17 @@ struct Device {
   friend constexpr bool operator==(Device, Device) = default;
 };
 
-/// "cpu", "cuda:0".
+/// Writes "cpu" or "cuda:0".
 std::ostream& operator<<(std::ostream&, Device);
 
-/// Whether a CUDA device can be used now; if not, `why` (when given) says why not.
+/// Whether a CUDA device can be used now. If not, writes the reason to `why`, unless it is null.
 bool cuda_available(std::string* why = nullptr);
 
 /// How many GPUs can be used now; 0 where cuda_available is false.
 int device_count();
 
-/// Waits until all that this thread enqueued on d is done; returns at once for the CPU. Throws what kernels
-/// reported meanwhile: IndexError, CudaError, DeviceLost.
+/// Waits until all work that this thread enqueued on d is done; returns at once for the CPU. Throws the
+/// errors that kernels reported: IndexError, CudaError, DeviceLost.
 void synchronize(Device d);
 /// How often the host has waited for a GPU so far, in this process.
 std::int64_t synchronizations();
@@ -53,7 +53,7 @@ namespace detail {
 void require_cuda(Device);
 }
 
-/// Throws DeviceError, saying why, unless tensors can be made on d.
+/// Throws DeviceError, with the reason, if d cannot be used.
 inline void require(Device d) {
   if (!d.is_cpu()) detail::require_cuda(d);
 }

@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <utility>
 
-/// Makes a function one of the GPU as well, where nvcc compiles it.
+/// Makes a function callable on the GPU too, if nvcc compiles it.
 #ifdef __CUDACC__
 #define BOBBIN_HD __host__ __device__
 #else
@@ -29,9 +29,9 @@ enum class DType : std::uint8_t {
   boolean,  ///< bool
 };
 
-/// "f64", "f32", "bf16", "f16", "i64", "i32", "u8", "bool".
+/// The name: "f64", "f32", "bf16", "f16", "i64", "i32", "u8", "bool".
 std::string_view name(DType);
-/// The same.
+/// Writes name().
 std::ostream& operator<<(std::ostream&, DType);
 
 /// Bytes of one element.
@@ -56,7 +56,7 @@ constexpr bool is_floating(DType d) { return d <= DType::f16; }
 
 /// bfloat16: the upper half of a float. Conversion rounds to nearest even; NaN stays NaN.
 struct BFloat16 {
-  std::uint16_t bits = 0;  ///< as they lie in memory
+  std::uint16_t bits = 0;  ///< the stored bits
   /// Zero.
   BFloat16() = default;
   /// The nearest to x, ties to even.
@@ -73,7 +73,7 @@ struct BFloat16 {
 
 /// IEEE binary16. Conversion rounds to nearest even, overflows to infinity and keeps subnormals.
 struct Half {
-  std::uint16_t bits = 0;  ///< as they lie in memory
+  std::uint16_t bits = 0;  ///< the stored bits
   /// Zero.
   Half() = default;
   /// The nearest to x, ties to even; infinite from 65520.
@@ -82,7 +82,7 @@ struct Half {
   BOBBIN_HD constexpr operator float() const { return widen(bits); }
 
  private:
-  // Scaling by powers of two lets the FPU do the rounding (after F. Giesen, "float->half variants").
+  // Scales by powers of two, so that the FPU rounds (after F. Giesen, "float->half variants").
   BOBBIN_HD static constexpr std::uint16_t round(float x) {
     const auto u = std::bit_cast<std::uint32_t>(x);
     const std::uint32_t sign = (u >> 16) & 0x8000u, mag = u & 0x7fffffffu;
@@ -97,7 +97,7 @@ struct Half {
   BOBBIN_HD static constexpr float widen(std::uint16_t h) {
     const std::uint32_t sign = std::uint32_t{h & 0x8000u} << 16, mag = h & 0x7fffu;
     if (mag >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | (mag & 0x3ffu) << 13);
-    // 2^112 moves the exponent bias from 15 to 127, and makes subnormals normal on the way.
+    // The factor 2^112 changes the exponent bias from 15 to 127, and makes subnormals normal.
     const float f = std::bit_cast<float>(mag << 13) * 0x1p112f;
     return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(f));
   }
@@ -136,14 +136,14 @@ concept Element = std::is_same_v<T, double> || std::is_same_v<T, float> || is_16
     std::is_same_v<T, bool> || std::is_same_v<T, std::uint8_t> ||
     (std::is_integral_v<T>&& std::is_signed_v<T> && sizeof(T) >= 4);
 
-/// Carries a C++ type to a generic lambda; see visit.
+/// Passes a C++ type to a generic lambda; see visit.
 template<class T>
 struct Type {
-  using type = T;  ///< the type carried
+  using type = T;  ///< the type that is passed
 };
 
-/// Calls f(Type<T>{}) with the C++ type of d, one of T...: for visit_some<float, double>(d, f), f is compiled
-/// for these two types alone. Any other d counts as the last of them.
+/// Calls f(Type<T>{}) with the C++ type of d, one of T...: visit_some<float, double>(d, f) compiles f for
+/// these two types only. Any other d counts as the last type.
 template<class T, class... Rest, class F>
 [[gnu::always_inline]] constexpr decltype(auto) visit_some(DType d, F&& f) {
   if constexpr (sizeof...(Rest) > 0)

@@ -1,4 +1,5 @@
-// The exceptions Bobbin throws. Every message names the operation, what it was given and the way out:
+// The exceptions that Bobbin throws. Every message names the operation and its arguments, and says how to
+// correct the call:
 //   matmul: inner dimensions must agree; got f32[1,2] and f32[3,1]
 #pragma once
 #include <sstream>
@@ -7,7 +8,7 @@
 
 namespace bobbin {
 
-/// Base of everything Bobbin throws.
+/// Base of all exceptions of Bobbin.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -19,7 +20,7 @@ struct ShapeError : Error {
 struct DTypeError : Error {
   using Error::Error;
 };
-/// Tensors on different devices, or a device that is not there.
+/// Tensors on different devices, or a device that does not exist.
 struct DeviceError : Error {
   using Error::Error;
 };
@@ -47,7 +48,7 @@ struct FormatError : Error {
 struct IoError : Error {
   using Error::Error;
 };
-/// Memory that a device could not give.
+/// A device has no memory for an allocation.
 struct OutOfMemory : Error {
   using Error::Error;
 };

@@ -1,33 +1,34 @@
-// What an operation is. One struct defines it: its attributes are fields, and its members are
+// What an operation is, and record(), which runs one. A struct defines an operation: its attributes are
+// fields, and its members are
 //
-//   static constexpr std::string_view name;      also how errors begin
-//   static constexpr Saves saves;                what its derivative reads (or: Saves saves(Needs) const);
-//                                                nothing unless it says so
+//   static constexpr std::string_view name;      errors begin with it, too
+//   static constexpr Saves saves;                the tensors that its derivative reads (or: Saves
+//                                                saves(Needs) const); without this member, none
 //   TensorSpec infer(Inputs) const;              every check, and the result's spec; no mathematics
 //   void cpu(Inputs, Tensor& out) const;         the kernels; `out` is fresh, row-major and uninitialised
 //   void cuda(Inputs, Tensor& out) const;        optional
 //   Grads vjp(const Vjp&) const;                 the derivative, written with public operations (ops.h)
-//   static std::vector<Sample> samples();        calls the tests and the gradient checker make
+//   static std::vector<Sample> samples();        calls that the tests and the gradient checker make
 //
 // These are optional:
 //
 //   static constexpr Strided strided;            inputs that kernels read by their strides; the kernels get
 //                                                the others row-major
-//   static constexpr bool any_device = true;     inputs may lie on different devices
-//   std::vector<TensorSpec> aux(Inputs) const;   what the kernels leave the derivative besides the output.
-//                                                They take a further std::span<Tensor>, which is empty when
-//                                                nothing is recorded
+//   static constexpr bool any_device = true;     inputs may be on different devices
+//   std::vector<TensorSpec> aux(Inputs) const;   tensors that the kernels write for the derivative, besides
+//                                                the output. The kernels take a further std::span<Tensor>,
+//                                                which is empty if nothing is recorded
 //   std::optional<Grads> fused_vjp_cpu(const Vjp&) const;
 //   std::optional<Grads> fused_vjp_cuda(const Vjp&) const;
 //                                                the same gradients as vjp, in fewer passes over memory.
-//                                                Tried before vjp where the derivative itself is not recorded
-//                                                and its cotangent, on that device, is not empty; nullopt,
-//                                                with nothing done: vjp computes them
+//                                                Called before vjp, if the derivative itself is not recorded
+//                                                and its cotangent is on that device and not empty. If it
+//                                                returns nullopt, vjp is called
 //
 // A view operation has `Tensor view(const Tensor& x) const` in place of infer and the kernels. One whose
-// derivative is that of another tape has `Tensor replay(const Vjp&) const` in place of vjp: the backward pass
-// continues through the tensor it returns. An operation is differentiable when it has vjp or replay; one that
-// has neither says `static constexpr bool differentiable = false`.
+// derivative is on another tape has `Tensor replay(const Vjp&) const` in place of vjp: the backward pass
+// continues through the tensor that it returns. An operation with vjp or replay is differentiable; one that
+// has neither declares `static constexpr bool differentiable = false`.
 #pragma once
 #include <bobbin/sample.h>
 #include <bobbin/vjp.h>
@@ -55,12 +56,12 @@ struct Strided {
 inline constexpr Strided Strided::all{~std::uint64_t{0}, ~std::uint64_t{0}};
 inline constexpr Strided Strided::on_cuda{0, ~std::uint64_t{0}};
 
-/// An operation that gives another view of its input's storage.
+/// An operation that returns a view of its input's storage.
 template<class T>
 concept ViewOperator = requires(const T& op, const Tensor& x) {
   { op.view(x) } -> std::same_as<Tensor>;
 };
-/// An operation whose kernels leave the derivative tensors of their own.
+/// An operation whose kernels write further tensors for the derivative.
 template<class T>
 concept AuxOperator = requires(const T& op, Inputs x, Tensor& y, std::span<Tensor> aux) {
   { op.aux(x) } -> std::same_as<std::vector<TensorSpec>>;
@@ -76,7 +77,7 @@ template<class T>
 concept HasVjp = requires(const T& op, const Vjp& v) {
   { op.vjp(v) } -> std::same_as<Grads>;
 };
-/// An operation whose derivative is that of the tape it makes again.
+/// An operation whose derivative computes the output again, on a new tape.
 template<class T>
 concept HasReplay = requires(const T& op, const Vjp& v) {
   { op.replay(v) } -> std::same_as<Tensor>;
@@ -84,12 +85,12 @@ concept HasReplay = requires(const T& op, const Vjp& v) {
 /// An operation that has a derivative.
 template<class T>
 concept Differentiable = HasVjp<T> || HasReplay<T>;
-/// An operation with one kernel or so for all its gradients on the CPU.
+/// An operation with a fused derivative on the CPU.
 template<class T>
 concept HasFusedVjpCpu = requires(const T& op, const Vjp& v) {
   { op.fused_vjp_cpu(v) } -> std::same_as<std::optional<Grads>>;
 };
-/// The same on GPUs.
+/// An operation with a fused derivative on GPUs.
 template<class T>
 concept HasFusedVjpCuda = requires(const T& op, const Vjp& v) {
   { op.fused_vjp_cuda(v) } -> std::same_as<std::optional<Grads>>;
@@ -100,13 +101,14 @@ concept HasCuda = requires(const T& op, Inputs x, Tensor& y) {
   op.cuda(x, y);
 }
 || requires(const T& op, Inputs x, Tensor& y, std::span<Tensor> aux) { op.cuda(x, y, aux); };
-/// An operation that says it has no derivative.
+/// An operation that declares that it has no derivative.
 template<class T>
 concept DeclaredConstant = requires {
   requires !T::differentiable;
 };
 
-/// What `record` takes: a name, kernels or a view, and a derivative or the word that there is none.
+/// A type that `record` accepts: it has a name, kernels or a view, and a derivative or the declaration that
+/// there is none.
 template<class T>
 concept Operator = std::copy_constructible<T> && requires {
   { T::name } -> std::convertible_to<std::string_view>;
@@ -121,7 +123,7 @@ namespace detail {
 [[noreturn]] void unreachable(std::string_view op);
 }  // namespace detail
 
-/// An operation with its type erased. The defaults here are those of an operation that leaves a member out.
+/// An operation with its type erased. A default here holds for an operation without that member.
 class OpBase {
  public:
   virtual ~OpBase() = default;
@@ -135,21 +137,21 @@ class OpBase {
   virtual Strided strided() const { return {}; }
   /// Whether it has a derivative.
   virtual bool differentiable() const { return true; }
-  /// Whether inputs may lie on different devices.
+  /// Whether inputs may be on different devices.
   virtual bool any_device() const { return false; }
-  /// What the tape keeps, for these inputs that need a gradient.
+  /// The tensors that the tape keeps, given which inputs need a gradient.
   virtual Saves saves(Needs) const { return Saves::none; }
   /// The view of x.
   virtual Tensor view(const Tensor&) const { detail::unreachable(name()); }
   /// Checks the inputs, and gives the result's spec.
   virtual TensorSpec infer(Inputs) const { detail::unreachable(name()); }
-  /// The specs of what the kernels leave the derivative.
+  /// The specs of the tensors that the kernels write for the derivative.
   virtual std::vector<TensorSpec> aux(Inputs) const { return {}; }
-  /// Runs the kernel of the output's device; `aux` is empty where nothing is recorded.
+  /// Runs the kernel of the output's device; `aux` is empty if nothing is recorded.
   virtual void run(Inputs, Tensor&, std::span<Tensor>) const { detail::unreachable(name()); }
-  /// The gradient of each input, from that of the output: by a fused derivative where there is one.
+  /// The gradient of each input from the gradient of the output, by a fused derivative if there is one.
   virtual Grads vjp(const Vjp&) const { detail::unreachable(name()); }
-  /// The output computed again, on a tape of its own; undefined where vjp() is there instead.
+  /// Computes the output again, on a new tape; undefined if the operation has vjp() instead.
   virtual Tensor replay(const Vjp&) const { return {}; }
 };
 
@@ -162,7 +164,7 @@ struct OpNode final : Node {
   Model model;
 };
 
-/// Puts `out` on the tape as what `op` made of `inputs`.
+/// Puts `out` on the tape as the result of `op` on `inputs`.
 void attach(const OpBase& op, Inputs inputs, Tensor& out, std::span<const Tensor> aux = {});
 
 template<Operator T>
@@ -259,13 +261,13 @@ class OpModel final : public OpBase {
 Tensor record(const OpBase&, Inputs);
 }  // namespace detail
 
-/// Runs the operation on the inputs and, where one of them needs a gradient, puts it on the tape.
-/// An undefined input is an optional one left out. Throws what `infer` throws, and DeviceError.
+/// Runs the operation on the inputs and, if one of them needs a gradient, puts it on the tape. An undefined
+/// input stands for an optional argument that is not given. Throws what `infer` throws, and DeviceError.
 template<Operator T>
 Tensor record(T op, Inputs inputs) {
   return detail::record(detail::OpModel<T>(std::move(op)), inputs);
 }
-/// The same of tensors in braces.
+/// The same for tensors in braces.
 template<Operator T>
 Tensor record(T op, std::initializer_list<Tensor> inputs) {
   return record(std::move(op), Inputs(inputs.begin(), inputs.size()));
@@ -274,12 +276,12 @@ Tensor record(T op, std::initializer_list<Tensor> inputs) {
 /// An entry of the catalogue.
 struct OpInfo {
   std::string_view name;                       ///< unique in the catalogue
-  bool has_cuda = false;                       ///< runs on GPUs, as far as the build has CUDA
+  bool has_cuda = false;                       ///< runs on GPUs, if the build has CUDA
   bool differentiable = false;                 ///< it is Differentiable
   std::vector<Sample> (*samples)() = nullptr;  ///< calls to test it with; null: none
 };
 
-/// What the catalogue says of T.
+/// The entry of the catalogue for T.
 template<Operator T>
 OpInfo op_info() {
   OpInfo info{T::name, HasCuda<T> || ViewOperator<T>, Differentiable<T>, nullptr};

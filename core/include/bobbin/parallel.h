@@ -1,5 +1,5 @@
-// Loops on several threads. The work is cut into tiles that do not depend on the number of threads, and so
-// results do not either.
+// Loops on several threads. The work is divided into tiles that do not depend on the number of threads, so
+// results do not depend on it either.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -7,9 +7,10 @@
 
 namespace bobbin {
 
-/// Threads that CPU kernels use: $BOBBIN_NUM_THREADS, else the number of processors this process may run on.
+/// The number of threads of CPU kernels: $BOBBIN_NUM_THREADS, else the number of processors that this process
+/// may run on.
 int num_threads();
-/// Throws ValueError unless 1 <= n <= 1024.
+/// Sets the number of threads. Throws ValueError unless 1 <= n <= 1024.
 void set_num_threads(int n);
 
 namespace detail {

@@ -8,18 +8,18 @@
 
 namespace bobbin {
 
-/// The state of a generator: a seed, and how many draws were made.
+/// The state of a generator: a seed and the number of draws. A draw is one call that makes a random tensor.
 struct Generator {
   std::uint64_t seed = 0;   ///< the key of all draws
   std::uint64_t draws = 0;  ///< draws made so far: the offset of the next one
 };
 
-/// The generator that draws of this thread use. Each thread has its own, which starts with seed 0.
+/// The generator that draws of this thread use. Each thread has one, which starts with seed 0.
 Generator& default_generator();
 /// Sets the seed of this thread's generator, and its number of draws to 0.
 void manual_seed(std::uint64_t seed);
 
-/// While it lives, this thread draws from another state; afterwards it continues from its own.
+/// While it lives, this thread draws from another state; afterwards it continues from the earlier state.
 class GeneratorScope {
  public:
   /// Draws of this thread use a copy of g.
@@ -33,7 +33,7 @@ class GeneratorScope {
   Generator before_;
 };
 
-/// Uniform on [0, 1); floating dtypes (DTypeError).
+/// Uniform on [0, 1). Throws DTypeError unless the dtype is floating.
 Tensor rand(const Shape&, DType = DType::f32, Device = {});
 /// Uniform on [low, high).
 Tensor uniform(const Shape&, double low, double high, DType = DType::f32, Device = {});

@@ -15,12 +15,12 @@ namespace bobbin {
 /// The largest number of dimensions a tensor may have.
 inline constexpr int max_rank = 8;
 
-/// Up to max_rank integers held in place: sizes, strides or axes. Longer ones throw ShapeError.
+/// Up to max_rank integers, stored without an allocation: sizes, strides or axes. Throws ShapeError for more.
 class Dims {
  public:
-  /// None: the shape of a number.
+  /// No integers: the shape of a scalar.
   constexpr Dims() = default;
-  /// Those in braces.
+  /// The integers in braces.
   constexpr Dims(std::initializer_list<std::int64_t> v) { assign(v.begin(), v.size()); }
   /// A copy of v.
   constexpr explicit Dims(std::span<const std::int64_t> v) { assign(v.data(), v.size()); }
@@ -31,15 +31,15 @@ class Dims {
     return d;
   }
 
-  /// How many there are.
+  /// The number of integers.
   constexpr int size() const { return size_; }
-  /// Whether there are none.
+  /// Whether there are no integers.
   constexpr bool empty() const { return size_ == 0; }
   /// Number i, from 0; not checked.
   constexpr std::int64_t& operator[](int i) { return v_[static_cast<std::size_t>(i)]; }
   /// Number i, from 0; not checked.
   constexpr std::int64_t operator[](int i) const { return v_[static_cast<std::size_t>(i)]; }
-  /// The last one; there must be one.
+  /// The last integer; there must be one.
   constexpr std::int64_t back() const { return (*this)[size_ - 1]; }
   /// The first one.
   constexpr const std::int64_t* begin() const { return v_.data(); }
@@ -49,17 +49,17 @@ class Dims {
   constexpr std::int64_t* begin() { return v_.data(); }
   /// Past the last one.
   constexpr std::int64_t* end() { return v_.data() + size_; }
-  /// One more, at the end.
+  /// Appends x.
   constexpr void push_back(std::int64_t x) {
     if (size_ == max_rank) too_long();
     v_[static_cast<std::size_t>(size_++)] = x;
   }
-  /// One more, before number `at`.
+  /// Inserts x before number `at`.
   constexpr void insert(int at, std::int64_t x) {
     push_back(x);
     for (int i = size_ - 1; i > at; --i) std::swap((*this)[i], (*this)[i - 1]);
   }
-  /// Takes number `at` out.
+  /// Removes number `at`.
   constexpr void erase(int at) {
     for (int i = at; i + 1 < size_; ++i) (*this)[i] = (*this)[i + 1];
     --size_;
@@ -92,28 +92,30 @@ class Dims {
 
 using Shape = Dims;    ///< sizes
 using Strides = Dims;  ///< distances between neighbours on an axis, in elements
-using Axes = Dims;     ///< numbers of axes; from the end when negative
+using Axes = Dims;     ///< numbers of axes; negative numbers count from the end
 
 std::ostream& operator<<(std::ostream&, const Dims&);  ///< "[2,3]"
 
-/// The number of elements of a shape. Throws ShapeError on a negative size or past 2^63.
+/// The number of elements of a shape. Throws ShapeError for a negative size or 2^63 elements or more.
 std::int64_t numel(const Shape&);
 
 /// Row-major strides, in elements.
 Strides contiguous_strides(const Shape&);
 
-/// The shape both broadcast to, by NumPy's rule; throws ShapeError naming `op`.
+/// The shape that both broadcast to, by NumPy's rule. Throws ShapeError that begins with `op`.
 Shape broadcast(std::string_view op, const Shape& a, const Shape& b);
 
-/// An axis counted from the end when negative, checked: throws ShapeError naming `op`.
+/// The number of an axis in [0, rank); a negative one counts from the end. Throws ShapeError that begins with
+/// `op`.
 int normalize_axis(std::string_view op, std::int64_t axis, int rank);
 
-/// Distinct axes, sorted, counted from the end when negative; no axes means all of them.
+/// The sorted numbers of axes; negative ones count from the end; no axes means all axes. Throws ShapeError
+/// that begins with `op`, also if an axis is named twice.
 Axes normalize_axes(std::string_view op, const Axes&, int rank);
 
-/// What is known of a tensor without its elements.
+/// The description of a tensor without its elements.
 struct TensorSpec {
-  Shape shape;               ///< sizes of the axes; none for a number
+  Shape shape;               ///< sizes of the axes; none for a scalar
   DType dtype = DType::f32;  ///< of the elements
   Device device;             ///< where the elements are
   /// Whether all three agree.

@@ -12,7 +12,7 @@ class Stream {
  public:
   /// A new stream of this GPU. Throws DeviceError for a device that is not a GPU.
   explicit Stream(Device);
-  /// The GPU it belongs to.
+  /// The GPU of the stream.
   Device device() const { return device_; }
   /// The cudaStream_t.
   void* handle() const { return handle_.get(); }
@@ -23,8 +23,8 @@ class Stream {
 };
 
 /// While it lives, this thread enqueues its work for the stream's device on that stream. This work runs after
-/// all that the thread enqueued before, and before all that it enqueues afterwards; tensors may be used on
-/// both sides. Threads that share tensors of different streams must synchronize.
+/// all work that the thread enqueued before, and before all work that it enqueues afterwards, so tensors may
+/// be used inside and outside. Threads that share tensors of different streams must synchronize.
 class StreamScope {
  public:
   /// Enqueues on the stream from now on.

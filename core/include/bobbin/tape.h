@@ -1,5 +1,5 @@
-// The tape: each recorded operation leaves a Node that knows its inputs' nodes and what its derivative needs.
-// There is no global graph; a tape lives as long as tensors refer to it.
+// The tape: each recorded operation leaves a Node, which refers to the nodes of its inputs and keeps the
+// tensors that its derivative reads. There is no global graph; a tape lives as long as tensors refer to it.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -14,15 +14,14 @@ class OpBase;
 
 /// A tensor kept for the derivative, with the version of its storage when it was kept.
 struct Saved {
-  Tensor tensor;              ///< undefined where nothing was kept
+  Tensor tensor;              ///< undefined: not kept
   std::uint64_t version = 0;  ///< of the storage, when it was kept
 };
 
-/// What a node knows of an input: the node it came from (null: no gradient goes there), and the input itself
-/// where the derivative reads it.
+/// An input of a node.
 struct Edge {
-  std::shared_ptr<Node> producer;  ///< null: no gradient goes there
-  Saved saved;                     ///< the input, where the derivative reads it
+  std::shared_ptr<Node> producer;  ///< the node that computed the input; null: it needs no gradient
+  Saved saved;                     ///< the input, if the derivative reads it
 };
 
 /// One step on the tape: a recorded operation, or a leaf (no op).
@@ -33,21 +32,22 @@ struct Node : std::enable_shared_from_this<Node> {
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
-  /// Whether no operation made it.
+  /// Whether no operation computed it.
   bool is_leaf() const { return op == nullptr; }
-  /// Drops the saved tensors and the way to the producers.
+  /// Drops the saved tensors and the references to the producers.
   void release();
 
-  const OpBase* op = nullptr;  ///< owned by the node itself; null for a leaf
-  std::vector<Edge> inputs;    ///< one an operand
-  Saved output;                ///< without its node, which would be a cycle; undefined where it is not read
-  std::vector<Saved> aux;      ///< what the operation made for its derivative alone
+  const OpBase* op = nullptr;  ///< owned by the node; null for a leaf
+  std::vector<Edge> inputs;    ///< one per operand
+  Saved output;                ///< without its node, which would be a cycle; undefined if it is not read
+  std::vector<Saved> aux;      ///< tensors that the operation computed for its derivative
   TensorSpec spec;             ///< of the output
-  std::uint64_t sequence;      ///< process-wide order of creation; the walk goes down it
-  Tensor grad;                 ///< leaves, and retain_grad
-  std::vector<std::pair<int, Hook>> hooks;  ///< by the number that register_hook gave, in order
-  bool keeps_grad = false;                  ///< retain_grad was called
-  bool released = false;                    ///< a walk has used it up
+  std::uint64_t sequence;      ///< process-wide order of creation; the backward pass visits it in reverse
+  Tensor grad;                 ///< for leaves, and after retain_grad
+  std::vector<std::pair<int, Hook>>
+      hooks;                ///< the number that register_hook returned, and the hook; in order
+  bool keeps_grad = false;  ///< retain_grad was called
+  bool released = false;    ///< a backward pass has released it
 };
 
 /// Whether operations on this thread are recorded now.
@@ -56,9 +56,9 @@ bool grad_enabled();
 /// RAII: sets whether operations on this thread are recorded.
 class GradMode {
  public:
-  /// Recording on or off, until this goes.
+  /// Sets recording on or off, until the destructor.
   explicit GradMode(bool on);
-  ~GradMode();  ///< back to what it was
+  ~GradMode();  ///< restores the earlier setting
   GradMode(const GradMode&) = delete;
   GradMode& operator=(const GradMode&) = delete;
 
@@ -68,7 +68,7 @@ class GradMode {
 
 /// RAII: nothing is recorded on this thread while it lives.
 struct NoGrad : GradMode {
-  /// Until this goes.
+  /// Sets recording off, until the destructor.
   NoGrad() : GradMode(false) {}
 };
 
@@ -76,8 +76,8 @@ struct NoGrad : GradMode {
 /// AnomalyError, which names the operation and the flat index. Reads every result: slow.
 class AnomalyMode {
  public:
-  AnomalyMode();   ///< on, for this thread
-  ~AnomalyMode();  ///< back to what it was
+  AnomalyMode();   ///< turns the mode on, for this thread
+  ~AnomalyMode();  ///< restores the earlier setting
   AnomalyMode(const AnomalyMode&) = delete;
   AnomalyMode& operator=(const AnomalyMode&) = delete;
   /// Whether the mode is on for this thread.

@@ -21,7 +21,8 @@ namespace bobbin {
 class Tensor;
 struct Node;
 
-/// Sees the gradient of a tensor when it is complete; may return a replacement (undefined: keep it).
+/// Gets the gradient of a tensor when it is complete; returns a replacement, or an undefined tensor to keep
+/// the gradient.
 using Hook = std::function<Tensor(const Tensor& grad)>;
 
 namespace detail {
@@ -34,11 +35,11 @@ struct TensorImpl {
 };
 }  // namespace detail
 
-/// A handle on a strided view of a storage, and on its place on the tape. Copies share elements and gradient.
+/// A handle on a strided view of a storage, and on its node on the tape. Copies share elements and gradient.
 /// Most members of an undefined tensor throw Error.
 class Tensor {
  public:
-  /// An undefined tensor: no shape, no elements. Stands for "no gradient" and "argument left out".
+  /// An undefined tensor: no shape, no elements. Stands for "no gradient" and "argument not given".
   Tensor() = default;
   /// Whether it is defined.
   explicit operator bool() const { return impl_ != nullptr; }
@@ -53,17 +54,17 @@ class Tensor {
   DType dtype() const { return impl().spec.dtype; }
   /// Where the elements are.
   Device device() const { return impl().spec.device; }
-  /// The number of axes; 0 for a number.
+  /// The number of axes; 0 for a scalar.
   int rank() const { return shape().size(); }
   /// The size of an axis, counted from the end when negative. Throws ShapeError.
   std::int64_t size(int axis) const { return shape()[normalize_axis("size", axis, rank())]; }
   /// The number of elements.
   std::int64_t numel() const { return bobbin::numel(shape()); }
-  /// Whether the elements lie in row-major order, without gaps.
+  /// Whether the elements are in row-major order in memory, without gaps.
   bool is_contiguous() const;
 
   /// The elements, row-major. Throws unless T is the dtype's C++ type, and the tensor is contiguous and on
-  /// the CPU; `contiguous`, `to` (ops.h) and `to_vector` lead there.
+  /// the CPU; `contiguous` and `to` (ops.h) make such a tensor, and `to_vector` copies any tensor.
   template<Element T>
   std::span<const T> data() const {
     return {static_cast<const T*>(checked_data(dtype_of<T>())), static_cast<std::size_t>(numel())};
@@ -75,8 +76,8 @@ class Tensor {
     guard_edit("mutable_data");
     return {elements, static_cast<std::size_t>(numel())};
   }
-  /// Address of the first element, on whichever device; null where there is none. No check, no edit counted:
-  /// for kernels.
+  /// The address of the first element, on the tensor's device; null if there is none. Checks nothing, and
+  /// does not count as an edit. For kernels.
   template<class T = void>
   T* raw() const {
     char* const data = impl_ ? static_cast<char*>(impl_->storage->data) : nullptr;
@@ -99,7 +100,7 @@ class Tensor {
     read_as(dtype_of<T>(), &v);
     return v;
   }
-  /// One element by its index, as a double. Throws IndexError. Slow: for looking, not for computing.
+  /// One element by its index, as a double. Throws IndexError. Slow: for inspection, not for computations.
   double at(const Dims& index) const;
 
   /// Overwrites all elements (in-place edit). Throws GradError while recording, if this tensor needs a
@@ -107,41 +108,41 @@ class Tensor {
   Tensor& fill_(double value);
   /// Overwrites all elements with those of `source`, broadcast and converted, from any device.
   Tensor& copy_(const Tensor& source);
-  /// In-place edits of the storage so far, through any view of it.
+  /// The number of in-place edits of the storage so far, through any view of it.
   std::uint64_t version() const { return impl().storage->version; }
 
   /// Whether gradients flow to this tensor.
   bool requires_grad() const { return impl().node != nullptr; }
-  /// Makes this tensor a leaf whose gradient `backward` accumulates (floating dtypes only), or ends that.
-  /// Throws GradError when the tensor was computed by a recorded operation.
+  /// true: makes this tensor a leaf whose gradient `backward` accumulates (floating dtypes only). false: ends
+  /// that. Throws GradError if the tensor was computed by a recorded operation.
   Tensor& set_requires_grad(bool on = true);
   /// Whether no recorded operation computed it.
   bool is_leaf() const;
-  /// What backward accumulated here; undefined before. Never itself on the tape.
+  /// The gradient that backward accumulated; undefined before. Not on the tape.
   Tensor grad() const;
-  /// Sets what grad() gives; undefined drops it. Throws GradError where no gradient is required, ShapeError
-  /// where its spec differs.
+  /// Sets grad(); an undefined tensor removes it. Throws GradError if this tensor needs no gradient,
+  /// ShapeError if the spec of `grad` differs.
   void set_grad(Tensor grad);
   /// Lets backward keep the gradient of a tensor that is not a leaf.
   void retain_grad();
   /// Registers a hook on this tensor's gradient; hooks run in order. Returns a number for remove_hook.
   int register_hook(Hook);
-  /// Takes the hook of this number away, if it is there.
+  /// Removes the hook of this number, if there is one.
   void remove_hook(int);
-  /// The same elements without a place on the tape.
+  /// The same elements, without a node on the tape.
   Tensor detach() const;
 
   /// Whether no other handle, view or saved tensor shares the elements.
   bool is_sole_owner() const { return impl_.use_count() == 1 && impl_->storage.use_count() == 1; }
   /// A view of the same storage: strides and offset (from the storage's start) in elements. No check.
   Tensor alias(const Shape&, const Strides&, std::int64_t offset) const;
-  /// Place of the first element in the storage, in elements.
+  /// The position of the first element in the storage, in elements.
   std::int64_t offset() const { return impl().offset; }
-  /// The memory it looks at.
+  /// The memory of the elements.
   const std::shared_ptr<Storage>& storage() const { return impl().storage; }
-  /// Its place on the tape; null where it needs no gradient.
+  /// Its node on the tape; null if it needs no gradient.
   const std::shared_ptr<Node>& node() const { return impl().node; }
-  /// Puts the tensor at a place on the tape: for `record` and the engine.
+  /// Sets its node on the tape. For `record` and the engine.
   void set_node(std::shared_ptr<Node> n) { impl_->node = std::move(n); }
 
  private:
@@ -162,13 +163,13 @@ class Tensor {
 
 /// Row-major and uninitialised. Throws ShapeError, DeviceError, OutOfMemory.
 Tensor empty(const TensorSpec&);
-/// The same of a shape, a dtype and a device.
+/// The same for a shape, a dtype and a device.
 inline Tensor empty(const Shape& s, DType t = DType::f32, Device d = {}) {
   return empty(TensorSpec{s, t, d});
 }
-/// Row-major elements in memory of the CPU that is not Bobbin's, and is kept by `owner` as long as any tensor
-/// needs it. Edits in place write there. Throws DeviceError, or ValueError where it is not aligned to the
-/// elements.
+/// A tensor of row-major elements in the caller's memory on the CPU. `owner` is kept as long as any tensor
+/// uses the memory. In-place edits write there. Throws DeviceError, and ValueError if the memory is not
+/// aligned to the elements.
 Tensor from_blob(void* data, const TensorSpec&, std::shared_ptr<const void> owner);
 /// All elements `value`, converted to the dtype.
 Tensor full(const Shape&, double value, DType = DType::f32, Device = {});
@@ -193,12 +194,12 @@ Tensor linspace(double first, double last, std::int64_t n, DType = DType::f32, D
 /// The n x n identity matrix.
 Tensor eye(std::int64_t n, DType = DType::f32, Device = {});
 
-/// A number, or a braced list of lists of the same length: what `tensor` is made of.
+/// The argument of `tensor`: a number, or a braced list of lists of the same length.
 class Nested {
  public:
   /// A number.
   Nested(double v) : values_{v} {}
-  /// A list; throws ShapeError where its parts differ in shape.
+  /// A list; throws ShapeError if its parts differ in shape.
   Nested(std::initializer_list<Nested>);
   /// Lengths of the lists, outermost first; none for a number.
   const Shape& shape() const { return shape_; }
@@ -212,8 +213,8 @@ class Nested {
 /// tensor({{1, 2, 3}, {1, 3, 5}}) is f32[2,3]. Throws ShapeError when lists differ in length.
 Tensor tensor(const Nested&, DType = DType::f32, Device = {});
 
-/// Copies a span or any range of elements; the dtype is that of the element type, and the shape, when given,
-/// must hold as many (default: one dimension).
+/// Copies a span or any range of elements. The dtype is that of the element type. The shape (default: one
+/// dimension) must have as many elements as the range.
 template<std::ranges::input_range R>
 requires Element<std::ranges::range_value_t<R>> Tensor from_range(R&& range,
                                                                   std::optional<Shape> shape = {}) {
@@ -228,9 +229,9 @@ requires Element<std::ranges::range_value_t<R>> Tensor from_range(R&& range,
   return t;
 }
 
-/// Shape and dtype on the first line, then the values, long axes elided: for people.
+/// Writes shape and dtype on the first line, then the values; long axes are shortened.
 std::ostream& operator<<(std::ostream&, const Tensor&);
-/// What << prints.
+/// The text that << writes.
 std::string to_string(const Tensor&);
 
 }  // namespace bobbin
