@@ -1,6 +1,7 @@
 // Gradient checkpointing: an operation whose derivative runs its function again.
 #include <bobbin/autocast.h>
 #include <bobbin/checkpoint.h>
+#include <bobbin/op.h>
 #include <bobbin/random.h>
 
 #include <utility>

@@ -2,6 +2,9 @@
 // When it reaches a node, it has visited all nodes that were computed from it, so the node's cotangent (the
 // gradient of the result with respect to the node's output) is complete.
 #include <bobbin/autograd.h>
+#include <bobbin/elementwise.h>
+#include <bobbin/op.h>
+#include <bobbin/view.h>
 
 #include <algorithm>
 #include <queue>

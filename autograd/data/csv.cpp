@@ -1,7 +1,8 @@
 // Tables of numbers from CSV text, read by libcsv.
 #include <bobbin/data_files.h>
+#include <bobbin/elementwise.h>
 #include <bobbin/error.h>
-#include <bobbin/ops.h>
+#include <bobbin/view.h>
 #include <csv.h>
 
 #include <charconv>

@@ -1,8 +1,10 @@
 // Data sets of tensors and of text, transforms, subsets and splits.
 #include <bobbin/data.h>
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
+#include <bobbin/index.h>
 #include <bobbin/random.h>
 #include <bobbin/tape.h>
+#include <bobbin/view.h>
 
 #include <algorithm>
 #include <cmath>

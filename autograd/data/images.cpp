@@ -1,6 +1,6 @@
 // Folders of images, decoded and scaled by stb.
 #include <bobbin/data_files.h>
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
 
 #include <algorithm>
 #include <map>

@@ -1,8 +1,9 @@
 // The loader: batches of an epoch, made ahead by a thread.
 #include <bobbin/data.h>
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
 #include <bobbin/random.h>
 #include <bobbin/tape.h>
+#include <bobbin/view.h>
 
 #include <condition_variable>
 #include <deque>

@@ -1,7 +1,13 @@
 // The models that gradcheck --model knows, and the registry of a user's own.
+#include <bobbin/activation.h>
+#include <bobbin/conv.h>
+#include <bobbin/elementwise.h>
 #include <bobbin/gradcheck.h>
-#include <bobbin/ops.h>
+#include <bobbin/loss.h>
+#include <bobbin/matmul.h>
+#include <bobbin/pool.h>
 #include <bobbin/random.h>
+#include <bobbin/view.h>
 
 namespace bobbin {
 namespace {

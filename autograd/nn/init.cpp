@@ -1,7 +1,8 @@
 // Initialisers of weights.
+#include <bobbin/elementwise.h>
 #include <bobbin/init.h>
-#include <bobbin/ops.h>
 #include <bobbin/random.h>
+#include <bobbin/reduce.h>
 #include <bobbin/tape.h>
 
 #include <Eigen/QR>

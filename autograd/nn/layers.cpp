@@ -1,7 +1,12 @@
 // The layers of layers.h: their parameters, and the calls that are longer than a line.
+#include <bobbin/activation.h>
+#include <bobbin/attention.h>
+#include <bobbin/conv.h>
+#include <bobbin/dropout.h>
+#include <bobbin/index.h>
 #include <bobbin/layers.h>
-#include <bobbin/ops.h>
 #include <bobbin/random.h>
+#include <bobbin/view.h>
 
 #include <cmath>
 

@@ -1,6 +1,5 @@
 // What is done with all tensors of a model: listing, moving, switching, printing.
 #include <bobbin/module.h>
-#include <bobbin/ops.h>
 #include <bobbin/tape.h>
 #include <cxxabi.h>
 #include <fmt/format.h>

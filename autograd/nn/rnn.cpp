@@ -1,7 +1,10 @@
 // Recurrent cells and layers.
-#include <bobbin/ops.h>
+#include <bobbin/dropout.h>
+#include <bobbin/elementwise.h>
+#include <bobbin/matmul.h>
 #include <bobbin/random.h>
 #include <bobbin/rnn.h>
+#include <bobbin/view.h>
 
 #include <cmath>
 

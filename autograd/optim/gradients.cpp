@@ -1,5 +1,8 @@
 // Clipping and scaling of gradients, and moving averages of parameters.
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
+#include <bobbin/reduce.h>
+#include <bobbin/tape.h>
+#include <bobbin/view.h>
 
 #include <cmath>
 

@@ -1,5 +1,8 @@
 // Muon: momentum, made orthogonal.
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
+#include <bobbin/matmul.h>
+#include <bobbin/reduce.h>
+#include <bobbin/view.h>
 
 #include <cmath>
 

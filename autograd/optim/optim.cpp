@@ -1,5 +1,4 @@
 // The optimizers: their state, and the numbers that their update rules get at each step.
-#include <bobbin/ops.h>
 
 #include <cmath>
 

@@ -1,5 +1,4 @@
 // What all optimizers share: checks of the parameters, steps, state.
-#include <bobbin/ops.h>
 #include <bobbin/optim.h>
 #include <bobbin/state.h>
 #include <bobbin/tape.h>

@@ -2,9 +2,10 @@
 // at https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 #include "autograd/saving/npy.h"
 
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
 #include <bobbin/saving.h>
 #include <bobbin/tape.h>
+#include <bobbin/view.h>
 
 #include <algorithm>
 #include <array>

@@ -1,5 +1,6 @@
 // concat, stack, split and pad against loops.
 #include <bobbin/autograd.h>
+#include <bobbin/ops.h>
 #include <bobbin/parallel.h>
 #include <bobbin/random.h>
 #include <gtest/gtest.h>

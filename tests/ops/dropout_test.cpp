@@ -2,6 +2,7 @@
 #include "ops/random/dropout.h"
 
 #include <bobbin/autograd.h>
+#include <bobbin/ops.h>
 #include <bobbin/parallel.h>
 #include <gtest/gtest.h>
 

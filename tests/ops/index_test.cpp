@@ -1,5 +1,6 @@
 // Picking and adding by index against loops over the definition.
 #include <bobbin/autograd.h>
+#include <bobbin/ops.h>
 #include <bobbin/parallel.h>
 #include <bobbin/random.h>
 #include <gtest/gtest.h>

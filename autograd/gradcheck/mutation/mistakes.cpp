@@ -1,5 +1,6 @@
 // The twelve mistakes that mutation testing plants in derivatives.
-#include <bobbin/ops.h>
+#include <bobbin/elementwise.h>
+#include <bobbin/view.h>
 
 #include <algorithm>
 #include <cmath>

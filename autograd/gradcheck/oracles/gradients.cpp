@@ -1,7 +1,9 @@
 // Cotangents, and gradients for them.
 #include "autograd/gradcheck/oracles/gradients.h"
 
+#include <bobbin/elementwise.h>
 #include <bobbin/random.h>
+#include <bobbin/view.h>
 
 #include <algorithm>
 

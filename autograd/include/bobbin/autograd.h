@@ -1,6 +1,6 @@
 // Gradients: backward() and grad().
 #pragma once
-#include <bobbin/ops.h>
+#include <bobbin/tape.h>
 
 #include <span>
 #include <vector>

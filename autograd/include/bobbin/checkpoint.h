@@ -1,6 +1,7 @@
 // Gradient checkpointing (Chen et al., arXiv:1604.06174): memory for time.
 #pragma once
 #include <bobbin/autograd.h>
+#include <bobbin/vjp.h>
 
 #include <functional>
 
