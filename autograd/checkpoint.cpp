@@ -19,7 +19,8 @@ class Checkpoint final : public OpBase {
     return std::make_shared<detail::OpNode<Checkpoint>>(spec, *this);
   }
 
-  // Runs f again on the recorded inputs, so that the new part of the tape is joined to the part below them.
+  // Runs f again on the recorded inputs, so that the new part of the tape continues at the nodes of the
+  // inputs.
   Tensor replay(const Vjp& v) const override {
     std::vector<Tensor> inputs;
     inputs.reserve(static_cast<std::size_t>(v.count()));

@@ -25,7 +25,7 @@ Tensor one_like(const Tensor& y) {
   return ones_like(y);
 }
 
-// What the pass begins with: the given cotangent, or 1 for a single number.
+// The cotangent that the pass starts with: the given one, or 1 for a tensor of one element.
 Tensor starting_cotangent(std::string_view what, const Tensor& y, const Tensor& given) {
   if (!y.requires_grad())
     fail<GradError>(what, ": ", y.spec(),
@@ -42,8 +42,8 @@ class BackwardPass {
   explicit BackwardPass(Retain retain, CreateGraph create)
       : keep_(retain == Retain::yes || create == CreateGraph::yes), record_(create == CreateGraph::yes) {}
 
-  /// Starts at y with the given cotangent, or with 1 where that is undefined. Calls visit(node, gradient) for
-  /// each node that is reached, and goes on to a node's inputs if its sequence number is above `oldest`.
+  /// Starts at y with the given cotangent, or with 1 if that is undefined. Calls visit(node, gradient) for
+  /// each node that it reaches, and continues to a node's inputs if its sequence number is above `oldest`.
   template<class Visit>
   void run(std::string_view what, const Tensor& y, const Tensor& given, std::uint64_t oldest, Visit&& visit) {
     GradMode mode(record_);
@@ -83,7 +83,7 @@ class BackwardPass {
         add(producer, checked(grads[i], *producer, node.op->name()));
   }
 
-  // The operation's derivative, seen by the profiler or another probe where there is one.
+  // The operation's derivative. Calls it through the profiler or another probe, if there is one.
   static Grads vjp(Node& node, const Vjp& v) {
     detail::Probe* const probe = detail::Probe::innermost();
     return probe ? probe->derivative(node, v) : node.op->vjp(v);
@@ -110,7 +110,7 @@ class BackwardPass {
     return g;
   }
 
-  // Adds g to the node's cotangent. A node is to be visited once its cotangent has a first term.
+  // Adds g to the node's cotangent. With the first term, the node joins the nodes to visit.
   void add(const NodePtr& node, const Tensor& g) {
     const auto [it, fresh] = cotangents_.try_emplace(node.get(), g);
     if (fresh)

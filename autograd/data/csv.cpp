@@ -1,4 +1,4 @@
-// Tables of numbers from CSV text, read by libcsv.
+// read_csv: tables of numbers from CSV text, with libcsv.
 #include <bobbin/data_files.h>
 #include <bobbin/elementwise.h>
 #include <bobbin/error.h>

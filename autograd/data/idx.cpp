@@ -1,4 +1,4 @@
-// IDX files, plain or gzip. zlib's gzFile would ignore garbage behind a gzip member; this reader refuses it.
+// Reads IDX files, plain or gzip. zlib's gzFile ignores garbage after a gzip member; this reader throws.
 #include <bobbin/data_files.h>
 #include <bobbin/error.h>
 #include <fcntl.h>
@@ -29,7 +29,7 @@ void require_regular(const std::filesystem::path& path, const struct stat& statu
                 S_ISDIR(status.st_mode) ? "a directory" : "not a regular file");
 }
 
-/// The state of zlib. 16 selects gzip, so that a bare zlib stream is refused.
+/// The state of zlib. The 16 selects gzip, so a bare zlib stream is an error.
 struct Inflater {
   z_stream stream{};
   bool between_members = false;
@@ -42,21 +42,21 @@ struct Inflater {
   Inflater& operator=(const Inflater&) = delete;
 };
 
-/// The bytes of a file in order, gunzipped where it is gzip.
+/// Reads the bytes of a file in order, and decompresses them if it is gzip.
 class ByteSource {
  public:
-  /// Opens a regular file without ever blocking on another kind. Throws IoError.
+  /// Opens a regular file; never blocks on a file of another kind. Throws IoError.
   explicit ByteSource(std::filesystem::path path);
   ~ByteSource();
   ByteSource(const ByteSource&) = delete;
   ByteSource& operator=(const ByteSource&) = delete;
 
-  /// Fills `out` as far as the contents go and returns how many bytes that were; fewer than asked means the
-  /// end, which for gzip comes only after the checksum of the last member held.
-  /// Throws IoError when reading fails and FormatError for a damaged gzip stream.
+  /// Reads up to out.size() bytes and returns their number. Fewer bytes mean the end of the contents; for
+  /// gzip, the checksum of the last member is then correct. Throws IoError if reading fails, and FormatError
+  /// for a damaged gzip stream.
   std::size_t read(std::span<std::uint8_t> out);
 
-  /// Bytes of the whole contents where the file tells before it is read: for plain files.
+  /// The number of bytes of the contents, if it is known before reading: for plain files.
   std::optional<std::uint64_t> size() const;
 
  private:
@@ -68,13 +68,13 @@ class ByteSource {
   int file_ = -1;
   std::uint64_t file_size_ = 0;
   std::array<std::uint8_t, 1 << 16> buffer_;
-  std::span<const std::uint8_t> pending_;  // read from the file, not used yet
+  std::span<const std::uint8_t> pending_;  // read from the file, but not used yet
   std::unique_ptr<Inflater> inflater_;     // null for a plain file
 };
 
 ByteSource::ByteSource(std::filesystem::path path) : path_(std::move(path)) {
-  // Looked at before it is opened, because opening a device can have effects; and once more afterwards, on
-  // the file itself, because the name may have come to mean another one.
+  // The kind of file is checked before it is opened, because opening a device can have effects; and again
+  // after it is opened, because the name may refer to another file by then.
   struct stat status {};
   if (::stat(path_.c_str(), &status) != 0) refuse(path_, errno);
   require_regular(path_, status);
@@ -104,7 +104,7 @@ std::size_t ByteSource::read(std::span<std::uint8_t> out) {
   return inflater_ ? read_gzip(out) : read_plain(out);
 }
 
-/// Reads the next piece of the file when all of the last one is used; false at the end.
+/// Reads the next part of the file if all of the last one has been used; returns false at the end.
 bool ByteSource::refill() {
   if (!pending_.empty()) return true;
   ssize_t got = 0;
@@ -134,7 +134,7 @@ std::size_t ByteSource::read_gzip(std::span<std::uint8_t> out) {
     const bool more = refill();
     if (inflater_->between_members) {
       if (!more) break;
-      inflateReset(&stream);  // what follows a member must be another one
+      inflateReset(&stream);  // only another member may follow a member
       inflater_->between_members = false;
     }
     const std::size_t room = std::min<std::size_t>(out.size() - done, 1u << 30);
@@ -159,7 +159,7 @@ std::size_t ByteSource::read_gzip(std::span<std::uint8_t> out) {
   return done;
 }
 
-/// The name of an element type that IDX knows besides unsigned bytes; null for a code it does not know.
+/// The name of an element type of IDX other than unsigned bytes; null for an unknown code.
 const char* element_name(std::uint8_t code) {
   switch (code) {
     case 0x09:
@@ -204,8 +204,8 @@ std::vector<std::int64_t> read_dims(ByteSource& source, const std::string& file,
   return dims;
 }
 
-/// The number of elements. A zero among the dimensions does not excuse an overflow by the others, which
-/// would meet whoever computes strides.
+/// The number of elements. Throws if the product of the dimensions other than 0 overflows, even if one
+/// dimension is 0, because strides would overflow too.
 std::uint64_t count_elements(const std::vector<std::int64_t>& dims, const std::string& file) {
   std::int64_t product = 1;
   bool empty = false;
@@ -238,7 +238,7 @@ IdxArray read_idx(const std::filesystem::path& path, int expected_rank) {
     if (held < count) too_short(held);
   }
 
-  // The header may lie, so room is made piece by piece, as far as bytes really come.
+  // The header may be false, so memory is allocated in pieces, as bytes are read.
   constexpr std::uint64_t kPiece = 1 << 20;
   while (array.bytes.size() < count) {
     const std::size_t done = array.bytes.size(), piece = std::min<std::uint64_t>(kPiece, count - done);
@@ -246,7 +246,7 @@ IdxArray read_idx(const std::filesystem::path& path, int expected_rank) {
     const std::size_t got = source.read(std::span(array.bytes).subspan(done));
     if (got < piece) too_short(done + got);
   }
-  // Reading past the end also makes gzip check its sums.
+  // A read beyond the end also makes zlib check the checksums.
   std::uint8_t extra = 0;
   if (source.read({&extra, 1}) != 0) {
     fail<FormatError>(file, "more bytes follow the ", count, " that the header promises");

@@ -1,4 +1,4 @@
-// Folders of images, decoded and scaled by stb.
+// ImageFolder: folders of images, decoded and scaled by stb.
 #include <bobbin/data_files.h>
 #include <bobbin/elementwise.h>
 
@@ -30,7 +30,7 @@ bool is_image(const fs::path& path) {
   return known.contains(end);
 }
 
-// f32 [channels, height, width] of [0, 1].
+// Reads an image as f32 [channels, height, width] in [0, 1].
 void read_image(const fs::path& path, std::span<float> out, int channels, int height, int width) {
   int w = 0, h = 0, c = 0;
   const std::unique_ptr<unsigned char, void (*)(void*)> read(stbi_load(path.c_str(), &w, &h, &c, channels),

@@ -1,4 +1,4 @@
-// The loader: batches of an epoch, made ahead by a thread.
+// DataLoader: a thread makes the batches of an epoch ahead.
 #include <bobbin/data.h>
 #include <bobbin/elementwise.h>
 #include <bobbin/random.h>

@@ -81,7 +81,7 @@ Tensor& trunc_normal_(Tensor& w, double mean, double std, double low, double hig
   const auto draw = [&] { return randn(w.shape(), w.dtype(), w.device()) * std + mean; };
   const NoGrad quiet;
   Tensor x = draw();
-  while (true) {  // draws again what lies outside
+  while (true) {  // draws elements outside the interval again
     const Tensor inside = mul(to(x >= low, DType::i64), to(x <= high, DType::i64));
     if (sum(inside).item<std::int64_t>() == x.numel()) return overwrite(w, x);
     x = where(to(inside, DType::boolean), x, draw());

@@ -1,4 +1,4 @@
-// The layers of layers.h: their parameters, and the calls that are longer than a line.
+// The layers of layers.h: their constructors, and the calls that are longer than a line.
 #include <bobbin/activation.h>
 #include <bobbin/attention.h>
 #include <bobbin/conv.h>

@@ -1,4 +1,4 @@
-// What is done with all tensors of a model: listing, moving, switching, printing.
+// Functions on all tensors of a model: listing, moving, changing the mode, printing.
 #include <bobbin/module.h>
 #include <bobbin/tape.h>
 #include <cxxabi.h>
@@ -105,7 +105,7 @@ void set_training(const Each& each, bool on) {
 
 void move(const Each& each, const std::function<Tensor(const Tensor&)>& change) {
   const NoGrad quiet;
-  std::map<const void*, Tensor> moved;  // a parameter that is there twice stays one tensor
+  std::map<const void*, Tensor> moved;  // a parameter that is named twice stays one tensor
   Tensors visit([&](const std::string&, Tensor& t, bool) {
     Tensor& now = moved[t.raw()];
     if (!now || t.numel() == 0) {

@@ -17,7 +17,7 @@ Tensor gate(const Tensor& all, std::int64_t i, std::int64_t count) {
   return narrow(all, -1, i * hidden, hidden);
 }
 
-// The state; zeros stand for undefined tensors.
+// The state, with zeros instead of undefined tensors.
 RecurrentState started(const RecurrentState& s, const Tensor& projected, std::int64_t hidden) {
   const auto given = [&](const Tensor& t) {
     return t ? t : zeros({projected.size(0), hidden}, projected.dtype(), projected.device());

@@ -1,4 +1,4 @@
-// Joins the graphs of several batch sizes into one for any.
+// Joins the graphs of several batch sizes into one graph for any batch size.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -49,7 +49,7 @@ class Joined {
   }
 
  private:
-  // Makes a constant a function of the batch size. A single size of a reshape is left open (-1) instead.
+  // Makes a constant a function of the batch size. If only one size of a reshape differs, it becomes -1.
   void constant(std::size_t i, const std::vector<Node>& nodes) {
     const Constant& first = graphs_[0].constants[i];
     Constant& c = out_.constants[i];

@@ -1,4 +1,4 @@
-// What elementwise operations and conversions become in ONNX.
+// Rules of elementwise operations and conversions.
 #include "autograd/onnx/rules.h"
 #include "ops/elementwise/activation.h"
 #include "ops/elementwise/binary.h"
@@ -10,8 +10,8 @@ namespace {
 
 using Name = std::string;
 
-// log(u) x / (u - 1) with u = x + 1: the ratio corrects the rounding of u. Where u is 1, the result is x;
-// where u is x, for large numbers and infinity, it is log(u).
+// log(u) x / (u - 1) with u = x + 1: the ratio corrects the rounding of u. If u is 1, the result is x; if u
+// is x, for large numbers and infinity, it is log(u).
 Name log1p(Graph& g, const Name& x, DType d) {
   const Name one = g.number(1, d), u = g.add("Add", {x, one}), log = g.add("Log", {u});
   const Name ratio = g.add("Div", {x, g.add("Sub", {u, one})});
@@ -19,7 +19,7 @@ Name log1p(Graph& g, const Name& x, DType d) {
   return g.add("Where", {g.add("Equal", {u, x}), log, small});
 }
 
-// tanh(x / 2) (e^x + 1), which keeps the digits near 0.
+// tanh(x / 2) (e^x + 1), which is accurate near 0.
 Name expm1(Graph& g, const Name& x, DType d) {
   const Name half = g.add("Tanh", {g.add("Mul", {x, g.number(0.5, d)})});
   return g.add("Mul", {half, g.add("Add", {g.add("Exp", {x}), g.number(1, d)})});
@@ -46,7 +46,8 @@ Name silu(Graph& g, const Name& x) { return g.add("Mul", {x, g.add("Sigmoid", {x
 
 namespace {
 
-// to_onnx(graph, operation, step) for every operation of the list adds its nodes and names their result.
+// to_onnx(graph, operation, step), for every operation of the list, adds the nodes and returns the name of
+// their result.
 
 // Operations that are one node.
 #define BOBBIN_NODE(Op, type) \

@@ -1,4 +1,4 @@
-// Traces one call of a model: a probe sees each operation that runs, and a rule adds its nodes to the graph.
+// Traces one call of a model: a probe gets each operation that runs, and a rule adds its nodes to the graph.
 #include <bobbin/index.h>
 #include <bobbin/onnx.h>
 #include <bobbin/tape.h>
@@ -16,8 +16,8 @@ namespace bobbin {
 namespace onnx {
 namespace {
 
-// The elements that a tensor shows. Tensors that show the same elements have the same name in the file, as a
-// tensor and what is detached from it.
+// Identifies the elements of a tensor. Tensors with the same elements have the same name in the file, such as
+// a tensor and its detach().
 using View = std::tuple<const void*, std::int64_t, std::vector<std::int64_t>, DType>;
 
 View view_of(const Tensor& x) {
@@ -64,7 +64,7 @@ class Tracer final : public detail::Probe {
 
  private:
   struct Value {
-    Tensor tensor;  // keeps the storage, so that no other tensor gets its address
+    Tensor tensor;  // keeps the storage alive, so that no other tensor gets its address
     std::string name;
     std::uint64_t version;
     bool live;  // depends on the input or a parameter; else it is a constant
@@ -100,7 +100,7 @@ class Tracer final : public detail::Probe {
     return name;
   }
 
-  // An operation without a rule becomes a node that is refused only if the result needs it.
+  // An operation without a rule becomes a node that throws only if the result depends on it.
   std::string translate(const OpBase& op, const Step& step) {
     std::string why = op.name() == "dropout" ? "; call eval(model) first" : "";
     if (const auto rule = rules().find(typeid(op)); rule != rules().end()) {

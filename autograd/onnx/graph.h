@@ -17,7 +17,7 @@ using Attributes = std::vector<std::pair<std::string, Attribute>>;
 /// A node. If it has no form in ONNX, `refusal` says why.
 struct Node {
   std::string type;
-  std::vector<std::string> inputs;  ///< "" for one left out
+  std::vector<std::string> inputs;  ///< "" for an optional input that is not given
   std::string output;
   Attributes attributes;
   std::string refusal;
@@ -47,12 +47,12 @@ struct Graph {
 
   /// `wanted`, with a number appended if that is taken.
   std::string unique(const std::string& wanted);
-  /// Adds a node and gives the name of its result.
+  /// Adds a node and returns the name of its result.
   std::string add(const std::string& type, std::vector<std::string> inputs, Attributes = {});
   std::string constant(const std::string& wanted, const Tensor&);
   std::string sizes(const Ints&);
   std::string sizes(const Dims& d) { return sizes(Ints(d.begin(), d.end())); }
-  /// A number that broadcasts.
+  /// A scalar constant.
   std::string number(double value, DType d) { return constant("number", full({}, value, d)); }
 
   /// Removes the nodes and constants that the output does not depend on.
@@ -63,11 +63,11 @@ struct Graph {
 std::int64_t type_number(DType);
 /// A tensor's elements in row-major order, as bytes.
 std::string raw_bytes(const Tensor&);
-/// The file's bytes.
+/// The bytes of the file.
 std::string encode(const Graph&);
 
-/// Joins the graphs of calls with batches of `sizes` into one for any batch size: sizes and indices that
-/// differ are computed from the input's first axis. Throws ValueError if anything else differs.
+/// Joins the graphs of calls with batches of `sizes` into one graph for any batch size: sizes and indices
+/// that differ are computed from the input's first axis. Throws ValueError if anything else differs.
 Graph join_batches(const std::vector<Graph>&, const Ints& sizes);
 
 }  // namespace bobbin::onnx

@@ -52,7 +52,7 @@ Attributes conv_attributes(const ConvOptions& o, const Tensor& weight) {
           {"strides", both(o.stride)}};
 }
 
-// Rows and columns at the end that the stride of the forward convolution skipped need output padding.
+// If the stride of the forward convolution skips rows or columns at the end, they need output padding.
 Name conv_transpose(Graph& g, const Conv2dInputGrad& op, const Step& s) {
   const auto& o = op.options;
   const auto rest = [](std::int64_t size, std::int64_t in, std::int64_t k, std::int64_t stride,

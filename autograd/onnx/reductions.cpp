@@ -91,7 +91,7 @@ void add_rows(Rules& r, const char* type) {
   });
 }
 
-// The causal mask of [..., l, s]: true where a column may be seen.
+// The causal mask of [..., l, s]: true for columns up to the row's number.
 Tensor causal_mask(const Shape& shape) {
   const auto indices = [&](int axis) { return arange(shape[shape.size() + axis]); };
   return unsqueeze(indices(-2), 1) >= unsqueeze(indices(-1), 0);

@@ -10,7 +10,7 @@
 
 namespace bobbin::onnx {
 
-/// One operation that ran: its inputs by name ("" for one left out) and as tensors, and its result.
+/// One operation that ran: its inputs by name ("" for one that is not given) and as tensors, and its result.
 struct Step {
   std::vector<std::string> in;
   Inputs x;
@@ -18,26 +18,28 @@ struct Step {
   DType dtype;  ///< of the result
 };
 
-/// Adds an operation's nodes and gives the name of their result. Throws ValueError if ONNX has no such nodes.
+/// Adds an operation's nodes and returns the name of their result. Throws ValueError if ONNX has no such
+/// nodes.
 using Rule = std::function<std::string(Graph&, const OpBase&, const Step&)>;
-/// By the type of an operation, not by its name: a user's operation may have the same name.
+/// Rules by the type of an operation, not by its name: a user's operation may have the same name.
 using Rules = std::unordered_map<std::type_index, Rule>;
 
-/// T is translated by f(graph, operation, step).
+/// Adds the rule f(graph, operation, step) for T.
 template<Operator T, class F>
 void add_rule(Rules& rules, F f) {
   rules.emplace(typeid(detail::OpModel<T>), [f](Graph& g, const OpBase& op, const Step& s) {
     return f(g, static_cast<const detail::OpModel<T>&>(op).op(), s);
   });
 }
-/// T becomes one node of this type, with the same inputs.
+/// Adds the rule that T becomes one node of this type, with the same inputs.
 template<Operator T>
 void add_rule(Rules& rules, const char* type) {
   rules.emplace(typeid(detail::OpModel<T>),
                 [type](Graph& g, const OpBase&, const Step& s) { return g.add(type, s.in); });
 }
 
-/// T's nodes take no bf16: they compute such tensors in f32, as Bobbin's kernels do.
+/// Adds a rule for T whose nodes do not support bf16: they compute such tensors in f32, as Bobbin's kernels
+/// do.
 template<Operator T>
 void widen(Rules& rules) {
   Rule& rule = rules.at(typeid(detail::OpModel<T>));

@@ -33,8 +33,8 @@ void update_on_cpu(const Rule& rule, const Elements<T>& e) {
   });
 }
 
-/// Applies the rule that make(Type<T>{}, group) gives to all parts. Neighbouring parts of the same group,
-/// dtype and device go into one call.
+/// Applies a rule to all parts: make(Type<T>{}, group) returns the rule of a group. Neighbouring parts of the
+/// same group, dtype and device are updated in one call.
 template<template<class> class Rule, class Make>
 void apply(std::span<const Optimizer::Part> parts, std::initializer_list<const std::vector<Tensor>*> states,
            Make make) {

@@ -1,4 +1,4 @@
-// A step of an optimizer on a GPU: a launch takes many parameters, a block works on one stretch of elements.
+// A step of an optimizer on a GPU: a launch updates many parameters; a block updates one range of elements.
 #include "autograd/optim/rules.h"
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
@@ -8,11 +8,11 @@ namespace {
 
 constexpr int threads = 256;
 
-// The elements that a block works on: a pack for each thread.
+// The elements of a block: one pack per thread.
 template<class T>
 constexpr int stretch = threads* cuda::Pack<T>::size;
 
-// The parameters of one launch. The arguments of a kernel take up to 4 KB, of which 128 bytes are for the
+// The parameters of one launch. The arguments of a kernel have up to 4 KB; 128 bytes of them are for the
 // rule.
 template<class T>
 struct Parts {

@@ -1,4 +1,4 @@
-// What all optimizers share: checks of the parameters, steps, state.
+// Optimizer, the base class: checks of the parameters, steps, state.
 #include <bobbin/optim.h>
 #include <bobbin/state.h>
 #include <bobbin/tape.h>

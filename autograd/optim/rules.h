@@ -1,5 +1,5 @@
-// The optimizers' update rules, one element at a time, shared by g++ and nvcc: a parameter p, its gradient g
-// and `states` numbers s that the optimizer keeps for it.
+// The update rules of the optimizers for one element, compiled for the CPU and for CUDA. A rule gets a
+// parameter p, its gradient g and `states` numbers s that the optimizer keeps for it.
 #pragma once
 #include <bobbin/device.h>
 #include <bobbin/dtype.h>
@@ -14,7 +14,8 @@
 namespace bobbin::optim {
 
 // Flushes subnormal numbers of moving averages to 0. The average of a gradient that stays 0 decays to a
-// subnormal number, which rounding keeps above 0, and arithmetic with it costs a CPU some 150 cycles a step.
+// subnormal number, which rounding keeps above 0, and arithmetic with it costs a CPU some 150 cycles per
+// step.
 template<class T>
 BOBBIN_HD T kept(T x) {
   constexpr T least = std::numeric_limits<T>::min();
@@ -48,7 +49,7 @@ struct AdamRule {
   static constexpr int states = 2;
   T b1, b2, eps, decay;
   T keep;    // the factor of decoupled weight decay
-  T rate;    // divided by 1 - b1^step, the bias correction of the mean
+  T rate;    // the learning rate divided by 1 - b1^step, the bias correction of the mean
   T unbias;  // 1 / sqrt(1 - b2^step), the bias correction of the root of the second moment
   BOBBIN_HD void operator()(T& p, T g, T* s) const {
     using std::sqrt;
@@ -129,7 +130,8 @@ struct Elements {
   std::int64_t n;
 };
 
-/// Applies a rule to all of them. A launch takes as many as fit into the kernel's arguments. In optim.cu.
+/// Applies a rule to all parameters. One launch updates as many as fit into the kernel's arguments. Defined
+/// in optim.cu.
 template<class Rule>
 void update_on_gpu(Device, std::span<const Elements<typename Rule::type>>, cuda::ReplayArg<Rule>);
 

@@ -1,4 +1,4 @@
-// Learning rates as functions of the step.
+// The schedules: learning rates as functions of the step.
 #include <bobbin/schedule.h>
 
 #include <algorithm>

@@ -26,7 +26,7 @@ Ticks value_axis(std::span<const double> values, const Axes& axes) {
   }
   if (!any) fail<ValueError>("bars: no value is finite");
   if (low == high) high = 1;
-  // Room for the numbers beyond the ends of the bars.
+  // Space for the numbers beyond the ends of the bars.
   const double spare = (high - low) * 2 * (kTextHeight + kLabelGap) / std::max(axes.height, 1);
   return y_axis(axes, low < 0 ? low - spare : low, high > 0 ? high + spare : high, "bars");
 }
@@ -40,7 +40,7 @@ Image bars(std::span<const std::string> names, std::span<const double> values, c
   const Ticks y = value_axis(values, axes);
   const auto count = static_cast<int>(std::min<std::size_t>(values.size(), 16384));
 
-  // Names that are too wide for their slots are turned to read upwards.
+  // Names that are too wide for their slots are rotated: they read upwards.
   const int around = 3 * kMargin + widest(y.labels) + (axes.y_label.empty() ? 0 : kMargin);
   const int slot_guess = (axes.width - around) / count;
   const int name_width = widest(names);
@@ -54,7 +54,7 @@ Image bars(std::span<const std::string> names, std::span<const double> values, c
   std::vector<std::string> numbers;
   for (const double value : values) numbers.push_back(usable(value) ? short_number(value) : "");
   const bool show_numbers = widest(numbers) + 8 <= slot;
-  // Where slots are narrower than a line of text, only every so manyeth name is written.
+  // If slots are narrower than a line of text, only every name_stride-th name is written.
   const int name_stride = static_cast<int>(std::ceil((kTextHeight + 2) / slot));
   const double zero = std::clamp(frame.to_y(0), double(area.y), double(area.bottom()));
   for (int i = 0; i < count; ++i) {

@@ -1,4 +1,4 @@
-// Filled shapes and anti-aliased lines.
+// Canvas: draws filled shapes and anti-aliased lines.
 #include "autograd/plot/canvas.h"
 
 #include <algorithm>
@@ -18,7 +18,7 @@ Rect intersect(Rect a, Rect b) {
           std::max(0, std::min(a.bottom(), b.bottom()) - y)};
 }
 
-/// Cuts the segment a-b to `clip` (Liang-Barsky); false when nothing of it is inside.
+/// Cuts the segment a-b to `clip` (Liang-Barsky); returns false if no part of it is inside.
 bool cut(Point& a, Point& b, Rect clip) {
   const double dx = b.x - a.x, dy = b.y - a.y;
   const std::array<double, 4> step{-dx, dx, -dy, dy};
@@ -39,8 +39,8 @@ bool cut(Point& a, Point& b, Rect clip) {
   return true;
 }
 
-/// How much of each pixel a curve covers, from 0 to 1. The segments of a curve are collected here and blended
-/// into the picture once, so that pixels at their joints are not blended twice.
+/// The fraction of each pixel that a curve covers. The segments of a curve are collected here and blended
+/// into the picture once, so that pixels where segments meet are not blended twice.
 class Coverage {
  public:
   explicit Coverage(Rect area)
@@ -50,7 +50,7 @@ class Coverage {
     const double dx = b.x - a.x, dy = b.y - a.y;
     const bool steep = std::abs(dy) > std::abs(dx);
     const double reach = half + 1;
-    // Goes along the longer direction, and in the other one only over the few pixels near the line.
+    // Loops along the longer direction; in the other direction, only over the few pixels near the line.
     const double from = steep ? std::min(a.y, b.y) : std::min(a.x, b.x);
     const double to = steep ? std::max(a.y, b.y) : std::max(a.x, b.x);
     const double slope = steep ? (dy == 0 ? 0 : dx / dy) : (dx == 0 ? 0 : dy / dx);

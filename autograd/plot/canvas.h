@@ -41,7 +41,7 @@ int text_width(std::string_view text, Weight weight = Weight::normal);
 /// Width of the widest of `texts`; 0 without any.
 int widest(std::span<const std::string> texts);
 
-/// `text`, cut and ended with ".." where it is wider than `room` pixels.
+/// `text`; if it is wider than `room` pixels, it is cut and ends with "..".
 std::string fit_text(std::string_view text, int room, Weight weight = Weight::normal);
 
 class Canvas {
@@ -58,17 +58,17 @@ class Canvas {
   void hatch(Rect area, Color color);
   /// A frame of `thickness` pixels just outside `area`.
   void frame(Rect area, Color color, int thickness);
-  /// Joins `points`; what lies outside `clip` is cut away.
+  /// Joins `points` by lines, and draws the parts inside `clip`.
   void polyline(std::span<const Point> points, Color color, double thickness, Rect clip);
   void disc(Point center, double radius, Color color);
 
-  /// One line of text; `y` is the top of its capitals and `x` what `align` says.
+  /// One line of text; `y` is the top of its capitals, and `x` its left edge, middle or right edge (`align`).
   void text(int x, int y, std::string_view text, Color color, Align align = Align::left,
             Weight weight = Weight::normal);
-  /// The title at the top of the picture: over `middle`, or as near to it as the margins let it.
+  /// The title at the top of the picture, centred on `middle` or as near to it as the margins allow.
   void title(int middle, std::string_view text);
-  /// One line of text turned to read upwards; `x` is the left edge of its capitals. Align::right ends the
-  /// text at `y`, Align::left begins it there.
+  /// One line of text that reads upwards; `x` is the left edge of its capitals. Align::right ends the text at
+  /// `y`, Align::left begins it there.
   void text_up(int x, int y, std::string_view text, Color color, Align align = Align::center);
 
   Image take() && { return std::move(image_); }

@@ -1,4 +1,4 @@
-// The strip of colours beside a heat map.
+// Draws the strip of colours beside a heat map.
 #include "autograd/plot/color_bar.h"
 
 #include <algorithm>
@@ -23,7 +23,7 @@ Ticks marks(const ColorScale& scale, int height) {
 }  // namespace
 
 Color ColorScale::color(double value) const {
-  // Halves, because high - low could overflow.
+  // Uses halves, because high - low could overflow.
   const double t = (value / 2 - low / 2) / (high / 2 - low / 2);
   return map_color(map, std::isfinite(value) ? t : std::numeric_limits<double>::quiet_NaN());
 }

@@ -4,17 +4,17 @@
 
 namespace bobbin::plot::detail {
 
-/// Values `low` and `high` at the two ends of `map`.
+/// A colour map, and the values `low` and `high` at its two ends.
 struct ColorScale {
   ColorMap map = ColorMap::sequential;
   double low = 0, high = 1;
   Color color(double value) const;
 };
 
-/// Pixels that draw_color_bar() needs to the right of a picture `height` high.
+/// The width in pixels that draw_color_bar() needs, for a strip of this height.
 int color_bar_width(const ColorScale& scale, int height);
 
-/// Draws the strip with its left edge at `x`, low at the bottom, with room of its own around it.
+/// Draws the strip with its left edge at `x` and low at the bottom, with a margin around it.
 void draw_color_bar(Canvas& canvas, int x, int y, int height, const ColorScale& scale);
 
 }  // namespace bobbin::plot::detail

@@ -1,4 +1,4 @@
-// Colours of curves and of numbers. The ramps are computed in OKLab, where equal steps look equal.
+// Colours of curves and of values. The ramps are computed in OKLab, where equal steps look equal.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -27,7 +27,8 @@ Color oklch(double lightness, double chroma, double hue) {
           to_srgb(-0.0041960863 * l - 0.7034186147 * m + 1.7076147010 * s)};
 }
 
-/// `t` in [0, 1] from near white to a dark colour of this hue; most colourful a little past the middle.
+/// The colour at `t` in [0, 1], from near white to a dark colour of this hue; the chroma is largest a little
+/// above the middle.
 Color ramp(double t, double hue, double darkest) {
   const double chroma = 0.15 * std::sin(std::numbers::pi * (0.04 + 0.72 * t));
   return oklch(0.98 - (0.98 - darkest) * t, chroma * std::min(1.0, 0.15 + 2.2 * t), hue);

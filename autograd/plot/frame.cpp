@@ -9,10 +9,10 @@
 namespace bobbin::plot::detail {
 namespace {
 
-constexpr int kGap = 10;         // between a text and what it belongs to
+constexpr int kGap = 10;         // between a text and the element that it labels
 constexpr int kSwatch = 26;      // the coloured dash of a legend entry
 constexpr int kEntryGap = 28;    // between legend entries
-constexpr int kLegendLine = 26;  // height of a row of them
+constexpr int kLegendLine = 26;  // height of a row of legend entries
 constexpr int kSmallestArea = 60;
 
 struct PlacedEntry {
@@ -21,7 +21,7 @@ struct PlacedEntry {
   Color color;
 };
 
-/// Legend entries in rows of at most `room` pixels; they stand above the data, so they never cover it.
+/// Legend entries in rows of at most `room` pixels. They are above the data, so they never cover it.
 std::vector<PlacedEntry> place(const std::vector<LegendEntry>& legend, int room) {
   std::vector<PlacedEntry> placed;
   int x = 0, row = 0;
@@ -50,7 +50,7 @@ Ticks y_axis(const Axes& axes, double low, double high, const char* name) {
   if (low > 0 && low < 0.25 * high) low = 0;
   if (axes.y_min) low = *axes.y_min;
   if (axes.y_max) high = *axes.y_max;
-  // All data beyond the one end that is fixed: show something rather than an empty axis.
+  // If all data are beyond the one end that is fixed, the axis gets a length other than 0.
   const double fixed = axes.y_min ? low : high;
   const double spread = fixed == 0 ? 1 : 0.2 * std::abs(fixed);
   if (axes.y_min && high <= low) high = low + spread;

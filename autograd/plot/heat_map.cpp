@@ -1,4 +1,4 @@
-// Heat maps: a cell a value, with labels, numbers and a colour bar.
+// Heat maps: one cell per value, with labels, numbers and a colour bar.
 #include <bobbin/error.h>
 #include <fmt/format.h>
 
@@ -81,7 +81,7 @@ std::vector<std::string> format_numbers(std::span<const double> values, const He
   return out;
 }
 
-/// Black or white, whichever stands out more on `ground`.
+/// Black or white, whichever has more contrast to `ground`.
 Color contrasting(Color ground) {
   const double light = 0.2126 * std::pow(ground.r / 255.0, 2.2) + 0.7152 * std::pow(ground.g / 255.0, 2.2) +
                        0.0722 * std::pow(ground.b / 255.0, 2.2);
@@ -94,12 +94,12 @@ int choose_cell(const HeatMap& options, int rows, int cols, int number_width) {
   return options.numbers ? std::max({roomy, number_width + 14, kTextHeight + 14}) : roomy;
 }
 
-/// Where everything goes, once the sizes of all texts are known.
+/// The positions of all elements, computed from the sizes of all texts.
 struct Layout {
   int cell = 0, width = 0, height = 0;
   Rect grid;
   bool upright = false;                   // column labels read upwards
-  int row_stride = 1, column_stride = 1;  // every how manyeth label fits
+  int row_stride = 1, column_stride = 1;  // every row_stride-th (column_stride-th) label is written
 };
 
 Layout arrange(const HeatMap& options, int rows, int cols, int number_width, const ColorScale& scale) {
@@ -126,7 +126,7 @@ Layout arrange(const HeatMap& options, int rows, int cols, int number_width, con
   at.width = at.grid.right() + kMargin;
   if (options.color_bar) at.width += color_bar_width(scale, at.grid.h);
 
-  // A title or label longer than the grid widens the picture; what it names stays in the middle.
+  // A title or label that is longer than the grid widens the picture; the grid stays in the middle.
   const int title = text_width(options.title, Weight::bold) + 2 * kMargin;
   if (title > at.width) {
     at.grid.x += (title - at.width) / 2;
@@ -188,7 +188,7 @@ Image heat_map(std::span<const double> values, int rows, int cols, const HeatMap
       canvas.fill(cell, color);
       if (!std::isfinite(values[i])) canvas.hatch(cell, kFaint);
       if (!options.numbers || !fits) continue;
-      // Zeros step back, so that a sparse table shows its few counts.
+      // Zeros are pale, so that the other numbers of a sparse table stand out.
       const bool pale = values[i] == 0 && contrasting(color) == kInk;
       canvas.text(cell.x + cell.w / 2, cell.y + (cell.h - kTextHeight) / 2, numbers[i],
                   pale ? kFaint : contrasting(color), Align::center);

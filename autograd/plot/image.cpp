@@ -1,4 +1,4 @@
-// Pictures as pixels, and their joining side by side.
+// Image; beside() and below(), which join images.
 #include <bobbin/error.h>
 #include <bobbin/plot.h>
 

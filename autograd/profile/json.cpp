@@ -1,4 +1,4 @@
-// Strings and numbers as JSON writes them.
+// Strings and numbers as JSON text.
 #include "autograd/profile/json.h"
 
 #include <fmt/format.h>

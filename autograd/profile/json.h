@@ -1,13 +1,13 @@
-// JSON as text, for what a run logs.
+// Strings and numbers as JSON text, for logs and traces.
 #pragma once
 #include <string>
 #include <string_view>
 
 namespace bobbin {
 
-/// The text in quotes, with what JSON escapes.
+/// The text in quotes, with JSON's escapes.
 std::string json_string(std::string_view);
-/// The shortest text that reads as the same double: 1 is "1.0". What JSON has no number for is null.
+/// The shortest text that gives the same double: 1 is "1.0". NaN and infinities are null.
 std::string json_number(double);
 
 }  // namespace bobbin

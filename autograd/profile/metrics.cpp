@@ -1,4 +1,4 @@
-// Figures of a run, as CSV or as lines of JSON.
+// MetricsLog: writes the numbers of a run as CSV or as lines of JSON.
 #include <bobbin/error.h>
 #include <bobbin/metrics.h>
 #include <fmt/format.h>

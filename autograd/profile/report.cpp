@@ -1,4 +1,4 @@
-// A profile as a table, and as a trace for Perfetto.
+// Writes a profile as a table, and as a trace for Perfetto.
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 

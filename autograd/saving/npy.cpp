@@ -1,5 +1,5 @@
-// NumPy's format of one array: a header that is a Python literal, then the elements. The header is described
-// at https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+// NumPy's format of one array: a header that is a Python literal, then the elements. See
+// https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 #include "autograd/saving/npy.h"
 
 #include <bobbin/elementwise.h>
@@ -38,7 +38,7 @@ std::optional<Header> read_header(std::string_view text) {
     if (found) text.remove_prefix(token.size());
     return found;
   };
-  const auto next = [&](std::string_view token) {  // behind white space
+  const auto next = [&](std::string_view token) {  // after white space
     text.remove_prefix(std::min(text.find_first_not_of(" \t\n\v\f\r"), text.size()));
     return here(token);
   };

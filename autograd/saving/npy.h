@@ -8,11 +8,11 @@
 
 namespace bobbin {
 
-/// The whole file. Throws IoError, beginning with op.
+/// The contents of a file. Throws IoError that begins with op.
 std::string read_file(std::string_view op, const std::filesystem::path&);
-/// Throws DTypeError, beginning with op, for bf16.
+/// A tensor as the bytes of an npy file. Throws DTypeError that begins with op, for bf16.
 std::string npy_bytes(std::string_view op, const Tensor&);
-/// Throws FormatError that names the file.
+/// The tensor of an npy file. Throws FormatError that begins with `name`.
 Tensor npy_tensor(const std::string& name, std::string_view bytes);
 
 }  // namespace bobbin

@@ -1,4 +1,4 @@
-// Archives of NumPy arrays, written and read by libzip.
+// save_npz and load_npz: archives of NumPy arrays, with libzip.
 #include <bobbin/saving.h>
 #include <zip.h>
 
@@ -73,7 +73,7 @@ StateDict load_npz(const std::filesystem::path& path) {
     const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(zip_fopen_index(archive.zip, index, 0),
                                                                  zip_fclose);
     if (!file) archive.failed();
-    std::string data;  // grows with what is read: the size in the archive may be false
+    std::string data;  // grows as bytes are read, because the size in the archive may be false
     char block[1 << 16];
     zip_int64_t n;
     while ((n = zip_fread(file.get(), block, sizeof block)) > 0)

@@ -1,4 +1,5 @@
-// Safetensors files: 8 bytes of length, a JSON header with shapes and places, then the elements.
+// Safetensors files: 8 bytes with the length of the header, a JSON header with shapes and offsets, then the
+// elements.
 #include <bobbin/safetensors.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -35,7 +36,7 @@ std::string_view format_name(DType d) {
   throw std::logic_error("dtype without a name");
 }
 
-// An array of whole numbers of at least 0. nlohmann's get() would also accept one number, and 1.5 as 1.
+// Reads an array of integers of at least 0. nlohmann's get() would also accept one number, and 1.5 as 1.
 std::vector<std::uint64_t> read_numbers(const json& entry, const char* key) {
   const json& list = entry.at(key);
   if (!list.is_array() ||
@@ -75,7 +76,7 @@ void save_safetensors(const std::filesystem::path& path, const TensorFile& file)
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the elements start aligned
   AtomicFile out("save_safetensors", path);
   const std::uint64_t length =
-      text.size();  // the format is little-endian, as are the machines Bobbin runs on
+      text.size();  // the format is little-endian, like the machines that Bobbin runs on
   out.write(&length, sizeof length);
   out.write(text.data(), text.size());
   for (auto& [name, t] : file.tensors) {
@@ -98,7 +99,7 @@ struct Entry {
 // An open file whose header is known.
 struct Opened {
   std::string name;
-  std::ifstream in;  // at the body
+  std::ifstream in;  // positioned at the body
   std::uint64_t body_at = 0, body = 0;
   std::vector<Entry> entries;  // in the order of the file
   std::map<std::string, std::string> metadata;
@@ -129,7 +130,7 @@ struct Opened {
     } catch (const ShapeError& e) {
       bad(e.what());
     }
-    // Every byte belongs to one tensor, or a small file could ask for much memory.
+    // Every byte belongs to exactly one tensor. Otherwise a small file could require much memory.
     std::sort(entries.begin(), entries.end(),
               [](auto& a, auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
     std::uint64_t at = 0;

@@ -1,4 +1,4 @@
-// All of Bobbin that is built; config.h says which parts are.
+// Includes all headers of the parts of Bobbin that are built; config.h defines which parts these are.
 #pragma once
 #include <bobbin/autograd.h>
 #include <bobbin/capture.h>

@@ -1,4 +1,4 @@
-// Gradient checkpointing (Chen et al., arXiv:1604.06174): memory for time.
+// Gradient checkpointing (Chen et al., arXiv:1604.06174): less memory for more time.
 #pragma once
 #include <bobbin/autograd.h>
 #include <bobbin/vjp.h>
@@ -7,11 +7,11 @@
 
 namespace bobbin {
 
-/// f(inputs), without keeping the tensors that f computes inside: the backward pass runs f again, with the
-/// same random numbers, and differentiates what that records. Gradients reach the inputs and any other tensor
-/// f uses. f must compute the same both times.
+/// Returns f(inputs), and keeps only the inputs, not the tensors that f computes. The backward pass runs f
+/// again, with the same random numbers, and differentiates the tape of that call. Gradients flow to the
+/// inputs and to any other tensor that f uses. Both calls of f must compute the same.
 Tensor checkpoint(std::function<Tensor(Inputs)> f, std::span<const Tensor> inputs);
-/// The same of tensors in braces.
+/// The same for tensors in braces.
 inline Tensor checkpoint(std::function<Tensor(Inputs)> f, std::initializer_list<Tensor> inputs) {
   return checkpoint(std::move(f), {inputs.begin(), inputs.size()});
 }

@@ -1,5 +1,5 @@
-// Data sets and the loader. A data set has a size and gives the batch of any indices; transforms and subsets
-// make data sets of others; a DataLoader iterates over one in batches:
+// Data sets and the loader. A data set has a size and returns the batch of any indices; transforms and
+// subsets make new data sets from others; a DataLoader iterates over one in batches:
 //   for (auto& batch : DataLoader(data, {.batch_size = 32})) train(batch[0], batch[1]);
 // data_files.h reads data sets from files.
 #pragma once
@@ -15,7 +15,7 @@
 
 namespace bobbin {
 
-/// A batch's tensors, such as images and labels, each with the examples along its first axis.
+/// The tensors of a batch, such as images and labels, each with the examples along its first axis.
 using Batch = std::vector<Tensor>;
 
 /// Examples, numbered from 0.
@@ -34,7 +34,7 @@ using DatasetPtr = std::shared_ptr<const Dataset>;
 /// Throws ShapeError where the numbers of rows differ.
 class TensorDataset final : public Dataset {
  public:
-  /// Throws ShapeError for none, or where the numbers of rows differ.
+  /// Throws ShapeError for an empty list, or if the numbers of rows differ.
   explicit TensorDataset(std::vector<Tensor> tensors);
   /// The number of rows.
   std::int64_t size() const override { return tensors_.front().size(0); }
@@ -48,7 +48,7 @@ class TensorDataset final : public Dataset {
 };
 
 /// Pieces of length + 1 bytes of a text, one that begins at each index. A model reads the first `length`
-/// bytes and is to predict the last `length`. Throws ValueError for a text that is not longer than `length`.
+/// bytes and predicts the last `length`. Throws ValueError for a text that is not longer than `length`.
 class TextDataset final : public Dataset {
  public:
   /// Copies the text.
@@ -63,24 +63,24 @@ class TextDataset final : public Dataset {
   std::int64_t length_;
 };
 
-/// The same data set with `change` applied to each batch, each time that it is made.
+/// The same data set, with `change` applied to each batch whenever it is made.
 DatasetPtr transformed(DatasetPtr, std::function<Batch(Batch)> change);
 /// The examples of these i64 indices only.
 DatasetPtr subset(DatasetPtr, Tensor indices);
-/// Two data sets: a random share of the examples, drawn with the seed, and the rest. Throws ValueError unless
-/// 0 <= share <= 1.
+/// Two data sets: a random share of the examples, drawn with the seed, and the other examples. Throws
+/// ValueError unless 0 <= share <= 1.
 std::pair<DatasetPtr, DatasetPtr> random_split(DatasetPtr, double share, std::uint64_t seed);
 
 /// How a DataLoader makes batches of its data set.
 struct DataLoaderOptions {
   std::int64_t batch_size = 1;  ///< examples in a batch
-  bool shuffle = true;          ///< a random order for each epoch; else that of the data set
-  bool drop_last = false;       ///< leave out a last batch that is smaller
+  bool shuffle = true;          ///< a random order for each epoch; else the order of the data set
+  bool drop_last = false;       ///< leave out the last batch if it is smaller
   std::uint64_t seed =
-      0;  ///< of the orders and of what transforms draw: the batches of an epoch depend on nothing else
-  Device device = {};  ///< where batches go
+      0;  ///< of the orders and of the draws of transforms: an epoch's batches depend on seed and epoch only
+  Device device = {};  ///< of the batches
   int prefetch =
-      2;  ///< batches made ahead by a thread of its own; 0: none, each is made when it is asked for
+      2;  ///< batches that another thread makes ahead; 0: each batch is made when the loop needs it
 };
 
 /// Iterates over a data set in batches. Each loop over the loader is an epoch.
@@ -88,21 +88,21 @@ class DataLoader {
  public:
   /// Throws ValueError for a batch size below 1.
   DataLoader(DatasetPtr, const DataLoaderOptions&);
-  /// Of a data set by value.
+  /// For a data set by value.
   template<std::derived_from<Dataset> D>
   DataLoader(D dataset, const DataLoaderOptions& o)
       : DataLoader(std::make_shared<const D>(std::move(dataset)), o) {}
   std::int64_t batches() const;  ///< of an epoch
 
   class Iterator;
-  /// Where an epoch ends.
+  /// The end of an epoch.
   struct End {};
   /// Begins the next epoch.
   Iterator begin();
-  /// What an iterator equals after the last batch.
+  /// An iterator equals this after the last batch.
   End end() const { return {}; }
 
-  std::int64_t epoch = 0;  ///< the next one; may be set, to go on from it
+  std::int64_t epoch = 0;  ///< the number of the next epoch; may be set, to continue from it
 
  private:
   DatasetPtr dataset_;
@@ -113,13 +113,13 @@ class DataLoader {
 class DataLoader::Iterator {
  public:
   ~Iterator();  ///< stops the thread that makes batches ahead
-  /// The epoch goes on in the new one.
+  /// The new iterator continues the epoch.
   Iterator(Iterator&&) noexcept;
   /// The batch; it may be changed or moved from.
   Batch& operator*() { return now_; }
   /// The batch.
   Batch* operator->() { return &now_; }
-  /// Throws what the data set threw.
+  /// The next batch. Throws the exceptions of the data set.
   Iterator& operator++();
   /// Whether the epoch is over.
   bool operator==(End) const { return done_; }

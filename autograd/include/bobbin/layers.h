@@ -1,5 +1,5 @@
-// Layers: plain structs of parameters that are called like functions (module.h). Weights begin as PyTorch's
-// do; init.h has other ways. Sizes below 1 throw ValueError.
+// Layers: plain structs of parameters that are called like functions (module.h). Weights are initialised as
+// in PyTorch; init.h has other initialisers. Sizes below 1 throw ValueError.
 #pragma once
 #include <bobbin/attention.h>
 #include <bobbin/conv.h>
@@ -14,7 +14,7 @@ namespace bobbin::nn {
 
 /// activation(x W^T + b). W [out, in] and b [out] are drawn uniformly from +-1/sqrt(in).
 struct Linear {
-  /// Draws the parameters. Without bias where `with_bias` is false.
+  /// Draws the parameters; no bias if `with_bias` is false.
   Linear(std::int64_t in, std::int64_t out, bool with_bias = true, DType = DType::f32);
   /// x [..., in] -> [..., out].
   Tensor operator()(const Tensor& x, Activation activation = Activation::none) const {
@@ -28,12 +28,12 @@ struct Linear {
 
 /// ConvOptions, and whether there is a bias.
 struct Conv2dOptions : ConvOptions {
-  bool bias = true;  ///< adds one number a channel
+  bool bias = true;  ///< adds one number per channel
 };
 /// activation(conv2d). W [out, in / groups, kh, kw] and b [out] are drawn uniformly from +-1/sqrt(in / groups
 /// kh kw).
 struct Conv2d {
-  /// Draws the parameters. Throws ValueError where groups do not divide the channels.
+  /// Draws the parameters. Throws ValueError unless the number of groups divides the channels.
   Conv2d(std::int64_t in, std::int64_t out, Pair kernel, const Conv2dOptions& = {});
   /// x [n, in, h, w] -> [n, out, oh, ow].
   Tensor operator()(const Tensor& x, Activation activation = Activation::none) const {
@@ -46,9 +46,9 @@ struct Conv2d {
   ConvOptions options;  ///< of each call
 };
 
-/// The same over sequences [n, in, length].
+/// The same for sequences [n, in, length].
 struct Conv1d {
-  /// Draws the parameters. Throws ValueError where groups do not divide the channels.
+  /// Draws the parameters. Throws ValueError unless the number of groups divides the channels.
   Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Conv2dOptions& = {});
   /// x [n, in, length] -> [n, out, shorter length].
   Tensor operator()(const Tensor& x, Activation activation = Activation::none) const {
@@ -58,14 +58,14 @@ struct Conv1d {
   void each(Visit& v) { v("weight", weight), v("bias", bias); }
   Tensor weight;        ///< [out, in / groups, k]
   Tensor bias;          ///< [out]; undefined if left out
-  ConvOptions options;  ///< of each call; by their .w
+  ConvOptions options;  ///< of each call; the .w of each counts
 };
 
-/// batch_norm of [n, channels, ...]: by the batch while training, by the running statistics otherwise.
+/// batch_norm of [n, channels, ...]: uses the statistics of the batch while training, else the running ones.
 struct BatchNorm {
-  /// Weights and variances begin as 1, biases and means as 0.
+  /// Weights and variances are initialised to 1, biases and means to 0.
   explicit BatchNorm(std::int64_t channels, double momentum = 0.1, double eps = 1e-5);
-  /// x [n, channels, ...], normalised by channel; moves the running statistics while training.
+  /// x [n, channels, ...], normalised per channel; updates the running statistics while training.
   Tensor operator()(const Tensor& x) const {
     return batch_norm(x, running_mean, running_var, weight, bias, {training, momentum, eps});
   }
@@ -80,9 +80,9 @@ struct BatchNorm {
   bool training = true;  ///< set by train and eval
 };
 
-/// layer_norm with a weight and a bias of its own.
+/// layer_norm with a weight and a bias.
 struct LayerNorm {
-  /// Over the last axes, of these sizes. Weights begin as 1, biases as 0.
+  /// Normalises over the last axes, of sizes `over`. Weights are initialised to 1, biases to 0.
   explicit LayerNorm(const Shape& over, double eps = 1e-5);
   /// x [..., over], normalised.
   Tensor operator()(const Tensor& x) const { return layer_norm(x, over, weight, bias, eps); }
@@ -94,9 +94,9 @@ struct LayerNorm {
   double eps;     ///< added to the variance
 };
 
-/// rms_norm with a weight of its own.
+/// rms_norm with a weight.
 struct RMSNorm {
-  /// Over the last axes, of these sizes. Weights begin as 1.
+  /// Normalises over the last axes, of sizes `over`. Weights are initialised to 1.
   explicit RMSNorm(const Shape& over, double eps = 1e-5);
   /// x [..., over], normalised.
   Tensor operator()(const Tensor& x) const { return rms_norm(x, over, weight, eps); }
@@ -107,9 +107,10 @@ struct RMSNorm {
   double eps;     ///< added to the mean square
 };
 
-/// group_norm with a weight and a bias of its own.
+/// group_norm with a weight and a bias.
 struct GroupNorm {
-  /// Weights begin as 1, biases as 0. Throws ValueError where groups do not divide the channels.
+  /// Weights are initialised to 1, biases to 0. Throws ValueError unless the number of groups divides the
+  /// channels.
   GroupNorm(std::int64_t groups, std::int64_t channels, double eps = 1e-5);
   /// x [n, channels, ...], normalised.
   Tensor operator()(const Tensor& x) const { return group_norm(x, groups, weight, bias, eps); }
@@ -121,8 +122,8 @@ struct GroupNorm {
   double eps;           ///< added to the variance
 };
 
-/// Rows of a table [count, size], drawn from a normal distribution, by i64 indices of any shape -> [...,
-/// size].
+/// Picks rows of a table [count, size] by i64 indices of any shape -> [..., size]. The table is drawn from a
+/// normal distribution.
 struct Embedding {
   /// Draws the table.
   Embedding(std::int64_t count, std::int64_t size);
@@ -133,7 +134,7 @@ struct Embedding {
   Tensor weight;  ///< the table, [count, size]
 };
 
-/// Zeros with probability p and scales the rest up, while training.
+/// dropout while training: each element is 0 with probability p, else x / (1 - p).
 struct Dropout {
   /// Throws ValueError unless 0 <= p < 1.
   explicit Dropout(double p = 0.5);
@@ -141,11 +142,11 @@ struct Dropout {
   Tensor operator()(const Tensor& x) const;
   /// Names its mode; it has no parameters.
   void each(Visit& v) { v.mode(training); }
-  double p;              ///< of a zero
+  double p;              ///< the probability of a zero
   bool training = true;  ///< set by train and eval
 };
 
-/// [n, ...] -> [n, all the rest].
+/// [n, ...] -> [n, product of the other sizes].
 struct Flatten {
   /// x [n, ...] as a matrix; a view where strides allow.
   Tensor operator()(const Tensor& x) const;
@@ -155,7 +156,7 @@ struct Flatten {
 
 /// max_pool2d as a layer.
 struct MaxPool2d {
-  /// With windows of this size.
+  /// Windows of size `size`.
   explicit MaxPool2d(Pair size, const PoolOptions& o = {}) : window(size), options(o) {}
   /// x [n, channels, h, w] -> [n, channels, oh, ow].
   Tensor operator()(const Tensor& x) const { return max_pool2d(x, window, options); }
@@ -165,25 +166,25 @@ struct MaxPool2d {
   PoolOptions options;  ///< of each call
 };
 
-/// Modules and functions of one tensor, one after the other. Copies share their parts.
+/// Calls modules and functions of one tensor in turn. Copies share their parts.
 class Sequential {
  public:
-  /// These parts, in their order.
+  /// Calls these parts in their order.
   template<class... Parts>
   explicit Sequential(Parts... parts) {
     (add(std::move(parts)), ...);
   }
-  /// One more part, at the end.
+  /// Appends a part.
   template<class Part>
   void add(Part part) {
     parts_.push_back(std::make_shared<Model<Part>>(std::move(part)));
   }
-  /// What the last part makes of it all.
+  /// The result of the last part.
   Tensor operator()(Tensor x) const {
     for (auto& p : parts_) x = p->call(x);
     return x;
   }
-  /// Names its modules by their places: "0", "1", ...
+  /// Names its modules by their numbers: "0", "1", ...
   void each(Visit& v) {
     for (std::size_t i = 0; i < parts_.size(); ++i) parts_[i]->each(std::to_string(i), v);
   }
@@ -206,27 +207,27 @@ class Sequential {
   std::vector<std::shared_ptr<Part>> parts_;
 };
 
-/// Attention by several heads of [n, length, size]: size must be a multiple of heads.
+/// Self-attention with several heads on [n, length, size]: size must be a multiple of heads.
 struct MultiheadAttention {
-  /// Draws the parameters; `dropout` is that of the weights. Throws ValueError where heads do not divide
-  /// size.
+  /// Draws the parameters; `dropout` applies to the attention weights. Throws ValueError unless `heads`
+  /// divides `size`.
   MultiheadAttention(std::int64_t size, std::int64_t heads, double dropout = 0);
-  /// x [n, length, size] -> the same shape; where `causal`, no place looks at later ones.
+  /// x [n, length, size] -> the same shape. With `causal`, no position attends to later ones.
   Tensor operator()(const Tensor& x, bool causal = false) const;
   /// Names its parameters ("in_proj", "out_proj") and its mode.
   void each(Visit& v) { v("in_proj", in), v("out_proj", out), v.mode(training); }
   Linear in;             ///< queries, keys and values from x: size to 3 size
   Linear out;            ///< the result from all heads: size to size
-  std::int64_t heads;    ///< each of size / heads
+  std::int64_t heads;    ///< the number of heads, each of size / heads
   double dropout;        ///< of the attention weights, while training
   bool training = true;  ///< set by train and eval
 };
 
 /// x + attention(norm(x)), then x + mlp(norm(x)), where the mlp is 4 times as wide: [n, length, size].
 struct TransformerBlock {
-  /// Draws the parameters; `dropout` is that of the attention weights and of what either half adds.
+  /// Draws the parameters; `dropout` applies to the attention weights and to both terms that are added to x.
   TransformerBlock(std::int64_t size, std::int64_t heads, double dropout = 0);
-  /// x [n, length, size] -> the same shape; where `causal`, no place looks at later ones.
+  /// x [n, length, size] -> the same shape. With `causal`, no position attends to later ones.
   Tensor operator()(const Tensor& x, bool causal = false) const;
   /// Names its parts.
   void each(Visit& v) {
@@ -237,8 +238,8 @@ struct TransformerBlock {
   MultiheadAttention attention;  ///< of x with itself
   LayerNorm norm2;               ///< before the mlp
   Linear up;                     ///< the mlp's first layer, size to 4 size; then gelu
-  Linear down;                   ///< its second one, back to size
-  Dropout drop;                  ///< of what either half adds to x
+  Linear down;                   ///< the mlp's second layer, 4 size to size
+  Dropout drop;                  ///< of both terms that are added to x
 };
 
 }  // namespace bobbin::nn

@@ -1,4 +1,4 @@
-// Figures of a training run, step by step, for a spreadsheet or a notebook.
+// MetricsLog: writes the numbers of a training run, step by step, to a file.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -11,15 +11,15 @@
 
 namespace bobbin {
 
-/// Writes scalars to a file: one line for each step, flushed, so that an interrupted run keeps its lines.
+/// Writes scalars to a file: one line per step, flushed, so that an interrupted run keeps its lines.
 ///   MetricsLog log("run.csv");
 ///   log.add(step, {{"loss", loss.item()}, {"accuracy", accuracy}});
 class MetricsLog {
  public:
-  /// JSON lines for a path that ends in .jsonl; else CSV, whose columns are those of the first line. A file
-  /// that is there is replaced. Throws IoError.
+  /// Writes JSON lines if the path ends in .jsonl; else CSV, whose columns are the names of the first call.
+  /// An existing file is replaced. Throws IoError.
   explicit MetricsLog(const std::filesystem::path&);
-  /// Throws IoError; ValueError for other names than the first line's in a CSV file.
+  /// Writes a line. Throws IoError; ValueError in a CSV file for other names than those of the first call.
   void add(std::int64_t step, std::initializer_list<std::pair<std::string_view, double>> scalars);
 
  private:

@@ -1,4 +1,5 @@
-// Models: plain structs whose members are parameters and other such structs. One member function names them:
+// Models: plain structs whose members are parameters, layers and other models. One member function names
+// them:
 //
 //   struct Net {
 //     nn::Conv2d conv{1, 16, 3};
@@ -9,8 +10,8 @@
 //   Net net;
 //   optim::Adam adam(nn::parameters(net));
 //
-// C++ cannot list a struct's members with their names. A line that does is plainer than a macro or a base
-// class that registers them, and keeps models copyable, movable and free of virtual functions.
+// C++ cannot list a struct's members with their names. A line that does so is simpler than a macro or a base
+// class that registers them, and models stay copyable, movable and without virtual functions.
 #pragma once
 #include <bobbin/elementwise.h>
 #include <bobbin/state.h>
@@ -35,7 +36,7 @@ concept Module = requires(M& m, Visit& v) {
 class Visit {
  public:
   virtual ~Visit() = default;
-  /// Visits a parameter. An undefined one, such as a bias that is left out, is skipped.
+  /// Visits a parameter. Skips an undefined one, such as a bias that the layer does not have.
   void operator()(std::string_view name, Tensor& parameter) {
     if (parameter) on_parameter(path_ + std::string(name), parameter);
   }
@@ -45,14 +46,14 @@ class Visit {
   }
   /// Visits the switch of a layer that behaves differently in training.
   void mode(bool& training) { on_mode(training); }
-  /// Visits a part that is a module itself; the names in it follow `name` and a dot.
+  /// Visits a part that is a module; the names in it are prefixed with `name` and a dot.
   template<Module M>
   void operator()(std::string_view name, M& module) {
     enter(name, typeid(M));
     module.each(*this);
     leave(name);
   }
-  /// Visits a module whose type is known at run time alone.
+  /// Visits a module whose type is known only at run time.
   void part(std::string_view name, const std::type_info& type, const std::function<void(Visit&)>& each) {
     enter(name, type);
     each(*this);
@@ -60,15 +61,15 @@ class Visit {
   }
 
  protected:
-  /// Sees a parameter, under its full name.
+  /// Called with a parameter and its full name.
   virtual void on_parameter(const std::string& name, Tensor&) = 0;
-  /// Sees a buffer, under its full name.
+  /// Called with a buffer and its full name.
   virtual void on_buffer(const std::string& name, Tensor&) = 0;
-  /// Sees a layer's switch, and may turn it.
+  /// Called with the switch of a layer, and may change it.
   virtual void on_mode(bool&) {}
-  /// A part of this name and type begins.
+  /// Called before a part of this name and type is visited.
   virtual void on_enter(std::string_view, const std::type_info&) {}
-  /// The part that began last ends.
+  /// Called after the visit of a part.
   virtual void on_leave() {}
 
  private:
@@ -96,12 +97,13 @@ Each each(M& m) {
 }
 }  // namespace detail
 
-/// The parameters, in the order in which the model names them. One that is there twice (tied) comes once.
+/// The parameters, in the order in which the model names them. A parameter that is named twice (tied) is
+/// returned once.
 template<Module M>
 std::vector<Tensor> parameters(M& m) {
   return detail::parameters(detail::each(m));
 }
-/// Parameters by their names. Throws ValueError where two have the same.
+/// Parameters by their names. Throws ValueError if two have the same name.
 template<Module M>
 StateDict named_parameters(M& m) {
   return detail::state(detail::each(m), true, false);
@@ -113,18 +115,18 @@ std::int64_t num_parameters(M& m) {
   for (auto& p : parameters(m)) n += p.numel();
   return n;
 }
-/// Parameters and buffers; the tensors are the model's own.
+/// Parameters and buffers by their names. The tensors share their elements with the model.
 template<Module M>
 StateDict state_dict(M& m) {
   return detail::state(detail::each(m), true, true);
 }
-/// Copies these elements into the model's. Throws FormatError that lists all that does not fit; nothing has
-/// changed then.
+/// Copies these elements into the model's tensors. If the names, shapes or dtypes differ, throws FormatError
+/// that lists all differences, and changes nothing.
 template<Module M>
 void load_state_dict(M& m, const StateDict& from) {
   load_state("load_state_dict", state_dict(m), from);
 }
-/// Turns dropout, batch statistics and the like on or off.
+/// Sets the mode of all layers: training (dropout, batch statistics) or evaluation.
 template<Module M>
 void train(M& m, bool on = true) {
   detail::set_training(detail::each(m), on);
@@ -134,7 +136,8 @@ template<Module M>
 void eval(M& m) {
   train(m, false);
 }
-/// Moves all tensors there. Optimizers hold the tensors from before: make them afterwards.
+/// Moves all tensors to a device. An optimizer that was made before holds the earlier tensors, so make it
+/// afterwards.
 template<Module M>
 void to(M& m, Device device) {
   detail::move(detail::each(m), [device](const Tensor& t) { return bobbin::to(t, device); });

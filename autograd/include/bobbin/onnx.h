@@ -8,31 +8,31 @@
 
 namespace bobbin {
 
-/// Names in the file, and whether the batch size is fixed.
+/// The names in the file, and whether the batch size is fixed.
 struct OnnxOptions {
-  StateDict names = {};           ///< what the model's tensors are called in the file; others are numbered
-  bool any_batch = false;         ///< the input's first axis may have any size, and is called "n"
-  std::string input = "input";    ///< what its input is called
-  std::string output = "output";  ///< what its output is called
+  StateDict names = {};           ///< the names of the model's tensors in the file; others are numbered
+  bool any_batch = false;         ///< the input's first axis may have any size; its name is "n"
+  std::string input = "input";    ///< the name of the input
+  std::string output = "output";  ///< the name of the output
 };
 
 /// Writes the computation of f, a function of one tensor, as ONNX (opset 17), with its parameters. f is
 /// called on `example`, and the file takes inputs of that shape and dtype. With `any_batch`, f is called on
-/// two, three and five copies of it, joined along the first axis: the calls may differ in sizes alone, and
-/// these must be linear functions of the batch size. Values that depend neither on the example nor on a
-/// parameter become constants. Numbers that leave the tensors (`item`, branches on it, copy_) keep their
-/// values of that call, and layers that behave differently in training do so in the file: call eval(model)
-/// first. The results for NaN in maxima and minima, and for conversions that do not fit a dtype, depend on
-/// the runtime. Works on any device; records nothing.
+/// two, three and five copies of it, joined along the first axis: the calls may differ only in sizes, which
+/// must be linear functions of the batch size. Values that depend neither on the example nor on a parameter
+/// become constants. Numbers that f reads from tensors (`item`, branches on it, copy_) have the values of
+/// that call in the file. Layers keep their mode in the file: call eval(model) first. The results for NaN in
+/// maxima and minima, and for conversions that overflow a dtype, depend on the runtime. Works on any device;
+/// records nothing on the tape.
 ///
 /// Throws ValueError for an operation that ONNX does not have (dropout, losses, derivatives), with its name;
-/// for a tensor that f edits in place; for a computation that any_batch cannot follow; and for files larger
-/// than 2 GiB. ShapeError for any_batch without a first axis; IoError. The file is written whole or not at
-/// all.
+/// for a tensor that f edits in place; for a computation that any_batch does not support; and for files
+/// larger than 2 GiB. Throws ShapeError for any_batch without a first axis; IoError. The file is written as a
+/// whole or not at all.
 void save_onnx(const std::filesystem::path&, const std::function<Tensor(const Tensor&)>& f,
                const Tensor& example, const OnnxOptions& = {});
 
-/// The same of a module, whose parameters and buffers keep their names.
+/// The same for a module, whose parameters and buffers keep their names.
 template<nn::Module M>
 requires std::invocable<M&, const Tensor&>
 void save_onnx(const std::filesystem::path& path, M& model, const Tensor& example, OnnxOptions options = {}) {

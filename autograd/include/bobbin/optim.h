@@ -1,9 +1,9 @@
-// Optimizers. A step reads each parameter's .grad() and edits the parameter in place, outside the tape.
-// Parameters are f32 or f64, on any device; one without a gradient is left alone. A step that throws has
-// changed nothing. On a GPU a step only enqueues, all parameters in one launch where they fit, and one that
-// is captured (capture.h) follows `lr` and its own count of steps; the optimizer must then live, at its
-// place, as long as the captured step. Gradients accumulate until zero_grad(): several backward() a step make
-// a larger batch.
+// Optimizers. A step reads each parameter's .grad() and edits the parameter in place, without recording.
+// Parameters are f32 or f64, on any device; a parameter without a gradient is not changed. A step that throws
+// has changed nothing. On a GPU a step only enqueues kernels: one launch, if all parameters fit in it. A step
+// that is captured (capture.h) reads `lr` and the step count at each replay; the optimizer must then live, at
+// the same address, as long as the captured step. Gradients accumulate until zero_grad(): several calls of
+// backward() per step give a larger batch.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -17,66 +17,66 @@
 /// Optimizers, and learning rates as functions of the step.
 namespace bobbin::optim {
 
-/// Parameters of an optimizer that have their own learning rate and weight decay.
+/// Parameters of an optimizer with a separate learning rate and weight decay.
 struct ParameterGroup {
   std::vector<Tensor> parameters;           ///< f32 or f64 leaves that require gradients
-  double lr_scale = 1;                      ///< times the optimizer's lr
-  std::optional<double> weight_decay = {};  ///< instead of the optimizer's
+  double lr_scale = 1;                      ///< the factor on the optimizer's lr
+  std::optional<double> weight_decay = {};  ///< replaces the optimizer's
 };
-/// What an optimizer trains: tensors, or groups of them.
+/// The parameters that an optimizer trains: tensors, or groups of tensors.
 struct Parameters {
   std::vector<ParameterGroup> groups;  ///< in the order in which they were given
-  /// One group of these.
+  /// One group of these tensors.
   Parameters(std::initializer_list<Tensor> p) : groups{{std::vector<Tensor>(p)}} {}
-  /// One group of these.
+  /// One group of these tensors.
   Parameters(std::vector<Tensor> p) : groups{{std::move(p)}} {}
   /// These groups.
   Parameters(std::vector<ParameterGroup> g) : groups(std::move(g)) {}
 };
 
-/// What optimizers have in common: parameters, a learning rate, steps, and state.
+/// The base of optimizers: parameters, a learning rate, steps, and state.
 class Optimizer {
  public:
-  /// Throws GradError for a parameter that is no leaf or requires no gradient, DTypeError for other dtypes,
-  /// ShapeError for a strided view, ValueError for one that is there twice.
+  /// Throws GradError for a parameter that is no leaf or requires no gradient, DTypeError unless it is f32 or
+  /// f64, ShapeError for a strided view, ValueError for a parameter that is given twice.
   Optimizer(Parameters, double lr, double weight_decay);
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
-  /// One step of every parameter that has a gradient.
+  /// One update of every parameter that has a gradient.
   void step();
-  /// Drops the gradients, so that the next backward starts afresh.
+  /// Removes the gradients, so that the next backward starts from 0.
   void zero_grad();
   /// All parameters, group by group.
   const std::vector<Tensor>& parameters() const { return parameters_; }
 
   double lr;  ///< may be changed between steps
-  /// If set, gives the rate of each step: lr = schedule(n) before step n, counted from 0. Steps that are
-  /// captured together each get their own.
+  /// If set, gives the rate of each step: lr = schedule(n) before step n, counted from 0. Each step of a
+  /// captured function that has several gets its rate.
   std::function<double(std::int64_t)> schedule;
 
-  /// All state of the optimizer: "step", "lr", and for parameter i "NAME.i", by PyTorch's
-  /// names ("exp_avg.0"). The tensors are the optimizer's own.
+  /// All state of the optimizer: "step", "lr", and for parameter i "NAME.i" with PyTorch's names
+  /// ("exp_avg.0"). The tensors share their elements with the optimizer.
   std::map<std::string, Tensor> state_dict() const;
-  /// Copies them into the optimizer's. Throws FormatError that lists all missing, extra and wrongly shaped
-  /// ones, and changes nothing then.
+  /// Copies these elements into the optimizer's tensors. If some are missing, extra or of another shape,
+  /// throws FormatError that lists them, and changes nothing.
   void load_state_dict(const std::map<std::string, Tensor>&);
 
-  /// A parameter that a step edits, its place among all, its group, and its gradient; both row-major.
+  /// A parameter that a step edits, and its gradient; both are row-major.
   struct Part {
-    std::size_t index;  ///< its place among all parameters
-    std::size_t group;  ///< the place of its group
+    std::size_t index;  ///< its number among all parameters
+    std::size_t group;  ///< the number of its group
     Tensor parameter;   ///< edited in place
     Tensor grad;        ///< its gradient
   };
 
  protected:
-  /// The parameters' new elements, written in place.
+  /// Writes the new elements of the parameters in place.
   virtual void update(std::span<const Part>) = 0;
-  /// Another tensor a parameter that steps keep, filled with `value`; `name` as in state_dict().
+  /// Adds one tensor of state per parameter, filled with `value`; `name` as in state_dict().
   std::vector<Tensor>& keep(std::string name, double value = 0);
 
-  std::int64_t steps() const { return steps_; }  ///< the one that runs included
+  std::int64_t steps() const { return steps_; }  ///< the number of steps, including the one that runs now
   /// The learning rate of a group now.
   double rate(std::size_t group) const { return lr * groups_[group].lr_scale; }
   /// The weight decay of a group.
@@ -86,7 +86,7 @@ class Optimizer {
   struct Group {
     double lr_scale, weight_decay;
   };
-  void begin_step();  // before the rule of any step is worked out, a replayed one's too
+  void begin_step();  // runs before each step, also before each replay of a captured step
   std::vector<Tensor> parameters_;
   std::vector<std::size_t> group_of_;
   std::vector<Group> groups_;
@@ -97,8 +97,8 @@ class Optimizer {
 /// Settings of Sgd.
 struct SgdOptions {
   double lr = 1e-2;         ///< learning rate
-  double momentum = 0;      ///< share of the m before
-  double weight_decay = 0;  ///< share of p added to the gradient
+  double momentum = 0;      ///< factor of the earlier m
+  double weight_decay = 0;  ///< factor of p that is added to the gradient
   bool nesterov = false;    ///< Nesterov's momentum
 };
 /// g += weight_decay p;  m = momentum m + g;  p -= lr (nesterov ? g + momentum m : m).
@@ -117,18 +117,18 @@ class Sgd final : public Optimizer {
 struct AdamOptions {
   double lr = 1e-3;         ///< learning rate
   double beta1 = 0.9;       ///< decay of the gradient's average
-  double beta2 = 0.999;     ///< decay of its square's average
+  double beta2 = 0.999;     ///< decay of the squared gradient's average
   double eps = 1e-8;        ///< added to the root
-  double weight_decay = 0;  ///< share of the parameter added to the gradient
+  double weight_decay = 0;  ///< factor of the parameter that is added to the gradient
 };
-/// Adam (Kingma and Ba, arXiv:1412.6980); weight decay adds to the gradient.
+/// Adam (Kingma and Ba, arXiv:1412.6980); weight decay is added to the gradient.
 class Adam : public Optimizer {
  public:
   /// Throws as Optimizer does.
   Adam(Parameters, const AdamOptions& = {});
 
  protected:
-  /// For AdamW: `decoupled` weight decay shrinks the parameters themselves.
+  /// For AdamW: `decoupled` weight decay shrinks the parameters.
   Adam(Parameters, const AdamOptions&, bool decoupled);
 
  private:
@@ -142,11 +142,11 @@ class Adam : public Optimizer {
 struct AdamWOptions {
   double lr = 1e-3;            ///< learning rate
   double beta1 = 0.9;          ///< decay of the gradient's average
-  double beta2 = 0.999;        ///< decay of its square's average
+  double beta2 = 0.999;        ///< decay of the squared gradient's average
   double eps = 1e-8;           ///< added to the root
-  double weight_decay = 1e-2;  ///< times lr, what the parameter loses of itself a step
+  double weight_decay = 1e-2;  ///< each step multiplies the parameter by 1 - lr weight_decay
 };
-/// Adam whose weight decay shrinks the parameters themselves (Loshchilov and Hutter, arXiv:1711.05101).
+/// Adam with decoupled weight decay, which shrinks the parameters (Loshchilov and Hutter, arXiv:1711.05101).
 class AdamW final : public Adam {
  public:
   /// Throws as Optimizer does.
@@ -158,8 +158,8 @@ struct RmsPropOptions {
   double lr = 1e-2;         ///< learning rate
   double alpha = 0.99;      ///< decay of the squared gradient's average
   double eps = 1e-8;        ///< added to the root
-  double weight_decay = 0;  ///< share of the parameter added to the gradient
-  double momentum = 0;      ///< share of the m before
+  double weight_decay = 0;  ///< factor of the parameter that is added to the gradient
+  double momentum = 0;      ///< factor of the earlier m
 };
 /// v = alpha v + (1 - alpha) g^2;  m = momentum m + g / (sqrt(v) + eps);  p -= lr m (Tieleman and Hinton's
 /// Coursera lecture 6.5, 2012).
@@ -178,8 +178,8 @@ class RmsProp final : public Optimizer {
 /// Settings of Adagrad.
 struct AdagradOptions {
   double lr = 1e-2;                      ///< learning rate
-  double lr_decay = 0;                   ///< how fast it falls
-  double weight_decay = 0;               ///< share of the parameter added to the gradient
+  double lr_decay = 0;                   ///< see the formula
+  double weight_decay = 0;               ///< factor of the parameter that is added to the gradient
   double initial_accumulator_value = 0;  ///< s before the first step
   double eps = 1e-10;                    ///< added to the root
 };
@@ -199,9 +199,9 @@ class Adagrad final : public Optimizer {
 /// Settings of Lion.
 struct LionOptions {
   double lr = 1e-4;         ///< learning rate
-  double beta1 = 0.9;       ///< the average's share in a step
+  double beta1 = 0.9;       ///< factor of the average m in a step
   double beta2 = 0.99;      ///< decay of the average
-  double weight_decay = 0;  ///< times lr, what the parameter loses of itself a step
+  double weight_decay = 0;  ///< each step multiplies the parameter by 1 - lr weight_decay
 };
 /// p = (1 - lr weight_decay) p - lr sign(beta1 m + (1 - beta1) g);  m = beta2 m + (1 - beta2) g (Chen et al.,
 /// arXiv:2302.06675).
@@ -219,14 +219,14 @@ class Lion final : public Optimizer {
 /// Settings of Muon.
 struct MuonOptions {
   double lr = 1e-3;           ///< learning rate
-  double weight_decay = 0.1;  ///< times lr, what the parameter loses of itself a step
+  double weight_decay = 0.1;  ///< each step multiplies the parameter by 1 - lr weight_decay
   double momentum = 0.95;     ///< decay of the gradient's average
   bool nesterov = true;       ///< Nesterov's momentum
-  int ns_steps = 5;           ///< of Newton and Schulz's iteration
+  int ns_steps = 5;           ///< steps of Newton and Schulz's iteration
 };
-/// Momentum made orthogonal by Newton and Schulz's iteration: p = (1 - lr weight_decay) p - lr sqrt(max(1,
-/// rows / columns)) O (Jordan et al., Muon, 2024, with its coefficients). For the matrices between layers;
-/// others throw ShapeError and belong to another optimizer.
+/// Muon: p = (1 - lr weight_decay) p - lr sqrt(max(1, rows / columns)) O, where O is the momentum, made
+/// orthogonal by Newton and Schulz's iteration (Jordan et al., Muon, 2024, with its coefficients). For the
+/// weight matrices of hidden layers; give other parameters to another optimizer.
 class Muon final : public Optimizer {
  public:
   /// Throws as Optimizer does, and ShapeError for a parameter that is no matrix.
@@ -238,9 +238,9 @@ class Muon final : public Optimizer {
   std::vector<Tensor>& momentum_;
 };
 
-/// The norm of all gradients together, an f64 scalar on the first one's device; where it exceeds max_norm,
-/// they are scaled down to it, in place. Waits for no GPU. Throws ValueError unless max_norm > 0, or where
-/// there is no gradient.
+/// Returns the norm of all gradients together, an f64 scalar on the device of the first one. If it exceeds
+/// max_norm, scales the gradients down to that norm, in place. Does not wait for a GPU. Throws ValueError
+/// unless max_norm > 0, or if there is no gradient.
 Tensor clip_grad_norm(std::span<const Tensor> parameters, double max_norm);
 /// Clamps every element of the gradients to [-limit, limit], in place. Throws ValueError unless limit > 0.
 void clip_grad_value(std::span<const Tensor> parameters, double limit);
@@ -248,13 +248,14 @@ void clip_grad_value(std::span<const Tensor> parameters, double limit);
 /// An exponential moving average of parameters: average = decay average + (1 - decay) parameter.
 class Ema {
  public:
-  /// Begins as a copy. Throws ValueError unless 0 <= decay < 1.
+  /// The averages start as a copy of the parameters. Throws ValueError unless 0 <= decay < 1.
   Ema(std::vector<Tensor> parameters, double decay = 0.999);
-  /// Moves the averages towards the parameters: after each step.
+  /// Updates the averages; to be called after each step.
   void update();
-  /// Exchanges the parameters' elements with the averages': to test with them, and back.
+  /// Exchanges the elements of the parameters and of the averages: before a test with the averages, and again
+  /// after it.
   void swap();
-  /// One a parameter, in their order.
+  /// One average per parameter, in their order.
   const std::vector<Tensor>& averages() const { return averages_; }
 
  private:
@@ -262,16 +263,17 @@ class Ema {
   double decay_;
 };
 
-/// Keeps gradients of f16 products away from 0: backward(scaler.scale(loss)); scaler.step(optimizer).
+/// Scales the loss, so that small gradients of f16 products are not rounded to 0:
+/// backward(scaler.scale(loss)); scaler.step(optimizer).
 class GradScaler {
  public:
   double scale_factor =
-      65536;            ///< halved where a gradient overflowed, doubled after `patience` steps without
+      65536;            ///< halved if a gradient overflows, doubled after `patience` steps without overflow
   int patience = 2000;  ///< steps without overflow until the scale is doubled
   /// loss times scale_factor.
   Tensor scale(const Tensor& loss) const;
-  /// Divides the gradients by the scale and steps; or leaves the parameters as they are where a gradient is
-  /// not finite. Waits for the GPU. Says whether it stepped.
+  /// Divides the gradients by the scale and makes a step; makes no step if a gradient is not finite. Waits
+  /// for the GPU. Returns whether it made a step.
   bool step(Optimizer&);
 
  private:

@@ -1,4 +1,4 @@
-// Where a program's time and memory go, operation by operation:
+// The profiler: measures the time and the memory of each operation of a program:
 //   Profiler profiler;
 //   { const ProfileSpan step("step"); backward(loss(model(x), y)); }
 //   std::cout << profiler.table();
@@ -13,34 +13,34 @@
 
 namespace bobbin {
 
-/// Something that ran from one time to another: an operation, the derivative of one, or a ProfileSpan.
+/// A measured interval: an operation, the derivative of an operation, or a ProfileSpan.
 struct ProfileEvent {
-  std::string name;    ///< "conv2d", "conv2d's derivative", or the span's
-  std::string inputs;  ///< their specs; empty for a span
+  std::string name;    ///< "conv2d", "conv2d's derivative", or the name of the span
+  std::string inputs;  ///< the specs of the inputs; empty for a span
   double start_us;     ///< microseconds since the profiler began
-  double host_us;      ///< of the thread; on a GPU what enqueuing took
-  double device_us;    ///< of the GPU; 0 on a CPU and in a captured step
-  double self_us;      ///< host_us less that of events inside
-  std::int64_t bytes;  ///< how many more bytes its device's allocator holds at its end than at its start
-  std::int64_t live;   ///< bytes held at its end
-  int depth;           ///< events around it
+  double host_us;      ///< microseconds of the thread; for an operation on a GPU, of enqueuing it
+  double device_us;    ///< microseconds of the GPU; 0 on a CPU and in a captured step
+  double self_us;      ///< host_us minus that of the events inside
+  std::int64_t bytes;  ///< live bytes of the device's allocator at the end, minus those at the start
+  std::int64_t live;   ///< live bytes at the end
+  int depth;           ///< the number of events around this one
 };
 
-/// RAII: measures all operations of this thread during its lifetime. Costs a microsecond or two an operation,
-/// and on a GPU two events each. Profilers nest; the innermost measures.
+/// RAII: measures all operations of this thread during its lifetime. Costs one or two microseconds per
+/// operation, and on a GPU two CUDA events. Profilers nest; the innermost one measures.
 class Profiler {
  public:
-  /// Begins.
+  /// Starts to measure.
   Profiler();
   ~Profiler();
   Profiler(const Profiler&) = delete;
   Profiler& operator=(const Profiler&) = delete;
 
-  /// All that has ended, in the order of their ends. Waits for the GPU.
+  /// All events that have ended, in the order of their ends. Waits for the GPU.
   std::vector<ProfileEvent> events() const;
-  /// A line for each operation, the slowest first: calls, self time, its share, GPU time, bytes.
+  /// A table with one line per operation, the slowest first: calls, self time, its share, GPU time, bytes.
   std::string table() const;
-  /// Chrome's trace format, with a track of memory. Throws IoError.
+  /// Writes a file in Chrome's trace format, with a track of memory. Throws IoError.
   void write_trace(const std::filesystem::path&) const;
 
  private:
@@ -49,10 +49,10 @@ class Profiler {
   std::unique_ptr<Recorder> recorder_;
 };
 
-/// RAII: records a named event around all that runs during its lifetime; does nothing without a profiler.
+/// RAII: records a named event for its lifetime; does nothing without a profiler.
 class ProfileSpan {
  public:
-  /// Begins; `name` is copied.
+  /// Starts the event; copies `name`.
   explicit ProfileSpan(std::string_view name);
   ~ProfileSpan();
   ProfileSpan(const ProfileSpan&) = delete;

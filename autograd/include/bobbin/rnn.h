@@ -1,6 +1,6 @@
-// Recurrent layers: cells that make one step, and layers that make all steps of a sequence. Weights have
-// PyTorch's names, shapes and order of gates, and are drawn uniformly from +-1/sqrt(hidden). Sizes below 1
-// throw ValueError.
+// Recurrent layers: cells that compute one step, and layers that compute all steps of a sequence. Weights
+// have PyTorch's names, shapes and order of gates, and are drawn uniformly from +-1/sqrt(hidden). Sizes below
+// 1 throw ValueError.
 #pragma once
 #include <bobbin/module.h>
 
@@ -8,13 +8,13 @@
 
 namespace bobbin::nn {
 
-/// What goes from step to step: [n, hidden] each; c in an LSTM alone. Undefined tensors stand for zeros.
+/// The state that one step passes to the next: [n, hidden] each. Undefined tensors stand for zeros.
 struct RecurrentState {
-  Tensor h;  ///< what the layer shows
-  Tensor c;  ///< what it keeps to itself
+  Tensor h;  ///< the hidden state, which is also the output
+  Tensor c;  ///< the cell state, only in an LSTM
 };
 
-/// The weights of a cell of some gates.
+/// The weights of a cell, for all of its gates.
 struct RecurrentCell {
   Tensor weight_ih;  ///< [gates hidden, in]
   Tensor weight_hh;  ///< [gates hidden, hidden]
@@ -24,15 +24,15 @@ struct RecurrentCell {
   void each(Visit& v) {
     v("weight_ih", weight_ih), v("weight_hh", weight_hh), v("bias_ih", bias_ih), v("bias_hh", bias_hh);
   }
-  /// The numbers in a state.
+  /// The size of the hidden state.
   std::int64_t hidden() const { return weight_hh.size(1); }
-  /// What x [..., in] gives to all gates, for all steps at once.
+  /// W_ih x + b_ih for x [..., in] -> [..., gates hidden]; x may hold all steps.
   Tensor project(const Tensor& x) const;
 
  protected:
   /// Draws the weights; `name` begins the message of a ValueError.
   RecurrentCell(std::string_view name, std::int64_t in, std::int64_t hidden, std::int64_t gates);
-  /// What the state h gives to all gates.
+  /// W_hh h + b_hh.
   Tensor recur(const Tensor& h) const;
 };
 
@@ -75,17 +75,17 @@ struct GRUCell : RecurrentCell {
   RecurrentState next(const Tensor& projected, const RecurrentState&) const;
 };
 
-/// How a recurrent layer is made.
+/// Options of a recurrent layer.
 struct RecurrentOptions {
-  std::int64_t layers = 1;     ///< each reads what the one before gives
-  bool bidirectional = false;  ///< another cell a layer goes from the end to the start
-  double dropout = 0;          ///< on what goes from layer to layer, while training
+  std::int64_t layers = 1;     ///< each layer reads the output of the one before
+  bool bidirectional = false;  ///< a second cell per layer runs from the end to the start
+  double dropout = 0;          ///< on the outputs between layers, while training
 };
 
-/// What a recurrent layer makes of [n, length, in].
+/// The result of a recurrent layer for x [n, length, in].
 struct RecurrentOutput {
-  Tensor y;  ///< h of the last layer at each step: [n, length, hidden], or both directions' beside each other
-  std::vector<RecurrentState> last;  ///< one a layer, or two: forwards, backwards
+  Tensor y;  ///< h of the last layer at each step: [n, length, hidden]; bidirectional: [n, length, 2 hidden]
+  std::vector<RecurrentState> last;  ///< one per layer; bidirectional: two, forwards and backwards
 };
 
 /// Layers of cells over sequences.
@@ -101,9 +101,9 @@ struct Recurrent {
   RecurrentOptions options;  ///< as given
   bool training = true;      ///< whether dropout drops; nn::train and nn::eval set it
 };
-using RNN = Recurrent<RNNCell>;    ///< of tanh cells
-using LSTM = Recurrent<LSTMCell>;  ///< of long short-term memories
-using GRU = Recurrent<GRUCell>;    ///< of gated recurrent units
+using RNN = Recurrent<RNNCell>;    ///< layers of tanh cells
+using LSTM = Recurrent<LSTMCell>;  ///< layers of long short-term memories
+using GRU = Recurrent<GRUCell>;    ///< layers of gated recurrent units
 extern template struct Recurrent<RNNCell>;
 extern template struct Recurrent<LSTMCell>;
 extern template struct Recurrent<GRUCell>;

@@ -1,20 +1,21 @@
-// Learning rates as functions of the step: optimizer.lr = rate(step). Steps count from 0.
+// Schedules: learning rates as functions of the step, optimizer.lr = rate(step). Steps count from 0.
 #pragma once
 #include <cstdint>
 #include <limits>
 
 namespace bobbin::optim {
 
-/// `start`, times gamma after every `every` steps.
+/// `start`, multiplied by gamma after every `every` steps.
 struct StepDecay {
   double start;        ///< rate of step 0
-  std::int64_t every;  ///< steps between falls
-  double gamma = 0.1;  ///< factor of each fall
+  std::int64_t every;  ///< steps between decreases
+  double gamma = 0.1;  ///< factor of each decrease
   /// The rate of this step.
   double operator()(std::int64_t step) const;
 };
 
-/// Up from 0 to peak over the first `warm_up` steps, then down to `end` at the last, along a line.
+/// Increases linearly over the first `warm_up` steps, from peak / warm_up to peak; then decreases linearly to
+/// `end` after the last step.
 struct Linear {
   double peak;               ///< the highest rate
   std::int64_t steps;        ///< of the whole training
@@ -24,7 +25,8 @@ struct Linear {
   double operator()(std::int64_t step) const;
 };
 
-/// The same along a half cosine (Loshchilov and Hutter, arXiv:1608.03983, without restarts).
+/// Like Linear, but decreases along a half cosine (Loshchilov and Hutter, arXiv:1608.03983, without
+/// restarts).
 struct Cosine {
   double peak;               ///< the highest rate
   std::int64_t steps;        ///< of the whole training
@@ -34,8 +36,8 @@ struct Cosine {
   double operator()(std::int64_t step) const;
 };
 
-/// Smith and Topin's one cycle (arXiv:1708.07120): from peak / 25 up to peak over the first `warm_up` of the
-/// steps, then down towards 0, both along a cosine.
+/// Smith and Topin's one cycle (arXiv:1708.07120): increases from peak / 25 to peak over the fraction
+/// `warm_up` of the steps, then decreases towards 0, both along a cosine.
 struct OneCycle {
   double peak;            ///< the highest rate
   std::int64_t steps;     ///< of the whole training
@@ -44,13 +46,14 @@ struct OneCycle {
   double operator()(std::int64_t step) const;
 };
 
-/// Times `factor` whenever a loss has not improved by `threshold` of itself for more than `patience` calls.
+/// Multiplies the rate by `factor` if the loss has not improved by the fraction `threshold` for more than
+/// `patience` calls.
 struct Plateau {
-  double rate;              ///< at first, then now
-  double factor = 0.1;      ///< of each fall
-  int patience = 10;        ///< calls without a better loss that are borne
-  double threshold = 1e-4;  ///< the share by which a loss must improve
-  double least = 0;         ///< the rate falls no lower
+  double rate;              ///< the present rate; set it to the first one
+  double factor = 0.1;      ///< of each decrease
+  int patience = 10;        ///< calls without a better loss before a decrease
+  double threshold = 1e-4;  ///< the fraction by which a loss must improve
+  double least = 0;         ///< the lowest rate
   /// The rate after this loss.
   double operator()(double loss);
 

@@ -8,14 +8,14 @@
 
 namespace bobbin {
 
-/// Tensors by name; handles, so that what they share is the model's.
+/// Tensors by name. They are handles, which share their elements with the model or optimizer.
 using StateDict = std::map<std::string, Tensor>;
 
-/// Throws FormatError that begins with `what` and lists all tensors of `own` that `from` lacks or has in
-/// another shape or dtype, and all that only `from` has.
+/// Throws FormatError if the names, shapes or dtypes of `own` and `from` differ. The message begins with
+/// `what` and lists all differences.
 void check_state(std::string_view what, const StateDict& own, const StateDict& from);
-/// Copies the elements of `from` into the tensors of `own`, wherever they are. Throws what check_state
-/// throws; nothing has changed then.
+/// Copies the elements of `from` into the tensors of `own`, on any devices. Throws as check_state does, and
+/// then changes nothing.
 void load_state(std::string_view what, const StateDict& own, const StateDict& from);
 
 }  // namespace bobbin
