@@ -1,4 +1,4 @@
-// The program tools/gradcheck: finds the operations that are asked for, and runs one of the modes on them.
+// The program gradcheck: finds the requested operations, and runs one of the modes on them.
 #include <bobbin/gradcheck.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -22,7 +22,7 @@ struct UsageError : Error {
   using Error::Error;
 };
 
-// The number of letters that must change to make one word the other (Levenshtein distance).
+// The number of letters that differ between two words (Levenshtein distance).
 std::size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), 0);
@@ -35,7 +35,7 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-// The items whose names fit one of the patterns. Every pattern must fit one.
+// The items whose names match one of the patterns. Every pattern must match an item.
 template<class T>
 std::vector<T> chosen(const std::vector<T>& all, const std::vector<std::string>& patterns,
                       std::string_view what) {
@@ -60,7 +60,7 @@ std::vector<T> chosen(const std::vector<T>& all, const std::vector<std::string>&
 // Opens a shared object and calls its `extern "C" void bobbin_register()`, which calls register_op and
 // register_model. It stays open.
 void load_plugin(const std::filesystem::path& path) {
-  // dlopen looks for a name without a slash in the directories of libraries, not here.
+  // dlopen searches for a name without a slash in the directories of libraries, not in the current one.
   const auto whole = std::filesystem::absolute(path);
   void* const object = dlopen(whole.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!object) fail<IoError>("gradcheck --plugin: ", dlerror());

@@ -1,4 +1,4 @@
-// Reads the options of tools/gradcheck.
+// Reads the options of the program gradcheck.
 #include "autograd/gradcheck/command_line.h"
 
 #include <fmt/format.h>

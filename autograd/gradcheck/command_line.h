@@ -1,4 +1,5 @@
-// The options of tools/gradcheck. Their reading is a source of its own, as CLI11 takes seconds to compile.
+// The options of the program gradcheck. command_line.cpp reads them; it is a separate source, because CLI11
+// takes seconds to compile.
 #pragma once
 #include <bobbin/dtype.h>
 
@@ -26,7 +27,8 @@ struct Arguments {
   std::vector<Layout> layouts;
 };
 
-/// Reads the options; gives the exit status where the program is to end here: after --help, or on bad usage.
+/// Reads the options. If the program must end now (after --help, or for a wrong command line), returns its
+/// exit status.
 std::optional<int> read_command_line(int argc, char** argv, Arguments&);
 
 }  // namespace bobbin::gradcheck_detail

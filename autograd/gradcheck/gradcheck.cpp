@@ -46,7 +46,7 @@ class Check {
     return std::move(report_);
   }
 
-  /// Whether elements lie at kinks for which there is no rule.
+  /// Whether elements are at kinks without a documented derivative.
   bool at_kinks() const { return !kinks_.empty(); }
   /// The inputs, with these moved a little.
   std::vector<Tensor> off_kinks() const {
@@ -73,7 +73,7 @@ class Check {
     }
   }
 
-  // The gradients that the documentation promises for each cotangent.
+  // Computes the documented gradients for each cotangent.
   void state_rules() {
     const Flat slopes = options_.at_kinks.to_vector<double>();
     for (const Flat& v : v_) {
@@ -114,7 +114,7 @@ class Check {
     return true;
   }
 
-  // Compares one element for all cotangents. Gives the largest error divided by its tolerance.
+  // Compares one element for all cotangents. Returns the largest error divided by its tolerance.
   double judge(std::span<const Slope> slopes, const Flat& a, std::size_t k, std::size_t i) {
     double worst = 0;
     Mismatch wrong;  // of the worst cotangent
@@ -141,7 +141,7 @@ class Check {
         m.numeric = a[c] > high ? high : low;
         error = a[c] >= low && a[c] <= high ? 0 : m.error();
       }
-      // A wrong derivative fails even where the differences are not accurate enough to pass a right one.
+      // A wrong derivative fails even if the differences are not accurate enough to pass a right one.
       if (compare(m, error) && !s.settled() && s.kind == Slope::Kind::smooth) {
         unsettled = true;
         m.oracle = "unsettled";
@@ -209,11 +209,11 @@ class Check {
   std::vector<std::vector<Tensor>> gradients_;  // by cotangent
   const GradcheckOptions& options_;
   GradcheckReport report_;
-  std::vector<double> rank_;                                // error by tolerance of each mismatch
-  std::vector<std::pair<std::size_t, std::size_t>> kinks_;  // input and index of those without a rule
+  std::vector<double> rank_;                                // each mismatch's error divided by its tolerance
+  std::vector<std::pair<std::size_t, std::size_t>> kinks_;  // input and index of kinks without a rule
 };
 
-// Moves elements that lie at kinks by chance away from them, three times at most.
+// Checks f, and moves elements that are at kinks by chance away from them, three times at most.
 GradcheckReport check(const Function& f, std::vector<Tensor> inputs, const GradcheckOptions& options) {
   for (int moves = 3;; --moves) {
     Check attempt(f, inputs, options);

@@ -1,4 +1,4 @@
-// The models that gradcheck --model knows, and the registry of a user's own.
+// The models of `gradcheck --model`, and register_model.
 #include <bobbin/activation.h>
 #include <bobbin/conv.h>
 #include <bobbin/elementwise.h>

@@ -1,4 +1,5 @@
-// The Taylor test of whole models: how fast the remainder of the first-order expansion falls with the step.
+// The Taylor test of whole models: the rate at which the remainder of the first-order expansion decreases
+// with the step.
 #include <bobbin/autograd.h>
 #include <bobbin/gradcheck.h>
 #include <bobbin/random.h>
@@ -22,8 +23,8 @@ double log_slope(std::span<const double> x, std::span<const double> y) {
   return (n * sxy - sx * sy) / (n * sxx - sx * sx);
 }
 
-// A random direction of length 1 over all inputs that are varied: a longer one would grow the steps with the
-// model.
+// A random direction over all inputs that are varied. Its length is 1, so that the size of a step does not
+// depend on the size of the model.
 std::vector<Tensor> unit_direction(std::span<const Tensor> x) {
   std::vector<Tensor> out;
   double squares = 0;
@@ -53,7 +54,7 @@ TaylorReport taylor_test(const std::function<Tensor(Inputs)>& f, std::span<const
   if (y.numel() != 1) fail<ShapeError>("taylor_test: f must give one number; got ", y.spec());
   backward(y);
   const NoGrad quiet;
-  // Several directions: along a single one, the second derivative may happen to be almost 0.
+  // Several directions, because along one direction the second derivative may be almost 0 by chance.
   std::vector<std::vector<Tensor>> directions;
   {
     const GeneratorScope draws({seed, 0});
@@ -79,7 +80,7 @@ TaylorReport taylor_test(const std::function<Tensor(Inputs)>& f, std::span<const
     report.steps.push_back(h);
     report.remainders.push_back(remainder);
   }
-  // In the largest steps, terms of third order may still count.
+  // Leaves out the largest steps, because terms of third order may matter there.
   while (report.steps.size() > 7 && report.steps.front() > 0x1p-6) {
     report.steps.erase(report.steps.begin());
     report.remainders.erase(report.remainders.begin());

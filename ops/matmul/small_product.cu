@@ -62,7 +62,7 @@ struct Choice {
   std::int64_t cost = 11 * 1024;  // in nanoseconds; beyond, cuBLAS is as fast
 };
 
-// The time in nanoseconds that so many blocks of a cluster take to add their sums.
+// The time in nanoseconds that this many blocks of a cluster take to add their sums.
 std::int64_t joining(int splits) { return splits == 1 ? 0 : splits == 2 ? 900 : splits == 4 ? 1400 : 1900; }
 
 // The fastest tile shape and division of k, among those that give each block a multiprocessor of its own.

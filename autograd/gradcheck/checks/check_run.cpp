@@ -1,4 +1,4 @@
-// The mode that compares derivatives with the oracles: its rows, its failures and its sum.
+// The mode that compares derivatives with the oracles: prints its rows, failures and totals.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -26,8 +26,8 @@ bool is_edge(const Sample& s) {
   });
 }
 
-// Draws elements from those of x. Changes numbers by 1 % at most, so that they stay where the function is
-// smooth.
+// A tensor of `shape` whose elements are drawn from those of x. Changes numbers by 1 % at most, so that they
+// stay where the function is smooth.
 Tensor redrawn(const Tensor& x, const Shape& shape) {
   Tensor picked = index_select(reshape(x.detach(), {-1}), 0, randint(0, x.numel(), {numel(shape)}));
   if (is_floating(x.dtype())) picked = picked * uniform(picked.shape(), 0.99, 1.01, x.dtype());
@@ -41,7 +41,7 @@ void reshape_inputs(Sample& s, const Shape& shape) {
     if (x && x.shape() == first) x = redrawn(x, shape);
 }
 
-// The report of a check that compares `elements` numbers and says in one line what is wrong.
+// The report of a check that compares `elements` numbers and describes an error in one line.
 GradcheckReport line_report(std::string failure, std::int64_t elements) {
   GradcheckReport r;
   r.elements = elements;

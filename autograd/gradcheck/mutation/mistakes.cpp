@@ -1,4 +1,4 @@
-// The twelve mistakes that mutation testing plants in derivatives.
+// The twelve mistakes that mutation testing makes in derivatives.
 #include <bobbin/elementwise.h>
 #include <bobbin/view.h>
 
@@ -10,7 +10,7 @@
 namespace bobbin::gradcheck_detail {
 namespace {
 
-// Whether the bits are equal, but that 0 equals -0 and every NaN equals every other.
+// Whether the bits are equal, except that 0 equals -0 and all NaNs are equal.
 bool same(const Tensor& a, const Tensor& b) {
   if (bool(a) != bool(b)) return false;
   if (!a) return true;
@@ -30,7 +30,7 @@ int long_axis(const Tensor& x) {
   return -1;
 }
 
-// 1 at one flat index, 0 elsewhere.
+// A tensor with 1 at one flat index and 0 elsewhere.
 Tensor only(const Tensor& like, std::int64_t index, DType dtype) {
   const Tensor flat = to(eq(arange(like.numel()), full({}, static_cast<double>(index), DType::i64)), dtype);
   return to(reshape(flat, like.shape()), like.device());
@@ -62,8 +62,8 @@ Tensor other_row(const Tensor& g) {
   return axis < 0 ? g : rolled(g, axis);
 }
 
-// A saved tensor as if from another call: its elements moved on by one, or, where that changes nothing, other
-// numbers.
+// A saved tensor as if from another call: its elements moved by one position, or, if that changes nothing,
+// other numbers.
 Saved another(const Saved& saved) {
   if (!saved.tensor || saved.tensor.numel() == 0) return saved;
   const NoGrad quiet;
@@ -82,8 +82,8 @@ std::shared_ptr<Node> with_stale(const Node& node) {
   return copy;
 }
 
-// The cotangent of an output that an input of shape `from` was broadcast to, with zeros everywhere but at the
-// first copy of each element; undefined where broadcasting repeats nothing.
+// The cotangent of an output to which an input of shape `from` was broadcast, with zeros except at the first
+// copy of each element; undefined if broadcasting repeats nothing.
 Tensor first_copy(const Tensor& g, const Shape& from) {
   Tensor kept;
   const int lead = g.rank() - from.size();
@@ -107,7 +107,8 @@ std::string_view name(Mistake m) {
 }
 
 Grads Planted::derivative(Node& node, const Vjp& v) {
-  if (node.sequence >= last_) sent_.clear(), done_ = false;  // numbers fall in one pass: this is the next
+  if (node.sequence >= last_)
+    sent_.clear(), done_ = false;  // numbers decrease within a pass: this is the next pass
   last_ = node.sequence;
   const Grads right = Probe::derivative(node, v);
   Grads given = right;
@@ -142,7 +143,7 @@ Grads Planted::overwritten(Node& node, const Grads& right) const {
     const Node* to = i < node.inputs.size() ? node.inputs[i].producer.get() : nullptr;
     if (!to || !right[i]) continue;
     Tensor& before = got[to];
-    if (!before && to->is_leaf()) before = to->grad;  // of an earlier backward pass
+    if (!before && to->is_leaf()) before = to->grad;  // from an earlier backward pass
     if (before) given[i] = right[i] - before;
     before = right[i];
   }

@@ -1,4 +1,4 @@
-// The mode that plants every mistake in every operation, and its table.
+// The mode that makes every mistake in every operation's derivative, and its table.
 #include "autograd/gradcheck/mutation/mutation.h"
 
 #include <bobbin/random.h>
@@ -20,7 +20,7 @@ std::string reason(Mistake mistake, const Planted::Seen& seen) {
   return fmt::format("the right gradients, bit for bit, in all {} calls", seen.calls);
 }
 
-// The mutants of one operation; none where its derivative is never called.
+// The mutants of one operation; none if its derivative is never called.
 std::vector<Mutant> mutants(const OpInfo& op, std::uint64_t seed,
                             const std::function<bool(const Sample&)>& passes, Budget& budget) {
   std::vector<Mutant> out;

@@ -1,5 +1,5 @@
-// Mutation testing: mistakes planted in derivatives, one at a time, show whether the checks find them. No
-// operation is edited: a probe changes the gradients where the backward pass calls a derivative.
+// Mutation testing: makes mistakes in derivatives, one at a time, to test whether the checks find them. No
+// operation is edited: a probe changes the gradients when the backward pass calls a derivative.
 #pragma once
 #include <array>
 #include <functional>
@@ -19,11 +19,11 @@ enum class Mistake {
   element,      ///< the element smallest in magnitude, but not 0, becomes 0
   transposed,   ///< the last two axes exchanged
   cotangent,    ///< computed for a cotangent of ones
-  broadcast,    ///< where an input is broadcast, the gradient of one copy alone instead of the sum
+  broadcast,    ///< if an input is broadcast, the gradient of one copy instead of the sum
   overwritten,  ///< `=` for `+=`: earlier contributions to the input's gradient are lost
-  stale,        ///< saved tensors of another call: their elements are moved on by one
+  stale,        ///< saved tensors of another call: their elements are moved by one position
   nan,          ///< one NaN
-  row,          ///< rows moved on by one
+  row,          ///< rows moved by one
   doubled,
 };
 inline constexpr std::array mistakes{Mistake::zero,      Mistake::sign,        Mistake::factor,
@@ -33,7 +33,7 @@ inline constexpr std::array mistakes{Mistake::zero,      Mistake::sign,        M
 std::string_view name(Mistake);
 
 /// RAII: while it lives, the derivative of the operation named `op` has the mistake on this thread, at its
-/// first call in each backward pass, so that two mistakes do not undo each other.
+/// first call in each backward pass, so that two mistakes do not cancel.
 class Planted final : public detail::Probe {
  public:
   Planted(std::string_view op, Mistake mistake) : op_(op), mistake_(mistake) {}
@@ -56,7 +56,7 @@ class Planted final : public detail::Probe {
   Seen seen_;
   std::uint64_t last_ = 0;  // the sequence number of the last node
   bool done_ = false;       // whether this backward pass has its mistake
-  // Ranges of sequence numbers of the operations that make the mistake: those get no mistake themselves.
+  // Ranges of sequence numbers of the operations that compute the mistake; these operations get no mistake.
   std::vector<std::pair<std::uint64_t, std::uint64_t>> planted_;
   std::unordered_map<const Node*, Tensor> sent_;  // the sum of the gradients that each node got in this pass
 };
@@ -66,31 +66,32 @@ struct Mutant {
   std::string op;
   Mistake mistake;
   int killed = 0;                     ///< samples whose check failed
-  int equivalent = 0;                 ///< samples where every gradient was, bit for bit, the right one
-  std::vector<std::string> survived;  ///< samples whose check passed though a gradient was wrong
+  int equivalent = 0;                 ///< samples where every gradient had the right bits
+  std::vector<std::string> survived;  ///< samples whose check passed although a gradient was wrong
   std::string why = {};               ///< why it is equivalent in all samples
 };
 
 struct MutationOptions {
   std::uint64_t seed = 1;  ///< of the samples
-  double budget = 0;       ///< seconds after which no mutant is begun; 0: no limit
+  double budget = 0;       ///< seconds after which no mutant is started; 0: no limit
   int jobs = 1;            ///< threads
 };
 struct MutationReport {
   std::vector<Mutant> mutants;
-  int killed = 0;  ///< mutants: in every sample where they are not equivalent
+  int killed = 0;  ///< mutants that were found in every sample where they are not equivalent
   int survived = 0, equivalent = 0;
-  std::vector<std::string> composites;  ///< made of other operations: no derivative of their own
+  std::vector<std::string> composites;  ///< composed of other operations, without a derivative
   bool complete = true;                 ///< whether the budget sufficed
 };
-/// Plants every mistake in the derivative of every differentiable operation, and runs `passes` on each sample
+/// Makes every mistake in the derivative of every differentiable operation, and runs `passes` on each sample
 /// that has a derivative.
 MutationReport mutate(std::span<const OpInfo>, const MutationOptions&,
                       const std::function<bool(const Sample&)>& passes);
-/// Whether a sample passes the checks that must kill mutants: finite differences and dual numbers, both of
-/// first and second order, and that gradients accumulate. An Error counts as a failure.
+/// Whether a sample passes the checks that must find mutants: finite differences and dual numbers, both of
+/// first and second order, and accumulation of gradients. An Error counts as a failure.
 bool passes(const Sample&, std::uint64_t seed);
-/// Prints the score of each operation, what survived, and what is equivalent, and why.
+/// Prints the score of each operation, the mutants that survived, and those that are equivalent, with
+/// reasons.
 void print(const MutationReport&);
 
 }  // namespace bobbin::gradcheck_detail

@@ -1,9 +1,9 @@
-// Forward-mode dual numbers: a number and its derivative in one direction. Dual<Dual<T>> carries two
-// directions and the second derivative along both. T is Rounded, a double with a bound on its rounding error.
+// Forward-mode dual numbers: a number and its derivative in one direction. Dual<Dual<T>> has two directions
+// and the second derivative along both. T is Rounded, a double with a bound on its rounding error.
 // The functors of ops/elementwise/functors.h run on them as on double: argument-dependent lookup finds exp,
 // log, ... here.
 //
-// Comparisons compare the values alone, so that a branch is the same with and without derivatives.
+// Comparisons compare only values, so that a branch is the same with and without derivatives.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -99,7 +99,7 @@ double value(const Dual<T>& x) {
   return value(x.value);
 }
 
-// df(a) = f'(a) da, with f' computed in T, which may itself be a Dual.
+// df(a) = f'(a) da, with f' computed in T, which may be a Dual too.
 template<class T>
 Dual<T> exp(const Dual<T>& a) {
   const T e = exp(a.value);
@@ -146,7 +146,7 @@ template<class T>
 bool is_zero(const Dual<T>& a) {
   return is_zero(a.value) && is_zero(a.slope);
 }
-/// Takes log a only where the exponent varies: it is not defined for a < 0.
+/// Computes log a only if the exponent varies, because it is not defined for a < 0.
 template<class T>
 Dual<T> pow(const Dual<T>& a, const Dual<T>& b) {
   const T p = pow(a.value, b.value);

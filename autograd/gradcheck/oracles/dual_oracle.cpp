@@ -1,5 +1,5 @@
-// Derivatives of a scalar reference on dual numbers: one run for each input element, and in second order for
-// each pair of them. And the comparison of an operation's own derivatives with them.
+// Derivatives of a scalar reference on dual numbers: one run per input element, and in second order per pair
+// of elements. Compares the derivatives of operations with them.
 #include "autograd/gradcheck/oracles/dual_oracle.h"
 
 #include <bobbin/autograd.h>
@@ -124,7 +124,7 @@ std::optional<DualGradients> dual_vjp2(const OpBase& op, Inputs inputs, const Te
 
 namespace {
 
-// Keeps the differentiable operations that run.
+// Records the differentiable operations that run.
 class Recorder final : public detail::Probe {
  public:
   std::vector<Step> steps;
@@ -183,7 +183,7 @@ std::optional<DualReport> check_step(const Step& step, int order) {
       order == 1 ? dual_vjp(step.op(), step.inputs, v) : dual_vjp2(step.op(), step.inputs, v, weights);
   if (!dual) return {};
 
-  // Numbers are added here without operations: a mistake in mul or sum must not hide itself.
+  // Numbers are added here without operations, because a mistake in mul or sum could cancel itself.
   wanted.push_back(v.set_requires_grad());
   std::vector<std::vector<double>> own;
   const auto add = [&](std::span<const Tensor> gradients) {

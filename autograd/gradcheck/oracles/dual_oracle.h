@@ -1,4 +1,4 @@
-// Oracle B: derivatives by dual numbers, exact but for rounding. It serves the operations that have a scalar
+// Oracle B: derivatives by dual numbers, exact except for rounding. For the operations that have a scalar
 // reference (reference.h): elementwise functions, the softmax family, losses, reductions.
 #pragma once
 #include <bobbin/op.h>
@@ -11,9 +11,9 @@
 
 namespace bobbin::gradcheck_detail {
 
-/// Derivatives, flat, and how far a right one may be from each: ((8 + 2k) S + 8 E) 2^-53, where S is the sum
-/// of the magnitudes of the derivative's terms, k the number of terms, and E the bound on their rounding
-/// errors. Empty for an input that is not floating.
+/// Derivatives, flat, and their tolerances: ((8 + 2k) S + 8 E) 2^-53, where S is the sum of the magnitudes of
+/// the derivative's terms, k the number of terms, and E the bound on their rounding errors. Empty for an
+/// input that is not floating.
 struct Judged {
   std::vector<double> value, tolerance;
 };
@@ -22,11 +22,11 @@ struct DualGradients {
   Judged cotangent;  ///< second order only
 };
 
-/// sum_j v_j dy_j/dx_i for every element of the f64 inputs x of op. Nothing if op has no scalar reference.
+/// sum_j v_j dy_j/dx_i for every element of the f64 inputs x of op. nullopt if op has no scalar reference.
 std::optional<DualGradients> dual_vjp(const OpBase& op, Inputs x, const Tensor& v);
 
-/// The derivatives of sum_i w_i (sum_j v_j dy_j/dx_i) for x and for v; w has one tensor for each input,
-/// undefined where that is not floating. Nothing, also, if a cell of op has more than 64 elements.
+/// The derivatives of sum_i w_i (sum_j v_j dy_j/dx_i) for x and for v; w has one tensor per input, undefined
+/// if the input is not floating. nullopt also if a cell of op has more than 64 elements.
 std::optional<DualGradients> dual_vjp2(const OpBase& op, Inputs x, const Tensor& v,
                                        std::span<const Tensor> w);
 
@@ -55,13 +55,12 @@ struct DualReport {
   double worst = 0;  ///< the largest error divided by its tolerance
   std::vector<DualElement> failed;
 };
-/// Compares the operation's own derivatives of order 1 or 2 at the step's inputs with dual numbers, for
-/// random cotangents of magnitude 0.5 to 1.5 from the default generator. Nothing if there is no scalar
-/// reference.
+/// Compares the operation's derivatives of order 1 or 2 at the step's inputs with dual numbers, for random
+/// cotangents of magnitude 0.5 to 1.5 from the default generator. nullopt if there is no scalar reference.
 std::optional<DualReport> check_step(const Step&, int order);
-/// Compares all steps of a valid sample that is marked differentiable; in first order also those of any
-/// sample with an input of more than 64 elements, which is not marked so because finite differences would
-/// take too long.
+/// Compares all steps of a valid sample that is marked differentiable. In first order also compares samples
+/// with an input of more than 64 elements, which are not marked because finite differences would take too
+/// long.
 DualReport check_steps(const Sample&, int order);
 
 }  // namespace bobbin::gradcheck_detail

@@ -1,4 +1,4 @@
-// References of elementwise operations: their functors on dual numbers. All operations of the list have one.
+// References of elementwise operations: their functors on dual numbers. All operations of list.h have one.
 #include "autograd/gradcheck/oracles/reference.h"
 #include "ops/elementwise/activation.h"
 #include "ops/elementwise/binary.h"
@@ -30,7 +30,7 @@ struct HalfAtTies {
   }
 };
 
-// The functor whose derivative is an operation's.
+// The functor whose derivative is the documented derivative of an operation.
 template<class Op>
 auto functor_of(const Op& op) {
   if constexpr (std::is_same_v<Op, Maximum> || std::is_same_v<Op, Minimum>)

@@ -65,9 +65,9 @@ std::vector<std::vector<Quotient>> one_sided(const Along& f, double x, std::span
   return out;
 }
 
-// Measures the noise of f: how far neighbouring values scatter about a smooth curve. It takes differences of
+// Measures the noise of f: the scatter of neighbouring values about a smooth curve. Uses differences of
 // fourth order of points that are much closer than any step (J. Moré, S. Wild, Estimating Computational
-// Noise, SIAM J. Sci. Comput. 33, 2011). Where digits cancel inside f, the noise is much larger than 4u|f|.
+// Noise, SIAM J. Sci. Comput. 33, 2011). If digits cancel inside f, the noise is much larger than 4u|f|.
 std::vector<double> noise(const Along& f, double x, std::span<const std::vector<double>> v) {
   constexpr int points = 9, order = 4;
   const double gamma = std::sqrt(1.0 / 70);  // (4!)^2 / 8!
@@ -92,9 +92,9 @@ std::vector<double> noise(const Along& f, double x, std::span<const std::vector<
 }
 
 // Extrapolates from every three consecutive quotients, and takes the result with the least estimated error.
-// The difference to its neighbours raises the estimate: where rounding dominates, the error of the next is
-// twice as large and of the one after it four times; where truncation does, that of the one before is larger
-// by far.
+// The differences to the neighbouring results raise the estimate: if rounding dominates, the error of the
+// next result is twice as large, and that of the one after it four times; if truncation dominates, the error
+// of the one before is much larger.
 Slope best(const std::vector<Quotient>& d, int order, double own) {
   std::vector<Slope> all;
   for (std::size_t i = 0; i + 2 < d.size(); ++i)
@@ -129,7 +129,7 @@ std::vector<Slope> careful_slopes(const Along& f, double x, std::span<const doub
   const double own = own_scale(x);
   std::vector<Slope> out;
   for (auto& q : d) out.push_back(best(q, 2, own));
-  // A bound on the rounding error of the derivative under test, where the outputs do not depend on x at all.
+  // A bound on the rounding error of the derivative under test, if the outputs do not depend on x at all.
   double most = 0;
   for (const double value : y) most = std::max(most, std::isfinite(value) ? std::abs(value) : 0);
   for (std::size_t j = 0; j < out.size(); ++j) {

@@ -1,4 +1,4 @@
-// Cotangents, and gradients for them.
+// Random cotangents, and the gradients of functions for given cotangents.
 #include "autograd/gradcheck/oracles/gradients.h"
 
 #include <bobbin/elementwise.h>

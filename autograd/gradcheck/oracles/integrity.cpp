@@ -1,4 +1,4 @@
-// Calls a function many times, and compares hashes of all that it and its backward pass touch.
+// Calls a function many times, and compares hashes of all tensors that it and its backward pass use.
 #include "autograd/gradcheck/oracles/integrity.h"
 
 #include <bobbin/allocator.h>
@@ -68,7 +68,7 @@ namespace {
 Flat gradient(const Tensor& x) { return to(x.grad(), DType::f64).to_vector<double>(); }
 bool has_gradient(const Tensor& x) { return varied(x) && x.grad(); }
 
-// Two backward passes must leave twice the gradient of one.
+// Checks that two backward passes give twice the gradient of one.
 std::string not_twice(std::span<const Tensor> x, const std::vector<Flat>& once) {
   for (std::size_t i = 0, k = 0; i < x.size(); ++i) {
     if (!has_gradient(x[i])) continue;

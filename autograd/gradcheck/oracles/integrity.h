@@ -14,9 +14,9 @@ std::uint64_t hash(const Tensor& x);
 /// The hashes of all tensors that the tape behind ys saved. They change with every write, through any view.
 std::vector<std::uint64_t> saved_hashes(std::span<const Tensor> ys);
 
-/// What is wrong with calls and backward passes of f at these inputs; empty if nothing is: a pass changes an
-/// input or a saved tensor, two passes do not leave twice the gradient, something is written beyond a tensor,
-/// or `repeats` calls, on a GPU alternately in two streams, do not give the same bits.
+/// The errors of calls and backward passes of f at these inputs; empty if there are none. Errors are: a pass
+/// changes an input or a saved tensor, two passes do not give twice the gradient, a kernel writes beyond a
+/// tensor, or `repeats` calls, on a GPU alternately in two streams, do not give the same bits.
 struct Integrity {
   std::string failure;
   Verdict verdict = Verdict::pass;

@@ -46,7 +46,7 @@ Result differentiate(const std::function<Tensor(Inputs)>& f, std::span<Tensor> l
   return w;
 }
 
-// What differs by more than another order of sums explains; empty if nothing does.
+// Describes a difference that is larger than another order of sums can cause; empty if there is none.
 std::string difference(std::string_view what, const Tensor& a, const Tensor& b) {
   const Flat x = a.to_vector<double>(), y = b.to_vector<double>();
   double largest = 0;

@@ -17,10 +17,10 @@ std::string_view name(Layout);
 /// A copy of x in this layout.
 Tensor laid_out(const Tensor& x, Layout);
 
-/// Both checks say in one line what is wrong, and are empty if nothing is.
+/// Both checks return an empty text, or describe the error in one line.
 ///
-/// f of inputs in this layout, and its gradients, must be those of contiguous inputs with the same elements,
-/// up to the order of sums.
+/// f of inputs in this layout, and its gradients, must be the same as for contiguous inputs with the same
+/// elements, up to the order of sums.
 std::string compare_layout(const std::function<Tensor(Inputs)>& f, Inputs, Layout, std::uint64_t seed);
 /// No bit of a row of the result and of the first input's gradient may change when all other rows are NaN.
 std::string compare_rows(const std::function<Tensor(Inputs)>& f, Inputs, std::uint64_t seed);

@@ -1,5 +1,5 @@
-// References of reductions and running sums, by their definitions. Where several elements are extreme, amax,
-// amin and the infinite norm are the mean of those: its derivative spreads evenly over them, as documented.
+// References of reductions and running sums, by their definitions. If several elements are extreme, amax,
+// amin and the infinite norm are their mean here, whose derivative is spread evenly over them, as documented.
 #include <algorithm>
 
 #include "autograd/gradcheck/oracles/reference.h"

@@ -1,4 +1,4 @@
-// Which elements a cell of a reference takes, and the choice of the reference.
+// The elements of each cell of a reference, and the choice of the reference.
 #include "autograd/gradcheck/oracles/reference.h"
 
 namespace bobbin::gradcheck_detail {

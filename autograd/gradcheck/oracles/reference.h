@@ -1,5 +1,5 @@
 // Scalar references of operations: plain mathematics over any type of number, independent of the kernels. On
-// dual numbers they give derivatives that share no code with the operation's own.
+// dual numbers they give derivatives that share no code with the operation's derivative.
 #pragma once
 #include <bobbin/op.h>
 
@@ -21,7 +21,7 @@ struct Cell {
     int input;
     std::int64_t element;
   };
-  std::vector<Slot> in;  ///< elements of floating inputs; the reference itself holds integers and masks
+  std::vector<Slot> in;  ///< elements of floating inputs; the reference holds integers and masks
   std::vector<std::int64_t> out;
 };
 
@@ -52,10 +52,10 @@ std::unique_ptr<Reference> reference(std::vector<Cell> cells, F f) {
   return std::make_unique<ReferenceOf<F>>(std::move(cells), std::move(f));
 }
 
-/// The flat indices of a tensor of this shape slice by slice: each slice runs over the axes `along` in
-/// row-major order, and the slices over the others.
+/// The flat indices of a tensor of this shape, one list per slice: the elements of a slice run over the axes
+/// `along` in row-major order, and the slices over the other axes.
 std::vector<std::vector<std::int64_t>> slices(const Shape&, const Axes& along);
-/// For each element of `to` the flat index of the one of `from` that broadcasting puts there.
+/// For each element of `to`, the flat index of the element of `from` that broadcasting puts there.
 std::vector<std::int64_t> broadcast_indices(const Shape& from, const Shape& to);
 
 /// The reference of an operation on these inputs; null if it has none.
@@ -64,7 +64,7 @@ std::unique_ptr<Reference> elementwise_reference(const OpBase&, Inputs);
 std::unique_ptr<Reference> row_reference(const OpBase&, Inputs);  // softmax family and cross-entropy
 std::unique_ptr<Reference> reduction_reference(const OpBase&, Inputs);
 
-/// The operation behind the type-erased one; null if it is of another type.
+/// A type-erased operation as an Op; null if it is of another type.
 template<class Op>
 const Op* as(const OpBase& op) {
   const auto* model = dynamic_cast<const detail::OpModel<Op>*>(&op);

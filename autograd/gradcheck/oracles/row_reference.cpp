@@ -27,7 +27,7 @@ std::vector<T> softmax_of(std::span<const T> x) {
   return p;
 }
 
-// log sum exp(x - x[i]) for each i: -log_softmax, accurate where x[i] is large, too.
+// log sum exp(x - x[i]) for each i: -log_softmax, also accurate if x[i] is large.
 template<class T>
 std::vector<T> costs_of(std::span<const T> x) {
   const T shift = largest(x);
@@ -40,8 +40,7 @@ std::vector<T> costs_of(std::span<const T> x) {
 
 Axes axes_of(const Tensor& x, int axis) { return x.rank() == 0 ? Axes{} : Axes{axis}; }
 
-// A cell for each row: the rows of `inputs` inputs of one shape, one after the other, and the row of the
-// output.
+// One cell per row: the rows of `inputs` inputs of one shape, concatenated, and the row of the output.
 std::vector<Cell> rows(const Tensor& x, int axis, int inputs) {
   std::vector<Cell> cells;
   if (x.numel() == 0) return cells;
@@ -55,7 +54,7 @@ std::vector<Cell> rows(const Tensor& x, int axis, int inputs) {
   return cells;
 }
 
-// A cell for each row, without the masked elements, whose result is 0 for every input.
+// One cell per row, without the masked elements, whose result is 0 for every input.
 std::vector<Cell> seen_rows(const MaskedSoftmax& op, Inputs x) {
   std::vector<Cell> all = rows(x[0], x[0].rank() - 1, 1), seen;
   const auto mask = x.size() > 1 ? x[1].to_vector<bool>() : std::vector<bool>{true};
@@ -114,8 +113,7 @@ Targets targets_of(const CrossEntropyTerms& terms, Inputs x) {
   return out;
 }
 
-// A cell for each kept row: logits, probabilities if those are the targets, and the cotangent if there is
-// one.
+// One cell per kept row: logits, probabilities if they are the targets, and the cotangent if there is one.
 std::vector<Cell> loss_rows(const CrossEntropyTerms& terms, Inputs x, const Targets& targets) {
   const auto all = slices(x[0].shape(), {terms.axis});
   const bool backward = x.size() == 4;
@@ -143,7 +141,7 @@ std::vector<T> row_targets(const Targets& targets, std::size_t cell, std::span<c
   return t;
 }
 
-// The loss of each row, or, where the inputs end in a cotangent, its gradient for the logits.
+// The loss of each row, or, if the last input is a cotangent, its gradient for the logits.
 std::unique_ptr<Reference> cross_entropy_reference(const CrossEntropyTerms& terms, Inputs x) {
   const Targets targets = targets_of(terms, x);
   const auto n = static_cast<std::size_t>(x[0].shape()[terms.axis]);

@@ -1,5 +1,5 @@
-// Runs every operation once more in f64 on the CPU, and compares; and the mode that does so for all samples,
-// with its table.
+// Runs every operation again in f64 on the CPU, and compares; and the mode that does so for all samples, with
+// its table.
 #include "autograd/gradcheck/precision/precision.h"
 
 #include <bobbin/autograd.h>
@@ -37,7 +37,7 @@ bool is_reference(const Tensor& x) {
   return !x || (x.device() == cpu && (!is_floating(x.dtype()) || x.dtype() == DType::f64));
 }
 
-// Repeats what runs on this thread while it lives.
+// While it lives, repeats the operations that run on this thread in f64 on the CPU.
 class Shadow final : public detail::Probe {
  public:
   explicit Shadow(PrecisionReport& report) : report_(report) {}
@@ -59,7 +59,7 @@ class Shadow final : public detail::Probe {
     recorded_.insert_or_assign(y.node().get(), std::move(kept));
   }
 
-  // Compares the derivative as a whole: a kernel may compute it in steps that are no operations.
+  // Compares the derivative as a whole, because a kernel may compute it without running operations.
   Grads derivative(Node& node, const Vjp& v) override {
     const Grads got = Probe::derivative(node, v);
     const auto it = recorded_.find(&node);

@@ -1,5 +1,5 @@
 // Compares f32, the 16-bit types and the GPU with f64 on the CPU: every operation that ran, forward or in a
-// derivative, runs once more on the same input bits, widened. Finite differences take no part.
+// derivative, runs again on the same input bits, widened. There are no finite differences here.
 #pragma once
 #include <bobbin/op.h>
 
@@ -9,22 +9,22 @@
 
 namespace bobbin::gradcheck_detail {
 
-/// A result that is too far off.
+/// A result whose error is too large.
 struct Inexact {
   std::string op;
-  bool derivative;  ///< of op, as a whole; else a run of op
-  int input;        ///< whose gradient it is
+  bool derivative;  ///< whether it is the derivative of op as a whole, or else a run of op
+  int input;        ///< for a derivative, the input whose gradient it is
   std::int64_t index;
   double got, want, ulps;
 };
 struct PrecisionReport {
-  std::int64_t runs = 0, elements = 0;  ///< of operations; compared
-  std::map<std::string, double> ulps;  ///< the worst of each operation's runs, in units of the result's dtype
-  double worst = 0;                    ///< the largest error divided by the allowed one
+  std::int64_t runs = 0, elements = 0;  ///< runs of operations; elements that were compared
+  std::map<std::string, double> ulps;   ///< the largest error of each operation's runs, in ULP of the result
+  double worst = 0;                     ///< the largest error divided by the allowed one
   std::vector<Inexact> failed;
   std::string skipped;  ///< why nothing could be compared
 };
-/// Calls the sample with its floating inputs as `dtype` on the device, and runs backward where the sample and
+/// Calls the sample with its floating inputs as `dtype` on the device, and runs backward if the sample and
 /// the operation have a derivative. The result of each operation in between must be within its bound of f64
 /// on the CPU, and each derivative as a whole within 8 roundings to the dtype of its largest term.
 PrecisionReport check_precision(const Sample&, bool differentiable, DType, Device);
@@ -35,7 +35,7 @@ struct PrecisionRow {
   DType dtype;
   int samples = 0;                   ///< compared
   std::vector<std::string> skipped;  ///< "note: why"
-  std::vector<std::string> broken;   ///< "note: what": 20 backward passes that do not agree, and the like
+  std::vector<std::string> broken;   ///< "note: what", for example 20 backward passes that do not agree
   PrecisionReport total;
   bool ok() const { return total.failed.empty() && broken.empty(); }
 };

@@ -1,4 +1,4 @@
-// The bounds of the operations, and the comparison with them.
+// The error bounds of the operations, and the comparison with them.
 #include "autograd/gradcheck/precision/tolerance.h"
 
 #include <bobbin/elementwise.h>

@@ -1,4 +1,5 @@
-// How far a result in a narrow type, or on the GPU, may be from the result in f64 on the CPU.
+// The largest allowed difference between a result in a narrow type, or on the GPU, and the result in f64 on
+// the CPU.
 #pragma once
 #include <bobbin/op.h>
 
@@ -14,32 +15,32 @@ struct Format {
 };
 Format format(DType);
 double epsilon(DType);
-/// A unit in the last place of v.
+/// One unit in the last place of v.
 double ulp(DType, double v);
 /// The largest magnitude that is finite.
 double largest(const Tensor&);
 
-/// What the error of an operation may be relative to, besides each element.
+/// The number that the error of an operation may be relative to, besides each element.
 enum class Scale {
   none,
   input,   ///< the largest input or result: terms of this size may cancel
-  terms,   ///< 64 roundings of the result for |inputs|: a sum of (products of) inputs. TF32 is far outside
-  stored,  ///< as `input`, in the dtype itself: operations inside round their results to it
+  terms,   ///< 64 roundings of the result for |inputs|: a sum of (products of) inputs. TF32 exceeds this
+  stored,  ///< as `input`, in ULP of the dtype: operations inside round their results to it
 };
 struct Bound {
-  double ulps;  ///< of the type computed in: f64, or f32 for narrower ones, which are then rounded once
+  double ulps;  ///< ULP of the compute type: f64, or f32 for narrower types, which are then rounded once
   Scale scale = Scale::none;
 };
 /// The bound of an operation of the catalogue; 4 ULP for one that is not in the table.
 Bound bound_of(std::string_view op);
 
-/// Whether results for the exact f64 inputs x may differ so far from `want`, the result in f64 on the CPU.
+/// Judges results for the exact f64 inputs x by their difference from `want`, the result in f64 on the CPU.
 class Tolerance {
  public:
   /// `again` calls the operation, for |inputs| in place of x.
   Tolerance(Bound, Inputs x, const Tensor& want, DType, const std::function<Tensor(Inputs)>& again);
   bool operator()(std::size_t i, double got, double want) const { return error(i, got, want) <= 1; }
-  /// |got - want| divided by the allowed difference: at most 1 where it is right.
+  /// |got - want| divided by the allowed difference: at most 1 if the result is right.
   double error(std::size_t i, double got, double want) const;
 
  private:

@@ -68,7 +68,7 @@ void for_each_operation(std::span<const std::string_view> names, int jobs,
     }
     bar.clear();
     if (thrown[i]) {
-      next = total;  // no thread begins another
+      next = total;  // no thread starts another operation
       threads.clear();
       std::rethrow_exception(thrown[i]);
     }

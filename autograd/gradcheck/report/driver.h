@@ -1,5 +1,5 @@
-// What the three modes of gradcheck share: derivatives, mutants and narrow types all go over operations by
-// this driver, print rows of one table, and end with the same exit statuses.
+// What the three modes of gradcheck (derivatives, mutants, narrow types) share: the driver that runs a
+// function for every operation on several threads, the table, and the exit statuses.
 #pragma once
 #include <atomic>
 #include <chrono>
@@ -16,13 +16,13 @@ class Budget {
   double passed() const {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
   }
-  /// Whether a check may still begin.
+  /// Whether another check may start.
   bool left() {
     const bool yes = limit_ <= 0 || passed() < limit_;
     if (!yes) ran_out_ = true;
     return yes;
   }
-  /// Whether left() has ever said no.
+  /// Whether left() has returned false.
   bool ran_out() const { return ran_out_; }
 
  private:
@@ -32,16 +32,16 @@ class Budget {
 };
 
 /// Calls work(i) for each name on `jobs` threads, in any order, and show(i) on the calling thread, in order,
-/// as soon as work(i) has returned. Shows a progress bar on a terminal. Rethrows what work throws.
+/// as soon as work(i) has returned. Shows a progress bar on a terminal. Rethrows the exceptions of work.
 void for_each_operation(std::span<const std::string_view> names, int jobs,
                         const std::function<void(std::size_t)>& work,
                         const std::function<void(std::size_t)>& show);
 
-/// Prints a row of the table: what came of an operation, its name, and the mode's own columns.
+/// Prints a row of the table: the verdict on an operation, its name, and the columns of the mode.
 void print_row(std::string_view verdict, std::string_view name, std::string_view columns);
 
 enum ExitStatus { passed = 0, failed = 1, usage = 2, nothing_ran = 3, file_trouble = 4, no_device = 5 };
-/// `undecided` is a check that neither passed nor failed.
+/// The exit status of the program. An undecided check neither passed nor failed.
 ExitStatus exit_status(bool any_failed, bool any_undecided, bool any_ran);
 
 }  // namespace bobbin::gradcheck_detail

@@ -1,4 +1,4 @@
-// Errors as a picture.
+// write_png: the errors of a check as a picture.
 #include <bobbin/plot.h>
 #include <fmt/format.h>
 
@@ -18,7 +18,7 @@ double heat(double by_tolerance) {
                                   : std::clamp(std::log10(std::max(by_tolerance, 1e-300)), coolest, hottest);
 }
 
-// One cell for each element, or, beyond 128 x 128, the largest error of several.
+// One cell per element; beyond 128 x 128, a cell shows the largest error of several elements.
 plot::Image heat_map(const std::vector<double>& errors, const Shape& shape, const std::string& title) {
   const auto n = static_cast<std::int64_t>(errors.size());
   const std::int64_t wide = shape.size() > 0 ? shape[shape.size() - 1] : 1, high = n / wide;

@@ -1,5 +1,5 @@
-// Results and the list of operations as JSON. Reading nlohmann's header takes seconds: no other source of the
-// gradient checker includes it.
+// Results and the list of operations as JSON. nlohmann's header takes seconds to compile, so no other source
+// of the gradient checker includes it.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>

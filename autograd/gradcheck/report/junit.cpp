@@ -1,4 +1,4 @@
-// Results as JUnit XML, which continuous integration shows.
+// Results as JUnit XML, which continuous integration services display.
 #include <fmt/format.h>
 #include <tinyxml2.h>
 
