@@ -11,7 +11,7 @@ namespace bobbin {
 /// without commit() the temporary file is removed. `op` begins the message of each IoError.
 class AtomicFile {
  public:
-  /// Throws IoError where no file can be made, or the target exists and is not a regular file (renaming would
+  /// Throws IoError if no file can be made, or if the target exists and is not a regular file (renaming would
   /// replace a device such as /dev/null).
   AtomicFile(std::string_view op, const std::filesystem::path& target);
   ~AtomicFile();

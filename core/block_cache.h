@@ -28,10 +28,10 @@ struct SizeClass {
   static constexpr std::size_t count = 64 * in_power + 2 * in_power + 1;
 };
 
-/// Lists of free blocks, one a size.
+/// Lists of free blocks, one list per size.
 class BlockCache {
  public:
-  /// Removes a block of this size and returns it; null where there is none.
+  /// Removes a block of this size and returns it; null if there is none.
   void* take(const SizeClass& block) {
     auto& list = lists_[block.index];
     if (list.empty()) return nullptr;
@@ -40,7 +40,7 @@ class BlockCache {
     bytes_ -= block.bytes;
     return p;
   }
-  /// Adds a free block. False where there is no memory for the list.
+  /// Adds a free block. Returns false if there is no memory for the list.
   bool put(const SizeClass& block, void* p) noexcept {
     try {
       lists_[block.index].push_back(p);
@@ -50,7 +50,7 @@ class BlockCache {
     bytes_ += block.bytes;
     return true;
   }
-  /// Calls f(block) for each block and forgets them all.
+  /// Calls f(block) for each block, and removes all blocks.
   template<class F>
   void drain(F&& f) {
     for (auto& list : lists_) {
@@ -69,7 +69,7 @@ class BlockCache {
   }
   std::size_t bytes() const { return bytes_; }
 
-  /// Whether blocks are to be cached: BOBBIN_CACHE=0 says no, so that memory checkers see every allocation.
+  /// Whether to cache blocks: not with BOBBIN_CACHE=0, so that memory checkers see every allocation.
   static bool wanted() {
     const char* v = std::getenv("BOBBIN_CACHE");
     return !v || std::string_view(v) != "0";

@@ -29,8 +29,8 @@ BOBBIN_HD constexpr T from_f32(float x) {
 #endif
 }
 
-/// x as To, rounded to nearest even. Floating to integer truncates, saturates, and takes NaN to 0; anything
-/// to bool is x != 0; to a 16-bit float goes by way of f32.
+/// x as To, rounded to nearest even. Floating to integer truncates, saturates, and converts NaN to 0; any
+/// dtype to bool is x != 0; conversions to a 16-bit float go through f32.
 template<class To, class From>
 BOBBIN_HD constexpr To cast(From x) {
   if constexpr (std::is_same_v<To, From>) {

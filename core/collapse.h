@@ -1,4 +1,4 @@
-// Dimensions of strided tensors, as few as their strides allow.
+// Merges the dimensions of strided tensors into as few as their strides allow.
 #pragma once
 #include <bobbin/shape.h>
 

@@ -1,19 +1,19 @@
-// Arrays of elements moved between strides and converted between dtypes, on the CPU.
+// Moves arrays of elements between strides and converts them between dtypes, on the CPU.
 #pragma once
 #include <bobbin/dtype.h>
 
 namespace bobbin {
 
-/// Elements that loops take at once: three arrays of doubles stay in the L1 cache.
+/// Elements per block of a loop: three arrays of this many doubles stay in the L1 cache.
 inline constexpr std::int64_t block_size = 1024;
 
 /// Converts n elements, `stride` elements apart at the source, to `to`, as core/cast.h's `cast` does. Source
 /// and target do not overlap.
 void convert(DType from, const void* source, std::int64_t stride, DType to, void* target, std::int64_t n);
 
-/// Copies n elements of `size` bytes (1, 2, 4 or 8) that lie `stride` elements apart to neighbouring places.
+/// Copies n elements of `size` bytes (1, 2, 4 or 8) that are `stride` elements apart to a contiguous array.
 void gather(std::int64_t size, const void* source, std::int64_t stride, void* target, std::int64_t n);
-/// Copies n neighbouring elements of `size` bytes to places that lie `stride` elements apart.
+/// Copies a contiguous array of n elements of `size` bytes to addresses that are `stride` elements apart.
 void scatter(std::int64_t size, const void* source, void* target, std::int64_t stride, std::int64_t n);
 
 }  // namespace bobbin

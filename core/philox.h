@@ -31,7 +31,7 @@ struct Philox {
     }
     return {{c0, c1, c2, c3}};
   }
-  /// 32-bit word i of the sequence of all blocks, and 64-bit word i of it.
+  /// 32-bit word i, or 64-bit word i, of the sequence of all blocks.
   BOBBIN_HD std::uint32_t word(std::uint64_t i) const { return (*this)(i / 4).v[i % 4]; }
   BOBBIN_HD std::uint64_t word64(std::uint64_t i) const {
     return (*this)(i / 2).double_word(static_cast<int>(i % 2));

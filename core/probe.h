@@ -1,13 +1,13 @@
-// Hooks around the operations of this thread: for the profiler, and for the gradient checker, which keeps
-// results, computes them again in other ways, and plants mistakes in derivatives to test whether they are
-// found.
+// Hooks around the operations of this thread: for the profiler, the ONNX exporter, and the gradient checker,
+// which keeps results, computes them again in other ways, and makes mistakes in derivatives to test whether
+// they are found.
 #pragma once
 #include <bobbin/op.h>
 
 namespace bobbin::detail {
 
 /// While it lives, its functions are called for each operation of this thread. Probes nest: a function that
-/// is not overridden calls that of the probe outside.
+/// is not overridden calls the function of the outer probe.
 class Probe {
  public:
   Probe();
@@ -16,19 +16,19 @@ class Probe {
   Probe& operator=(const Probe&) = delete;
   static Probe* innermost();
 
-  /// An operation is about to run; recorded or not.
+  /// Called before an operation runs, recorded or not.
   virtual void runs(const OpBase& op, Inputs x) {
     if (outer_) outer_->runs(op, x);
   }
-  /// It threw.
+  /// Called when an operation has thrown.
   virtual void threw(const OpBase& op) {
     if (outer_) outer_->threw(op);
   }
-  /// It ran.
+  /// Called after an operation has run.
   virtual void ran(const OpBase& op, Inputs x, const Tensor& y) {
     if (outer_) outer_->ran(op, x, y);
   }
-  /// The engine asks for the derivative of the operation that `node` recorded.
+  /// Called in place of the derivative of the operation of `node`; returns the gradients.
   virtual Grads derivative(Node& node, const Vjp& v) {
     return outer_ ? outer_->derivative(node, v) : node.op->vjp(v);
   }

@@ -1,5 +1,5 @@
-// Strided tensors read and written block by block, and copied. Kernels are written for contiguous arrays of
-// one type: strides, broadcasting and conversion between dtypes are dealt with here, on the CPU.
+// Reads and writes strided tensors block by block, and copies them. CPU kernels work on contiguous arrays of
+// one type; the functions here handle strides, broadcasting and conversion between dtypes for them.
 // copy_elements and row_major work on every device.
 #pragma once
 #include <bobbin/tensor.h>
@@ -17,11 +17,13 @@ class StridedView {
   explicit StridedView(const Tensor& x) : StridedView(x, x.shape()) {}
   /// x broadcast to `shape`.
   StridedView(const Tensor& x, const Shape& shape);
-  /// Elements of x's storage in another arrangement; `offset` is that of the first one in the storage.
+  /// Elements of x's storage with another shape and other strides; `offset` is the position of the first one
+  /// in the storage, in elements.
   StridedView(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset);
 
-  /// Elements [first, first + n), converted to `as`: where they lie if nothing is to be done, else in
-  /// `scratch`. n is at most block_size where a conversion is needed and the elements are strided.
+  /// Elements [first, first + n), converted to `as`. Returns their address in x if they are contiguous and of
+  /// dtype `as`, else copies them to `scratch`. n is at most block_size if a conversion is needed and the
+  /// elements are strided.
   const void* read(std::int64_t first, std::int64_t n, DType as, void* scratch) const;
   /// Overwrites elements [first, first + n) with those of `source`, of dtype `from`.
   void write(std::int64_t first, std::int64_t n, DType from, const void* source) const;
@@ -42,7 +44,7 @@ class StridedView {
 /// Copies all elements of x, broadcast and converted, into y. Between any two devices.
 void copy_elements(const Tensor& x, const Tensor& y);
 
-/// x itself if it is row-major (and of that dtype), else a copy of it that is. Undefined stays undefined.
+/// x itself if it is row-major (and of the given dtype), else a row-major copy. Undefined stays undefined.
 Tensor row_major(const Tensor& x, std::optional<DType> = {});
 
 }  // namespace bobbin

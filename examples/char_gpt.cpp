@@ -1,4 +1,4 @@
-// A small transformer that learns to write, byte by byte (in the way of A. Karpathy's nanoGPT).
+// A small transformer that learns to write text, byte by byte (like A. Karpathy's nanoGPT).
 //   char_gpt [PATH]      a text file, or a folder of C++ sources: by default the current one
 #include <bobbin/bobbin.h>
 
@@ -51,7 +51,7 @@ std::string read(const fs::path& path) {
   return text.str();
 }
 
-/// A file, or all C++ sources of a folder but those of builds, in the order of their names.
+/// The text of a file, or of all C++ sources of a folder, without build folders, in the order of their names.
 std::string corpus(const fs::path& path) {
   if (fs::is_regular_file(path)) return read(path);
   std::vector<fs::path> files;
@@ -69,7 +69,7 @@ std::string corpus(const fs::path& path) {
   return text;
 }
 
-/// `text`, and what the model would go on with, of bytes that `corpus` has.
+/// `text`, continued by the model, with bytes that occur in `corpus`.
 std::string written(const Gpt& gpt, std::string text, const std::string& corpus, const Options& o,
                     Device device) {
   const NoGrad quiet;
@@ -93,7 +93,7 @@ int run(const Options& o) {
   manual_seed(static_cast<std::uint64_t>(o.seed));
   const Device device = cuda_available() ? Device::cuda() : Device::cpu();
   const std::string text = corpus(o.text);
-  const std::size_t held = text.size() / 20;  // the end, to see what was learned and not learned by heart
+  const std::size_t held = text.size() / 20;  // the end of the text, for validation
   const std::string_view all = text;
   Gpt gpt(o);
   nn::to(gpt, device);

@@ -21,7 +21,7 @@ struct SoftCap {
     return x[0].spec();
   }
 
-  // The kernel. x is row-major, y is fresh. For a GPU there would be a `cuda` beside it.
+  // The kernel. x is row-major, y is new and uninitialised. A kernel for GPUs would be a member `cuda`.
   void cpu(Inputs x, Tensor& y) const {
     visit(y.dtype(), [&]<class T>(Type<T>) {
       if constexpr (!std::is_integral_v<T>) {

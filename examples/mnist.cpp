@@ -26,9 +26,9 @@ using namespace bobbin;
 struct Options {
   std::string dataset = "mnist", model = "mlp", device = "auto";
   fs::path data, save, load, out = "out";
-  std::vector<std::int64_t> hidden;  // empty: as in the file that is loaded, else 256
+  std::vector<std::int64_t> hidden;  // empty: the sizes of the file that is loaded, else 256
   std::int64_t epochs = 8, batch = 0, seed = 1;
-  double lr = 0;  // 0: as the model wants it
+  double lr = 0;  // 0: the model's default
   int threads = num_threads();
   bool augment = true;
 };
@@ -39,10 +39,10 @@ volatile std::sig_atomic_t stopped = 0;
 
 void on_signal(int signal) {
   stopped = 1;
-  std::signal(signal, SIG_DFL);  // the second one ends the program at once
+  std::signal(signal, SIG_DFL);  // a second signal ends the program at once
 }
 
-/// Scores a model; `predicted`, where given, gets the class of each image.
+/// Scores a model; `predicted`, if not null, gets the class of each image.
 Tally evaluate(Classifier& model, const Examples& set, std::vector<std::int64_t>* predicted = nullptr) {
   const NoGrad quiet;
   nn::eval(model);
@@ -59,8 +59,8 @@ Tally evaluate(Classifier& model, const Examples& set, std::vector<std::int64_t>
 
 /// Trains until all epochs are done or a signal comes.
 History train(Classifier& model, const Examples& set, const Options& o) {
-  // A twelfth is held out for validation: the same one for every seed, so that training that goes on from a
-  // file is not validated on images it has seen.
+  // A twelfth of the images is for validation: the same images for every seed, so that training that
+  // continues from a file is not validated on images that it has trained on.
   const Device device = set.labels.device();
   const std::int64_t held = std::max<std::int64_t>(1, set.size() / 12), n = set.size() - held;
   const Tensor split = [&] {
@@ -149,7 +149,7 @@ History train(Classifier& model, const Examples& set, const Options& o) {
   return history;
 }
 
-/// Tests the model, and says and draws how it did.
+/// Tests the model, prints the results and draws pictures.
 void report(Classifier& model, const Examples& test, const Options& o) {
   std::vector<std::int64_t> predicted;
   const Tally tally = evaluate(model, test, &predicted);
@@ -176,7 +176,7 @@ Device choose_device(const std::string& name) {
   return device;
 }
 
-/// Makes the directory for pictures, and throws IoError now rather than after training.
+/// Makes the directory for pictures. Throws IoError before training instead of after it.
 void check_outputs(const Options& o) {
   std::error_code e;
   fs::create_directories(o.out, e);

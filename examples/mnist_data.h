@@ -1,4 +1,4 @@
-// The data of the MNIST example: four IDX files a set, all of one format.
+// The data of the MNIST example: four IDX files per data set, all of one format.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -8,7 +8,7 @@
 
 constexpr std::int64_t side = 28, pixels = side * side, classes = 10;
 
-/// What is particular to a data set: its classes, and the mean and deviation of its pixels in [0, 1].
+/// The properties of a data set: its classes, and the mean and deviation of its pixels in [0, 1].
 struct ImageSet {
   std::string title;
   std::vector<std::string> names;

@@ -1,4 +1,4 @@
-// Loads models of the MNIST example.
+// Loads the parameters of models of the MNIST example.
 #include "mnist_file.h"
 
 #include <bobbin/tape.h>

@@ -9,9 +9,10 @@
 
 using Parameters = std::map<std::string, bobbin::Tensor>;
 
-/// The sizes of the hidden layers that a file names, or `otherwise`. Throws FormatError.
+/// The sizes of the hidden layers in the metadata of a file, or `otherwise` if it has none. Throws
+/// FormatError.
 std::vector<std::int64_t> hidden_sizes(const bobbin::TensorFile&, const std::vector<std::int64_t>& otherwise);
 
-/// Fills the parameters from a file that must hold just them. Throws FormatError, which lists all that
-/// differs; then nothing has changed.
+/// Copies the parameters from a file that must contain exactly these. If it does not, throws FormatError that
+/// lists all differences, and changes nothing.
 void load_parameters(const Parameters&, const bobbin::TensorFile&, const std::filesystem::path&);

@@ -12,7 +12,7 @@ using namespace bobbin;
 
 namespace {
 
-constexpr nn::Conv2dOptions no_bias{{}, false};  // before a normalisation, which has one
+constexpr nn::Conv2dOptions no_bias{{}, false};  // before a normalisation, which has a bias
 
 std::vector<nn::Sequential> perceptron(const std::vector<std::int64_t>& hidden) {
   std::vector<nn::Sequential> out;
@@ -22,7 +22,7 @@ std::vector<nn::Sequential> perceptron(const std::vector<std::int64_t>& hidden) 
   return out;
 }
 
-// 66,666 parameters.
+// The layers of "cnn": 66,666 parameters.
 std::vector<nn::Sequential> convolutional(double dropped) {
   using namespace nn;
   return {Sequential(Conv2d(1, 32, 5, no_bias), MaxPool2d(2), BatchNorm(32), relu),
@@ -42,7 +42,7 @@ std::vector<nn::Sequential> small_convolutional() {
 
 Classifier::Classifier(std::string k, std::vector<std::int64_t> h, const ImageSet& set)
     : kind(std::move(k)), hidden(std::move(h)), mirrors(set.symmetric && kind != "mlp") {
-  const double dropped = set.symmetric ? 0 : 0.3;  // clothes are too hard for it to help in a few epochs
+  const double dropped = set.symmetric ? 0 : 0.3;  // for clothes, dropout does not help within a few epochs
   layers = kind == "mlp"   ? perceptron(hidden)
            : kind == "cnn" ? convolutional(dropped)
                            : small_convolutional();

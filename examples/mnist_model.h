@@ -10,18 +10,17 @@
 struct Classifier {
   std::string kind;                  // "mlp", "cnn" or "cnn-small"
   std::vector<std::int64_t> hidden;  // of a perceptron
-  bool mirrors;                      // classify() looks at both sides
+  bool mirrors;                      // classify() averages over an image and its mirror image
   std::vector<bobbin::nn::Sequential> layers;
 
-  /// As it learns this data set best.
+  /// The layers and options that are best for this data set.
   Classifier(std::string kind, std::vector<std::int64_t> hidden, const ImageSet&);
   /// Images f32 [n, 784] -> logits [n, 10].
   bobbin::Tensor operator()(const bobbin::Tensor& images) const;
-  /// The same, to be tested: where images were mirrored in training, by what an image and its mirror image
-  /// give on average.
+  /// The same, for tests: if images are mirrored in training, the average over an image and its mirror image.
   bobbin::Tensor classify(const bobbin::Tensor& images) const;
   void each(bobbin::nn::Visit& v);
-  /// What the first layer looks for: [filters, pixels of one].
+  /// The filters of the first layer: [filters, pixels of a filter].
   bobbin::Tensor filters();
   std::string title() const;
 };

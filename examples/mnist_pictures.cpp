@@ -43,7 +43,7 @@ void draw_curves(const History& history, const std::filesystem::path& path) {
   plot::Axes loss{.title = "Loss", .x_label = "epoch", .y_label = "cross-entropy", .y_min = 0, .y_max = {}};
   plot::Axes accuracy{
       .title = "Accuracy", .x_label = "epoch", .y_label = "percent correct", .y_min = {}, .y_max = 100};
-  // The first steps are far off what follows: the axes show what comes after them.
+  // The losses of the first steps are much larger: the axes show the values after these steps.
   const auto early = std::ranges::find_if(training, [](const Score& s) { return s.epoch > 0.45; });
   if (early != training.end() && training.back().loss < early->loss) {
     loss.y_max = 1.2 * early->loss;
@@ -103,7 +103,8 @@ void draw_confusion(std::span<const std::int64_t> counts, const std::vector<std:
                     const std::filesystem::path& path) {
   const std::vector<double> values(counts.begin(), counts.end());
   const int n = static_cast<int>(names.size());
-  // Right answers are many times the mistakes: the colours end a little above the most frequent mistake.
+  // There are many more right answers than mistakes, so the colours end a little above the most frequent
+  // mistake.
   double most = 1;
   for (std::size_t i = 0; i < values.size(); ++i)
     if (i / names.size() != i % names.size()) most = std::max(most, values[i]);

@@ -1,10 +1,11 @@
-// How well a model does, counted where it runs.
+// Tally: counts losses and right answers on the device of the model.
 #pragma once
 #include <bobbin/ops.h>
 
 #include "mnist_pictures.h"
 
-/// Loss, right answers and images, summed over batches where the model is: reading them waits for a GPU.
+/// Sums of losses, right answers and images over batches, on the device of the model. Reading them waits for
+/// a GPU.
 class Tally {
  public:
   explicit Tally(bobbin::Device device) : sums_(bobbin::zeros({3}, bobbin::DType::f64, device)) {}

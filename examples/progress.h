@@ -1,4 +1,4 @@
-// A progress bar on a terminal, and plain lines everywhere else.
+// A progress bar on a terminal, and plain lines if the output is no terminal.
 #pragma once
 #include <fmt/format.h>
 #include <sys/ioctl.h>

@@ -1,7 +1,7 @@
-// Predicts one column of a CSV file from the others, and draws how well.
+// Predicts one column of a CSV file from the others, and draws the predictions.
 //   regression examples/pendulum.csv [--target period_s] [--out regression.png]
-// pendulum.csv has the periods of 240 simulated pendulums, read with an error of half a percent. On the fifth
-// of them that is held out R^2 reaches 0.999, in a second.
+// pendulum.csv has the periods of 240 simulated pendulums, with a measurement error of half a percent. A
+// fifth of the rows is for validation; R^2 on them reaches 0.999, in a second.
 #include <bobbin/bobbin.h>
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 using namespace bobbin;
 
-/// Columns with mean 0 and deviation 1, and what they were.
+/// Columns scaled to mean 0 and deviation 1, and their original mean and deviation.
 struct Standard {
   explicit Standard(const Tensor& x)
       : mean(bobbin::mean(x, {0}, true)), deviation(bobbin::std(x, {0}, 1, true) + 1e-12) {}
@@ -21,7 +21,7 @@ struct Standard {
   Tensor mean, deviation;
 };
 
-/// Measured values and predictions of the rows held out, in the order of the measured ones.
+/// Measured values and predictions of the validation rows, in the order of the measured values.
 plot::Image picture(const Tensor& measured, const Tensor& predicted, const std::string& name) {
   const auto y = measured.to_vector<double>(), p = predicted.to_vector<double>();
   std::vector<std::size_t> order(y.size());

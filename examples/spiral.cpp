@@ -1,6 +1,6 @@
-// Three arms of a spiral, told apart by a small network, and a picture of what it makes of the plane.
+// A small network classifies the points of three arms of a spiral; draws its decisions over the plane.
 //   spiral [--out spiral.png]
-// Reaches 300 of 300 points right in 1000 steps, half a second on two cores.
+// Classifies 300 of 300 points correctly after 1000 steps, half a second on two cores.
 #include <bobbin/bobbin.h>
 
 #include <cmath>
@@ -22,7 +22,7 @@ struct Net {
   void each(nn::Visit& v) { v("first", first), v("second", second), v("third", third); }
 };
 
-/// Points [n, 2] and the arms they lie on.
+/// Points [n, 2], and the number of each point's arm.
 std::pair<Tensor, Tensor> spiral() {
   const Tensor radius = linspace(.05, 1, per_arm);
   std::vector<Tensor> points, labels;
@@ -35,7 +35,7 @@ std::pair<Tensor, Tensor> spiral() {
   return {concat(points), concat(labels)};
 }
 
-/// Each pixel in the colour of its most likely class, paler the less sure; the points on top.
+/// Each pixel in the colour of its most likely class, paler if its probability is lower; the points on top.
 plot::Image picture(const Net& net, const Tensor& points, const Tensor& labels) {
   const Tensor axis = linspace(-edge, edge, side);
   const Tensor grid =

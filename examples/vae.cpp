@@ -1,5 +1,5 @@
-// A variational autoencoder of handwritten digits (Kingma and Welling, arXiv:1312.6114): learns to code each
-// in a few numbers, and draws digits that nobody wrote.
+// A variational autoencoder of handwritten digits (Kingma and Welling, arXiv:1312.6114): learns to encode
+// each digit in a few numbers, and draws new digits.
 //   tools/get-data mnist; vae [--data data/mnist] [--epochs 10] [--out vae.png]
 #include <bobbin/bobbin.h>
 
@@ -29,7 +29,7 @@ struct Vae {
   nn::Linear first{pixels, 400}, code, third, fourth{400, pixels};
 };
 
-/// Nats an image that the model needs to tell it: what is lost, and what the code costs.
+/// The loss, in nats per image: the reconstruction error plus the divergence of the code from its prior.
 Tensor bound(const Vae& vae, const Tensor& x) {
   const auto [mean, log_var] = vae.encode(x);
   const Tensor z = mean + exp(log_var * .5) * randn(mean.shape(), DType::f32, x.device());

@@ -30,7 +30,7 @@
 namespace bobbin {
 namespace {
 
-// Functions that are made of other operations, and are checked like one.
+// Functions that are composed of other operations, and are checked like one.
 constexpr OpInfo composites[] = {{"nll_loss", true, true, &nll_loss_samples},
                                  {"layer_norm", true, true, &layer_norm_samples},
                                  {"rms_norm", true, true, &rms_norm_samples},

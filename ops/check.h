@@ -1,4 +1,4 @@
-// Checks that many operations share, for their infer. Messages begin with `op`.
+// Checks that the `infer` of many operations uses. Messages begin with `op`.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -24,7 +24,7 @@ inline void require_index(std::string_view op, const Tensor& index) {
   if (index.dtype() != DType::i64) fail<DTypeError>(op, ": expected i64 indices; got ", index.spec());
 }
 
-/// The type kernels compute in: f32 for the 16-bit types.
+/// The type that kernels compute in: f32 for the 16-bit types.
 constexpr DType compute_type(DType d) { return d == DType::bf16 || d == DType::f16 ? DType::f32 : d; }
 
 /// Calls f(Type<T>{}) with the C++ type of a floating dtype.

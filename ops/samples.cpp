@@ -1,4 +1,4 @@
-// What the samples of many operations share.
+// Inputs and calls that the samples of many operations share.
 #include "ops/samples.h"
 
 #include <bobbin/elementwise.h>
@@ -81,7 +81,7 @@ std::vector<Sample> binary_samples(std::string_view op, Tensor (*f)(const Tensor
 std::vector<Sample> extreme_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&),
                                     const Tensor& at_ties) {
   auto samples = binary_samples(op, f);
-  // First operands are near whole numbers, second ones near halves.
+  // First operands are near integers, second operands near integers plus 1/2, so they differ.
   for (auto& s : samples) {
     if (!s.throws.empty()) continue;
     for (std::size_t i = 0; i < s.inputs.size(); ++i) {

@@ -12,7 +12,7 @@ namespace bobbin {
 inline Tensor sample_input(const Shape& shape, double low = -2, double high = 2) {
   return uniform(shape, low, high, DType::f64);
 }
-/// Uniform of either sign, at least `gap` away from 0: for functions with a kink there.
+/// Uniform, of either sign, at least `gap` away from 0: for functions with a kink at 0.
 Tensor sample_input_off_zero(const Shape& shape, double gap = 0.1, double high = 2);
 
 /// Calls of f with values from [low, high], a scalar, an empty tensor and special values; and an invalid
@@ -22,8 +22,8 @@ std::vector<Sample> unary_samples(std::string_view op, Tensor (*f)(const Tensor&
 /// The same with values of either sign, away from 0.
 std::vector<Sample> unary_samples_off_zero(std::string_view op, Tensor (*f)(const Tensor&),
                                            bool floating_only = true);
-/// Calls of f with equal and with broadcasting shapes; and invalid calls, with shapes and dtypes that do not
-/// fit.
+/// Calls of f with equal and with broadcasting shapes; and invalid calls, with shapes that do not broadcast
+/// and dtypes that differ.
 std::vector<Sample> binary_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&),
                                    double low = -2, double high = 2);
 /// The same for functions with a kink where the operands are equal: derivatives are compared away from it.

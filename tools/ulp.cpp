@@ -1,6 +1,5 @@
-// Measures how far the functions of one number are from the exact ones, in units in the last place, and
-// prints the table of ops/ULP.md. f32 inputs are all 2^32 bit patterns, or every STEP-th; bf16 and f16 inputs
-// are always all 65536.
+// Measures the errors of the functions of one number, in units in the last place, and prints the table of
+// ops/ULP.md. f32 inputs are all 2^32 bit patterns, or every STEP-th; bf16 and f16 inputs are all 65536.
 #include <bobbin/elementwise.h>
 #include <bobbin/parallel.h>
 #include <fmt/format.h>
@@ -19,7 +18,7 @@ struct Function {
   std::string_view name;
   Tensor (*op)(const Tensor&);
   double (*exact)(double);
-  bool all = true;  // cheap enough for every bit pattern; else every 257th unless asked for
+  bool all = true;  // fast enough for every bit pattern; else every 257th by default
 };
 
 // The exact functions are those of libm in f64, whose errors are below 1e-8 of an f32 ULP. Formulas have the
@@ -72,8 +71,8 @@ const Function functions[] = {
 struct Worst {
   double ulps = 0, at = 0;
   std::int64_t inputs = 0;
-  std::int64_t rounded = 0;  // correctly
-  std::int64_t wrong = 0;    // NaN or infinity where it should not be
+  std::int64_t rounded = 0;  // results that are rounded correctly
+  std::int64_t wrong = 0;    // results that are NaN or infinite where the exact one is not, or the reverse
   double wrong_at = 0;
   void merge(const Worst& w) {
     if (w.ulps > ulps) ulps = w.ulps, at = w.at;

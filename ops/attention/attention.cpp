@@ -1,4 +1,4 @@
-// Scaled dot-product attention, made of products, softmax and dropout.
+// Scaled dot-product attention, composed of products, softmax and dropout.
 #include <bobbin/attention.h>
 #include <bobbin/dropout.h>
 #include <bobbin/elementwise.h>

@@ -1,4 +1,4 @@
-// Mixed precision: products in a 16-bit type, all else in f32.
+// Mixed precision: products in a 16-bit type, all other operations in f32.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

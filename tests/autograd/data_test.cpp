@@ -180,7 +180,8 @@ TEST_F(Data, ShiftsAndFlipsMovePixels) {
             slice(images, 3, 4, 5).to_vector<float>());
 }
 
-// What grows by 1 a pixel does so in any direction, but for what comes in from outside.
+// The values of an image that increase by 1 per pixel do so after a rotation too, in a rotated direction,
+// except at elements from outside the image.
 TEST_F(Data, RotationsTurnPixels) {
   manual_seed(4);
   const Tensor ramp = expand(reshape(arange(0, 9, 1, DType::f64), {1, 1, 1, 9}), {50, 2, 9, 9});

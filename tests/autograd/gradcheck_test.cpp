@@ -1,4 +1,4 @@
-// The gradient check must catch what is wrong: each operation here has a planted mistake.
+// Tests gradcheck on operations with a mistake in their derivative, which it must find.
 #include <bobbin/bobbin.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// What the tape holds, measured by the allocator's counters.
+// The memory that the tape holds, measured by the allocator's counters.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// Models as plain structs: their parts by name, moved, switched and saved; and the layers by their
-// definitions.
+// Models as plain structs: names of parts, moves between devices, modes and saving; and the layers against
+// their definitions.
 #include <bobbin/bobbin.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// The checks prove themselves: every mistake planted in a derivative must be found.
+// Tests the checks: they must find every mistake that is made in a derivative.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// ONNX files: what is refused, by what name, and that nothing half-written stays. What is in them is
-// open_onnx_test's.
+// save_onnx: models that it rejects, with the name of the operation, and that no partial file stays.
+// open_onnx_test checks the contents of the files.
 #include <bobbin/bobbin.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// Finding things again in a picture, for the tests of the plot library.
+// Finds shapes and colours in a picture, for the tests of the plot library.
 #pragma once
 #include <bobbin/plot.h>
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-// Narrow types against f64, operation by operation, and that what is slightly too far off is found.
+// Narrow types against f64, operation by operation, and that a result that is slightly too inexact is found.
 #include "autograd/gradcheck/precision/precision.h"
 
 #include <bobbin/bobbin.h>

@@ -1,4 +1,4 @@
-// Where time and memory go, and what a run logs.
+// The profiler's times and bytes, and MetricsLog.
 #include <bobbin/bobbin.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// Safetensors files: what comes back, and what is refused.
+// Safetensors files: round trips, and files that are rejected.
 #include <bobbin/safetensors.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

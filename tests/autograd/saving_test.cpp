@@ -1,5 +1,5 @@
-// Files: what is written comes back, what does not fit changes nothing, and training resumes to the same
-// bits.
+// Files: a round trip gives the same tensors, a file that does not match the model changes nothing, and
+// resumed training gives the same bits.
 #include <bobbin/bobbin.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

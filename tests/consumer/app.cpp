@@ -1,4 +1,5 @@
-// An operation of the user's own, in the catalogue and under the gradient checker, beside a model.
+// A program outside the tree: its own operation, in the catalogue and under the gradient checker, and a
+// model.
 #include <bobbin/bobbin.h>
 
 #include <iostream>

@@ -1,4 +1,4 @@
-// A model that learns with the smallest Bobbin there is, and says its loss.
+// A program outside the tree that trains a model with the smallest build of Bobbin, and prints its loss.
 #include <bobbin/bobbin.h>
 
 #include <iostream>

@@ -1,4 +1,5 @@
-// Captured steps: what a replay follows, what a capture refuses, and whose memory it uses.
+// Captured steps: the values that a replay reads, the calls that throw in a capture, and the memory of a
+// graph.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

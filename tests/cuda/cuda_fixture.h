@@ -1,4 +1,4 @@
-// What tests of the CUDA runtime share: a fixture that skips without a GPU, and the message of an exception.
+// For tests of the CUDA runtime: a fixture that skips without a GPU, and the message of an exception.
 #pragma once
 #include <bobbin/device.h>
 #include <gtest/gtest.h>

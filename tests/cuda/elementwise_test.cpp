@@ -1,5 +1,5 @@
-// Elementwise operations on a GPU over wide ranges of values, in all layouts: within so many units in the
-// last place of what the CPU makes of the same bits in f64, and the same bits whatever the layout.
+// Elementwise operations on a GPU over wide ranges of values, in all layouts: within some units in the last
+// place of the CPU's result in f64 for the same input bits, and with the same bits in every layout.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

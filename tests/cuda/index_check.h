@@ -1,5 +1,4 @@
-// What the tests of picking and adding by index on a GPU share: the fixture, inputs in any layout,
-// comparison.
+// For the tests of picking and adding by index on a GPU: the fixture, inputs in any layout, comparison.
 #pragma once
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>

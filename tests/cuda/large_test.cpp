@@ -1,5 +1,5 @@
-// Tensors of 2^31 + 65536 elements on a GPU, where 32-bit indices would wrap: what lies at the ends and
-// around element 2^31. A case is skipped where the GPU has too little memory for it.
+// Tensors of 2^31 + 65536 elements on a GPU, where 32-bit indices would wrap: compares elements at the ends
+// and around element 2^31. A case is skipped if the GPU has too little memory for it.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

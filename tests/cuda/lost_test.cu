@@ -1,4 +1,5 @@
-// What is left when a kernel faults. In a program of its own: the GPU is gone for the rest of the process.
+// The state of the library after a kernel faults. A separate program, because the process cannot use the GPU
+// afterwards.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-// Optimizers on a GPU against the CPU's.
+// Optimizers on a GPU against those on the CPU.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 
@@ -64,7 +64,8 @@ void expect_close(const Tensors& got, const Tensors& want) {
   }
 }
 
-// 100 parameters: more than a launch takes, of both dtypes in turns of ten, shorter and longer than a block.
+// 100 parameters: more than one launch updates, of both dtypes in turns of ten, shorter and longer than the
+// range of a block.
 Tensors many_parameters() {
   Tensors out;
   for (std::int64_t i = 0; i < 100; ++i)

@@ -1,4 +1,4 @@
-// Random numbers on a GPU: the CPU's, element by element.
+// Random numbers on a GPU against those of the CPU, element by element.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

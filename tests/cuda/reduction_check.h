@@ -1,4 +1,4 @@
-// What the tests of reductions and of cumsum on a GPU share: the fixture, tolerances, inputs and comparison.
+// For the tests of reductions and of cumsum on a GPU: the fixture, tolerances, inputs and comparison.
 #pragma once
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// How close the result of an operation on a GPU must be to the exact one.
+// The largest allowed error of the result of an operation on a GPU.
 #pragma once
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// Training on a GPU: steps that only enqueue, and captured ones that give what eager ones give.
+// Training on a GPU: steps that only enqueue, and captured steps with the same results as eager steps.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

@@ -1,4 +1,5 @@
-// Dropout: how much is dropped, that backward drops the same, and where its random numbers come from.
+// Dropout: the fraction of dropped elements, the same mask in the backward pass, and the source of its random
+// numbers.
 #include "ops/random/dropout.h"
 
 #include <bobbin/autograd.h>

@@ -1,4 +1,4 @@
-// Every operation of the catalogue, by its samples: what must hold for all of them is written once, here.
+// Tests every operation of the catalogue with its samples, for the properties that all operations must have.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

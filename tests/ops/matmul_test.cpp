@@ -1,4 +1,4 @@
-// Matrix products against a triple loop, and linear against what it is made of.
+// Matrix products against a triple loop, and linear against a product, a sum and an activation.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-// Views share storage; which reshapes are views, and what slices, expansions and permutations read.
+// Views: shared storage, reshapes that are views, and the elements of slices, expansions and permutations.
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 

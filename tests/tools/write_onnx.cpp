@@ -1,5 +1,5 @@
-// Writes models as NAME.onnx, with an input and what the model makes of it as NAME.in.npy and NAME.out.npy,
-// and their parameters as NAME.npz, for open_onnx_test.
+// Writes models as NAME.onnx, with an input and the model's output as NAME.in.npy and NAME.out.npy, and their
+// parameters as NAME.npz, for open_onnx_test.
 #include <bobbin/bobbin.h>
 
 #include <iostream>

@@ -1,4 +1,4 @@
-// Draws what the compare scripts measured. usage: bench_chart CHARTS.json PICTURE.png
+// Draws the measurements of the compare scripts. usage: bench_chart CHARTS.json PICTURE.png
 //   {"charts": [[CHART, ...], ...]}   rows of charts, each of them lines or bars:
 //   {"title", "x_label", "y_label", "series": [{"name", "x": [...], "y": [...]}, ...]}
 //   {"title", "y_label", "names": [...], "values": [...]}

@@ -1,4 +1,4 @@
-// What operations cost on the CPU: the overhead of one, and the throughput of large ones.
+// Measures operations on the CPU: the overhead of one operation, and the throughput of large ones.
 #include <benchmark/benchmark.h>
 #include <bobbin/bobbin.h>
 
@@ -65,7 +65,7 @@ void softmax_backward_rows(benchmark::State& state) {
 }
 BENCHMARK(softmax_backward_rows)->Arg(10)->Arg(128)->Arg(1000)->Arg(32768)->UseRealTime();
 
-// GFLOP/s of [n,k] x [k,m]. Watches a silent loss: some CPU tunings of GCC cost Eigen a third of its speed.
+// GFLOP/s of [n,k] x [k,m]. Finds a silent loss: with some CPU tunings of GCC, Eigen is a third slower.
 void product(benchmark::State& state) {
   const Tensor a = randn({state.range(0), state.range(1)}), b = randn({state.range(2), state.range(1)});
   set_num_threads(static_cast<int>(state.range(3)));

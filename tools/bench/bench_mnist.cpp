@@ -1,5 +1,5 @@
-// What a training step of a network of nets.h with Adam costs on a GPU: data on the device, batches gathered
-// there by a permutation made there. And what one small operation costs the host.
+// Measures the time of a training step of a network of nets.h with Adam on a GPU (data, permutation and
+// batches are on the device), and the host's time for one small operation.
 #include <bobbin/allocator.h>
 #include <fmt/format.h>
 
@@ -16,10 +16,10 @@
 #include "tools/options/options.h"
 
 namespace {
-std::atomic<std::int64_t> allocations{0};  // of the host, by all of this program
+std::atomic<std::int64_t> allocations{0};  // calls of new in this program
 }
 
-// The other forms of new and delete call these. Inlined, GCC takes malloc and free for a mismatch.
+// The other forms of new and delete call these. If they are inlined, GCC warns that malloc and free mismatch.
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
   ++allocations;
   if (void* p = std::malloc(bytes > 0 ? bytes : 1)) return p;
@@ -40,14 +40,14 @@ double microseconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 struct Cost {
-  double us;                 // a step, host and device together: the best of some epochs
-  double host;               // us of the host an epoch: until all is enqueued
-  std::int64_t allocations;  // of the host an epoch: calls of new, and of a system by an allocator
-  double mb;                 // of the GPU's memory at most, besides the images
+  double us;                 // per step, host and device together: the best of some epochs
+  double host;               // us of the host per epoch, until all work is enqueued
+  std::int64_t allocations;  // of the host per epoch: calls of new, and of the system by an allocator
+  double mb;                 // peak of the GPU's memory, without the images
 };
 constexpr std::int64_t images = 60000;
-// `together`: how many steps are captured, and their images gathered, at once, at most an epoch's; 0: none
-// are.
+// `together`: the number of steps that are captured in one graph, whose images are gathered together; at most
+// the steps of an epoch; 0: no capture.
 Cost step_cost(const std::string& network, std::int64_t batch_size, std::int64_t together, int epochs) {
   const Tensor x = rand({images, 784}, DType::f32, gpu), y = randint(0, 10, {images}, DType::i64, gpu);
   Allocator& memory = allocator(gpu);
@@ -66,7 +66,7 @@ Cost step_cost(const std::string& network, std::int64_t batch_size, std::int64_t
                      steps = images / batch_size / at_once * at_once;
   Tensor order = zeros({steps / at_once, at_once, batch_size}, DType::i64, gpu),
          batches = zeros({at_once, batch_size}, DType::i64, gpu), turn = zeros({1}, DType::i64, gpu);
-  // Images are gathered for as many of these steps at once as leave them in the GPU's cache.
+  // Gathers images for as many steps at once as fit in the GPU's cache.
   const std::int64_t gathered = std::clamp<std::int64_t>((16 << 20) / (batch_size * 784 * 4), 1, at_once);
   const auto run = [&](const Tensor& chosen) {
     for (std::int64_t first = 0; first < at_once; first += gathered) {
@@ -86,7 +86,7 @@ Cost step_cost(const std::string& network, std::int64_t batch_size, std::int64_t
   const auto allocated = [&] {
     return allocations + memory.stats().system_calls + allocator().stats().system_calls;
   };
-  for (int epoch = -2; epoch < epochs; ++epoch) {  // the first two run, and record
+  for (int epoch = -2; epoch < epochs; ++epoch) {  // the first two run and record the step; not measured
     order.copy_(reshape(narrow(randperm(images, gpu), 0, 0, steps * batch_size), order.shape()));
     synchronize(gpu);
     const std::int64_t before = allocated();
@@ -115,7 +115,8 @@ Cost step_cost(const std::string& network, std::int64_t batch_size, std::int64_t
   return best;
 }
 
-// Microseconds of the host for a call, of 1000 that are enqueued without waiting: the median of some rounds.
+// Microseconds of the host per call, for 1000 calls that are enqueued without waiting: the median of some
+// rounds.
 double launch_cost(const std::function<void()>& call) {
   std::vector<double> rounds;
   for (int round = -2; round < 11; ++round) {

@@ -1,6 +1,6 @@
-// What softmax and cross-entropy move on a GPU, in GB/s of the fewest bytes they could move, beside the
-// fastest copies of the same bytes. Each figure is the median replay of a captured graph that goes round
-// buffers of at least four times the L2 cache; see README.md.
+// Measures softmax and cross-entropy on a GPU, in GB/s of the fewest bytes that they must move, beside the
+// fastest copies of the same bytes. Each number is the median replay of a captured graph that uses buffers of
+// at least four times the L2 cache in turn; see README.md.
 #include <bobbin/bobbin.h>
 #include <fmt/format.h>
 
@@ -75,7 +75,8 @@ class Bench {
       copied.push_back(empty_like(x[i]));
     }
 
-    // Results live until their buffer's next turn, so that they go round as the inputs do.
+    // Results live until their buffer is used again, so that they use several buffers in turn like the
+    // inputs.
     const CopyPlan one = fastest(bytes, x, {}, copied), two = fastest(bytes, o, g, copied);
     std::map<std::string, Replay> replays;
     const auto add = [&](const std::string& what, auto&& call) {
@@ -114,7 +115,8 @@ class Bench {
   }
 
  private:
-  // Whole laps round the buffers, of 30 calls and about 2 ms at least: a graph's start is small beside them.
+  // All buffers are used equally often, in at least 30 calls and about 2 ms, so that the launch of the graph
+  // takes a small part of the time.
   static std::size_t calls(std::int64_t bytes, std::size_t buffers) {
     const double estimate = 2 * static_cast<double>(bytes) / 3e6 + 2;
     const auto least = static_cast<std::size_t>(std::max(30.0, 2000 / estimate));
@@ -135,7 +137,7 @@ class Bench {
                               stream_));
   }
 
-  // The way to copy this many bytes: those of a power of two share one.
+  // The fastest plan to copy this many bytes; sizes with the same power of two share one.
   CopyPlan fastest(std::int64_t bytes, const std::vector<Tensor>& a, const std::vector<Tensor>& b,
                    const std::vector<Tensor>& y) {
     const std::pair key{std::bit_width(static_cast<std::uint64_t>(bytes)), b.empty()};
@@ -161,7 +163,7 @@ class Bench {
   std::map<std::pair<int, bool>, CopyPlan> plans_;
 };
 
-// A GPU at rest clocks low.
+// Runs work on the GPU for this time, because an idle GPU has a low clock.
 void wake(double seconds) {
   const Tensor x = ones({1 << 24}, DType::f32, gpu);
   const auto start = std::chrono::steady_clock::now();

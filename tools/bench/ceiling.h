@@ -1,4 +1,4 @@
-// The fastest copies of this GPU: what kernels that only move bytes are measured against.
+// Plain copy kernels. The fastest of them is the ceiling for kernels that only move bytes.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -7,16 +7,17 @@
 
 namespace bench {
 
-/// A way to copy: how many 16-byte packs a thread has in flight, and whether they pass the caches by.
+/// The parameters of a copy kernel: the number of 16-byte packs that a thread has in flight, and whether they
+/// bypass the caches.
 struct CopyPlan {
   int threads, packs;
   bool streaming;
-  int waves;  ///< blocks a multiprocessor, which then take tile after tile; 0: a block a tile
+  int waves;  ///< blocks per multiprocessor, which loop over tiles; 0: one block per tile
 };
-/// The ways that are tried.
+/// The parameters that are tried.
 std::vector<CopyPlan> copy_plans();
 
-/// Enqueues the copy of a to y or, where b is given, of a ^ b. Moves whole packs: `bytes` rounded down.
+/// Enqueues the copy of a to y or, if b is given, of a ^ b. Copies whole packs: `bytes` is rounded down.
 cudaError_t enqueue_copy(const CopyPlan&, const void* a, const void* b, void* y, std::int64_t bytes,
                          cudaStream_t);
 

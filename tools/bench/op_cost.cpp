@@ -1,4 +1,4 @@
-// The cost of an operation on one element, recorded and walked back; compare_op_cost.py.
+// The cost of an operation on one element, forward with recording and backward; for compare_op_cost.py.
 #include "op_cost.h"
 
 #include <bobbin/bobbin.h>

@@ -1,4 +1,4 @@
-// What op_cost.cpp and op_cost_torch.cpp share: nanoseconds of a call, the median of some rounds.
+// Measures the nanoseconds of a call, the median of some rounds, for op_cost.cpp and op_cost_torch.cpp.
 #pragma once
 #include <algorithm>
 #include <chrono>

@@ -1,4 +1,4 @@
-// op_cost.cpp's measurements of libtorch.
+// The measurements of op_cost.cpp, for libtorch.
 #include <torch/torch.h>
 
 #include "op_cost.h"

@@ -1,6 +1,6 @@
-// The CPU's side of compare_products.py: reads lines "THREADS ROWS COLUMNS TERMS LAYOUT SECONDS" and answers
-// each with the seconds of one product, the median of as many as fit. LAYOUT: nn, nt or tn, as in a b, a b^T
-// and a^T b.
+// Bobbin's part of compare_products.py: reads lines "THREADS ROWS COLUMNS TERMS LAYOUT SECONDS" and writes
+// for each line the seconds of one product, the median of as many as fit in SECONDS. LAYOUT: nn, nt or tn, as
+// in a b, a b^T and a^T b.
 #include <bobbin/bobbin.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// The CPU's side of compare_softmax_cpu.py: reads lines "forward|backward ROWS COLUMNS SECONDS" and answers
-// each with the seconds of one call, the median of as many as fit. usage: softmax_cpu THREADS
+// Bobbin's part of compare_softmax_cpu.py: reads lines "forward|backward ROWS COLUMNS SECONDS" and writes for
+// each line the seconds of one call, the median of as many as fit in SECONDS. usage: softmax_cpu THREADS
 #include <bobbin/bobbin.h>
 
 #include <algorithm>

@@ -1,4 +1,5 @@
-// Device time of what is enqueued on a stream: captured once into a CUDA graph, and replayed between events.
+// Measures the device time of work on a stream: captures it once into a CUDA graph, and replays that between
+// events.
 #pragma once
 #include <cuda_runtime_api.h>
 

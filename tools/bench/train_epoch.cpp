@@ -1,6 +1,6 @@
-// Images a second of training a network of nets.h on MNIST-shaped random data, batch 128: what train_epoch.py
-// does with PyTorch. usage: train_epoch NETWORK OPTIMIZER(sgd|adam) THREADS EPOCHS; prints one number a line,
-// and in the last one how much memory training took, in MB.
+// Measures the images per second of training a network of nets.h on MNIST-shaped random data, batch 128.
+// train_epoch.py does the same with PyTorch. usage: train_epoch NETWORK OPTIMIZER(sgd|adam) THREADS EPOCHS;
+// prints one number per line, and in the last line the memory that training took, in MB.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-// Reads options with CLI11.
+// Reads the options of examples and tools with CLI11.
 #include "tools/options/options.h"
 
 #include <CLI/CLI.hpp>

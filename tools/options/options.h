@@ -1,5 +1,5 @@
 // The options of the examples and tools, read by CLI11 (github.com/CLIUtils/CLI11). CLI11 takes five seconds
-// to compile: options.cpp is the only source that includes it.
+// to compile, so options.cpp is the only source that includes it.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -25,7 +25,7 @@ class Option {
   Option& one_of(const std::vector<std::string>& values);
   Option& required();
   Option& excludes(const Option& other);
-  /// Several values may stand in one argument, with this character between them.
+  /// One argument may have several values, with this character between them.
   Option& delimiter(char);
   /// Describes the default in --help, in place of the variable's value.
   Option& default_text(const std::string&);
@@ -41,18 +41,18 @@ class Options {
   explicit Options(const std::string& about);
   ~Options();
 
-  /// An option with a value; one whose name has no dashes is known by its position. `value` holds the
-  /// default, and outlives this object. T is std::string, std::filesystem::path, int, std::int64_t,
+  /// Adds an option with a value; an option whose name has no dashes is positional. `value` holds the
+  /// default, and must outlive this object. T is std::string, std::filesystem::path, int, std::int64_t,
   /// std::uint64_t, double, or a vector of std::string or std::int64_t, for options that may be repeated.
   template<class T>
   Option add(const std::string& name, T& value, const std::string& help);
-  /// An option without a value; after a comma, "!--no-name" names its opposite.
+  /// Adds an option without a value; in `name`, after a comma, "!--no-name" names its opposite.
   Option flag(const std::string& name, bool& value, const std::string& help);
 
-  /// Reads the arguments. Gives the exit status where the program is to end: 0 after --help, 2 after an
+  /// Reads the arguments. If the program must end now, returns its exit status: 0 after --help, 2 after an
   /// error, which it reports in one line.
   std::optional<int> parse(int argc, char** argv);
-  /// Reports an error in the options in the same way, and gives the exit status.
+  /// Reports an error in the options in the same way, and returns the exit status.
   int refuse(const std::string& message) const;
 
  private:
