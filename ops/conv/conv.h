@@ -42,7 +42,7 @@ struct Conv2d {
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;
   Grads vjp(const Vjp&) const;
-  /// The activation and the bias take no passes over memory of their own.
+  /// The activation and the bias need no separate passes over memory.
   std::optional<Grads> fused_vjp_cpu(const Vjp&) const;
   std::optional<Grads> fused_vjp_cuda(const Vjp&) const;
   static std::vector<Sample> samples();

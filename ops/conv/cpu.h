@@ -94,7 +94,7 @@ void direct_forward(const ConvShape&, const Tensor& x, const Tensor& weight, con
 
 /// The gradient of x, and those of the weight and, where it is defined, of the bias. g is the cotangent of
 /// the output; where a gate (the output of relu) is given, g counts as 0 where the gate is not positive.
-/// direct_input_grad adds a bias, where given, to each channel of its result.
+/// direct_input_grad adds a bias, if given, to each channel of its result.
 template<class T>
 void direct_input_grad(const ConvShape&, const Tensor& g, const Tensor& gate, const Tensor& weight,
                        const Tensor& bias, const Tensor& x);

@@ -31,7 +31,7 @@ bool implicit_forward(std::string_view op, const ConvShape&, const Tensor& x, co
 
 /// The gradient of x, for stride 1 (else returns false), and those of the weight and, where it is defined, of
 /// the bias. g is the cotangent of the output; where a gate (the output of relu) is given, g counts as 0
-/// where the gate is not positive. implicit_input_grad adds a bias, where given, to each channel of x.
+/// where the gate is not positive. implicit_input_grad adds a bias, if given, to each channel of x.
 bool implicit_input_grad(std::string_view op, const ConvShape&, const Tensor& g, const Tensor& gate,
                          const Tensor& weight, const Tensor& bias, const Tensor& x);
 bool implicit_weight_grad(std::string_view op, const ConvShape&, const Tensor& x, const Tensor& g,

@@ -84,8 +84,8 @@ __global__ void __launch_bounds__(threads) im2col(const Sizes s, const T* x, T* 
     }
 }
 
-// The transpose of im2col, and a bias for each channel, where given. Thread i sums what im2col copies pixel i
-// to, counted through images and channels, so that no atomics are needed.
+// The transpose of im2col; adds a bias to each channel if there is one. Thread i sums all elements to which
+// im2col copies pixel i (counted over images and channels), so no atomics are needed.
 template<class Sum, class T>
 __global__ void __launch_bounds__(threads)
     col2im(const Sizes s, const Sum* columns, const T* bias, T* x, std::int64_t n) {

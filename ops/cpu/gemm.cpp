@@ -106,7 +106,7 @@ void multiply(const Operand<T>& a, const Operand<T>& b, std::int64_t row, const 
   const auto columns = [&panel](std::int64_t k) { return panel.at(k); };
   T partial[sum_rows * sum_registers * lanes];
   // A is copied if elements of one row are a multiple of 4096 bytes apart: they would share a set of L1, and
-  // each would need a TLB entry of its own.
+  // each would need a separate TLB entry.
   const bool copies = a.step == 1 && a.depth_step * sizeof(T) % 4096 == 0;
   constexpr std::int64_t pitch = tile_rows + 16;
   std::vector<T> copy(copies ? step * pitch : 0);

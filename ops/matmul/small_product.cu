@@ -48,7 +48,7 @@ bool is_supported(const Gemm& p) {
     return x.stride * (std::max({p.rows, p.cols, p.inner}) + 2 * segment) < std::int64_t{1} << 31;
   };
   return p.dtype == DType::f32 && !p.tf32 && !(p.row_sums && (p.batch > 1 || !p.a.transposed)) &&
-         std::min(p.rows, p.cols) > 1 &&  // cuBLAS has kernels of its own for vectors
+         std::min(p.rows, p.cols) > 1 &&  // cuBLAS has special kernels for vectors
          std::max({p.rows, p.cols, p.inner, p.batch}) <= most && fits_32_bits(p.a) && fits_32_bits(p.b) &&
          shapes[0].tiles(p) <= most;
 }
@@ -65,10 +65,10 @@ struct Choice {
 // The time in nanoseconds that this many blocks of a cluster take to add their sums.
 std::int64_t joining(int splits) { return splits == 1 ? 0 : splits == 2 ? 900 : splits == 4 ? 1400 : 1900; }
 
-// The fastest tile shape and division of k, among those that give each block a multiprocessor of its own.
-// Each product has `splits` blocks for a tile, or one. Clusters of four and more leave some multiprocessors
-// of each GPC unused, so they may use only half of all; a multiprocessor holds one block of the widest tiles,
-// so these have clusters of two at most.
+// The fastest tile shape and division of k, among those with at most one block per multiprocessor. Each
+// product has `splits` blocks per tile, or one. Clusters of four and more leave some multiprocessors of each
+// GPC unused, so they may use only half of all; a multiprocessor holds one block of the widest tiles, so
+// these have clusters of two at most.
 Choice choose(std::span<const Gemm> products, const Properties& chip) {
   Choice best;
   for (const TileShape& s : shapes) {

@@ -19,8 +19,7 @@ struct Channels {
 /// The mean, and the variance without correction, of each channel: [2, channels], f32 or f64.
 Tensor channel_moments(const Tensor& x);
 
-/// x, its channel_moments and, where given, weight and bias -> (x - mean) / sqrt(variance + eps) weight +
-/// bias.
+/// x, its channel_moments and, if given, weight and bias -> (x - mean) / sqrt(variance + eps) weight + bias.
 struct BatchNorm {
   double eps;
   static constexpr std::string_view name = "batch_norm";

@@ -11,7 +11,7 @@
 
 namespace bobbin {
 
-/// An array of accumulators: the two values of each (reducers.h) lie in arrays of their own, so that loops
+/// An array of accumulators: the two values of each (reducers.h) are in two separate arrays, so that loops
 /// vectorise. Every value has 8 bytes.
 struct Accumulators {
   void* a;

@@ -32,7 +32,7 @@ struct Sum {
   static std::vector<Sample> samples();
 };
 
-/// An operation of its own: sum / n would overflow in 16-bit types.
+/// The mean. A separate operation, because sum / n would overflow in 16-bit types.
 struct Mean {
   ReductionAxes over;
   static constexpr std::string_view name = "mean";
@@ -58,7 +58,8 @@ struct Var {
   static std::vector<Sample> samples();
 };
 
-/// An operation of its own: in sqrt(var), the variance would overflow in f16 where its root does not.
+/// The standard deviation. A separate operation, because in sqrt(var) the variance could overflow in f16
+/// where its root does not.
 struct Std {
   ReductionAxes over;
   double correction = 1;

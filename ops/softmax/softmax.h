@@ -1,5 +1,5 @@
 // Softmax and log-softmax along one axis. Each keeps only its output for the derivative, and each derivative
-// is an operation with a derivative of its own. Only GPU kernels read strided rows.
+// is an operation that has a derivative too. Only GPU kernels read strided rows.
 #pragma once
 #include <bobbin/op.h>
 #include <bobbin/softmax.h>

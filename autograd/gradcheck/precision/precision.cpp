@@ -167,7 +167,7 @@ PrecisionReport check_precision(const Sample& sample, bool differentiable, DType
     const Tensor v = to(to(random_cotangent(empty(y.shape(), DType::f64)), y.dtype()), y.device());
     grad(y, wanted, v, CreateGraph::no, Retain::yes);
     if (y.numel() == 1) grad(y, wanted);  // some operations compute this gradient in the forward pass
-  } catch (const DTypeError& e) {         // the sample brings tensors of its own
+  } catch (const DTypeError& e) {         // the sample has further tensors, in f64
     report.skipped = e.what();
   } catch (const ShapeError& e) {
     report.skipped = e.what();

@@ -1,4 +1,4 @@
-// Normalisations, composed of other operations (batch_norm also has one of its own). Gradients of any order;
+// Normalisations. All but batch_norm in training are composed of other operations. Gradients of any order;
 // 16-bit inputs are normalised in f32. weight and bias may be undefined. Floating dtypes. All throw
 // ShapeError and DTypeError.
 #pragma once
