@@ -48,8 +48,8 @@ struct Conv2d {
   static std::vector<Sample> samples();
 };
 
-/// What conv2d's fused derivatives read, row-major: x, the cotangent g, the output as a gate where there is a
-/// relu, and the weight where x needs a gradient.
+/// The tensors that conv2d's fused derivatives read, row-major: x, the cotangent g, the output as a gate if
+/// there is a relu, and the weight if x needs a gradient.
 struct Conv2dBackwardInputs {
   Tensor x, g, gate, weight;
   Conv2dBackwardInputs(const Vjp& v, Activation activation)

@@ -47,8 +47,8 @@ void each_group(const ConvShape& s, F&& f) {
   });
 }
 
-/// The images are divided into at most this many slices. The number of threads has no influence on it, so
-/// that it has none on the order of the additions.
+/// The images are divided into at most this many slices. It does not depend on the number of threads, so the
+/// order of the additions does not either.
 constexpr std::int64_t weight_grad_slices = 16;
 
 /// Sums the gradients of the weight and, where there is one, of the bias: first within each slice of images,
@@ -87,7 +87,7 @@ void sum_weight_grads(const ConvShape& s, const Tensor& weight, const Tensor& bi
 // in an image that is stored with its padding, the input of a kernel tap at consecutive output positions is
 // consecutive, so each tap adds a multiple of the image, shifted by a constant offset.
 
-/// y = relu(x * weight + bias), without the bias where it is undefined and without relu unless asked for.
+/// y = relu(x * weight + bias); no bias if it is undefined, and no relu if `relu` is false.
 template<class T>
 void direct_forward(const ConvShape&, const Tensor& x, const Tensor& weight, const Tensor& bias, bool relu,
                     const Tensor& y);

@@ -25,7 +25,7 @@ bool can_be_implicit(const ConvShape&, DType);
 // These return false, and do nothing, where can_be_implicit() is false or a block would need more shared
 // memory than there is.
 
-/// y = relu(x * weight + bias), without the bias where it is undefined and without relu unless asked for.
+/// y = relu(x * weight + bias); no bias if it is undefined, and no relu if `relu` is false.
 bool implicit_forward(std::string_view op, const ConvShape&, const Tensor& x, const Tensor& weight,
                       const Tensor& bias, bool relu, const Tensor& y);
 

@@ -28,7 +28,7 @@ struct Sums {
   std::int64_t channel_pitch, row_pitch;
 };
 
-// Copies sums to a result [channels, h, w]; adds a bias, where there is one, and applies relu, if asked for.
+// Copies sums to a result [channels, h, w]; adds a bias if there is one, and applies relu if `relu` is true.
 template<class T>
 struct Epilogue {
   const T* bias;

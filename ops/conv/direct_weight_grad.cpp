@@ -81,9 +81,9 @@ T sum_of_row(const T* row, std::int64_t n) {
   return sum_of_lanes<register_lanes<T> / 2>((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
-// How many of the at most `most` images of a slice are summed together: their block of channels fits the L1
-// cache and all of them the L2 cache. Batches of a slice are about equal in size. image_size and
-// block_elements count elements.
+// The number of images of a slice that are summed together, at most `most`: one block of their channels fits
+// the L1 cache, and all their channels fit the L2 cache. Batches of a slice are about equal in size.
+// image_size and block_elements count elements.
 template<class T>
 std::int64_t batch_size(std::int64_t most, std::int64_t image_size, std::int64_t block_elements) {
   constexpr std::int64_t l1 = 26 << 10, l2 = 400 << 10;  // bytes

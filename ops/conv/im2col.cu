@@ -158,7 +158,7 @@ void* group_output(const ConvShape& s, const Tensor& y, const Batch& b, std::int
 void* group_weight(const ConvShape& s, const Tensor& weight, std::int64_t group) {
   return at(weight, group * s.group_out() * s.taps());
 }
-// From image to image, elements of the columns, and of y.
+// The distance between images, in elements of the columns and of y.
 std::int64_t columns_step(const ConvShape& s) { return s.in * s.kh * s.kw * s.output_positions(); }
 std::int64_t output_step(const ConvShape& s) { return s.out * s.output_positions(); }
 

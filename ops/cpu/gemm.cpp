@@ -1,5 +1,5 @@
 // Matrix products on the CPU: packs a panel of B into the L1 cache and multiplies blocks of rows of A by it
-// in registers. Products with a vector are Eigen's.
+// in registers. Eigen computes products with a vector.
 #include "ops/cpu/gemm.h"
 
 #include <Eigen/Core>

@@ -53,8 +53,8 @@ void detail::for_rows(std::span<const Tensor> inputs, const Tensor& out, int axi
   const std::int64_t count = like.numel() / slices.length, row_bytes = slices.length * size_of(compute);
   const auto in_place = [&](const Tensor& t) { return t && inner == 1 && t.dtype() == compute; };
 
-  // A tile is the slices that a thread takes at a time; it never spans two values of the outer axes. Without
-  // buffers it is larger, because kernels overlap the work on one row with the next; buffers have to fit the
+  // A tile is the slices of one task; it never contains slices of two outer indices. Without buffers it is
+  // larger, because kernels overlap the work on one row with the work on the next; buffers must fit the
   // cache.
   std::int64_t width = std::max<std::int64_t>(1, tile_elements / slices.length);
   if (in_place(out) && std::all_of(inputs.begin(), inputs.end(), in_place))

@@ -1,4 +1,5 @@
-// Runs a CPU kernel over the slices of tensors along one axis, each of which it gets as a contiguous row.
+// Runs a CPU kernel over the slices of tensors along one axis. The kernel gets each slice as a contiguous
+// row.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -13,7 +14,7 @@ struct RowBlock {
   std::array<const char*, 4> in;
   char* out;
   std::int64_t first, count, row_bytes;
-  bool large;  ///< the output is too large for the caches, and should be written past them
+  bool large;  ///< the output is too large for the caches, and should be stored without using them
 
   template<class T>
   const T* input(std::size_t k, std::int64_t row) const {
@@ -32,9 +33,9 @@ void for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType
 }  // namespace detail
 
 /// Calls f(block) for blocks of slices along `axis` of the inputs (1 to 4, contiguous and of one shape), in
-/// parallel. Rows have the type `compute`. They are in the tensors themselves where these have that type and
-/// contiguous rows, else in buffers, so that every layout gives the same bits. The result of a row must not
-/// depend on its block. If `out` is undefined, the output's rows are scratch space.
+/// parallel. Rows have the type `compute`. A block points into a tensor that has this type and contiguous
+/// rows, else into a buffer, so every layout gives the same bits. The result of a row must not depend on its
+/// block. If `out` is undefined, the output's rows are scratch space.
 template<class F>
 void for_row_blocks(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute, F&& f,
                     std::int64_t tile_elements = 1 << 14) {
@@ -49,7 +50,7 @@ void for_row_blocks(std::span<const Tensor> inputs, const Tensor& out, int axis,
 /// axes.
 template<class F>
 void for_rows(std::span<const Tensor> inputs, const Tensor& out, int axis, DType compute, F&& f) {
-  constexpr std::int64_t tile_elements = 1 << 8;  // these kernels take far longer for a row
+  constexpr std::int64_t tile_elements = 1 << 8;  // small, because these kernels need much more time per row
   for_row_blocks(
       inputs, out, axis, compute,
       [&](const RowBlock& block) {

@@ -1,5 +1,5 @@
-// Matrix products on a GPU: small ones of f32 by a kernel of Bobbin's (small_product.cuh), the others through
-// cuBLASLt. This header includes no CUDA header.
+// Matrix products on a GPU: small f32 products by small_product.cuh, the others through cuBLASLt. This header
+// includes no CUDA header.
 #pragma once
 #include <bobbin/device.h>
 #include <bobbin/dtype.h>

@@ -6,7 +6,7 @@
 
 namespace bobbin {
 
-/// Inputs x, weight and, defined or not, bias.
+/// Inputs: x, weight and an optional bias.
 struct Linear {
   Activation activation;
   static constexpr std::string_view name = "linear";

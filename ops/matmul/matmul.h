@@ -7,14 +7,14 @@
 
 namespace bobbin {
 
-/// The place of a matrix's elements: (i, j) is at i * stride + j, or at j * stride + i when transposed.
+/// The layout of a matrix: element (i, j) is at i * stride + j, or at j * stride + i if it is transposed.
 struct MatrixLayout {
   std::int64_t stride;
   bool transposed;
 };
-/// The layout of the last two axes of x; nullopt where neither axis has stride 1.
+/// The layout of the last two axes of x; nullopt if neither axis has stride 1.
 std::optional<MatrixLayout> layout_of(const Tensor& x);
-/// x itself where it has dtype d and a MatrixLayout, else a row-major copy of dtype d.
+/// x itself if it has dtype d and a MatrixLayout, else a row-major copy of dtype d.
 Tensor readable(const Tensor& x, DType d);
 
 /// The axes before the last two.

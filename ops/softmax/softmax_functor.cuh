@@ -15,7 +15,8 @@ struct SoftmaxForward {
   __device__ Row row(std::int64_t) const { return {}; }
   __device__ void result(std::int64_t, const Row&, C, const C (&)[sums]) const {}
 
-  // What is subtracted in a part of a row with maximum m. If all of the part is -inf, its exponentials are 0.
+  // The number to subtract in a part of a row with maximum m. If all of the part is -inf, its exponentials
+  // are 0.
   static __device__ C shift(C m) { return m == -infinity<C>() ? C(0) : m; }
 };
 
