@@ -75,10 +75,10 @@ struct CrossEntropyRow {
   static constexpr bool dense = kind == TargetKind::dense, smoothed = kind == TargetKind::smoothed;
   static constexpr int inputs = 1, sums = dense ? 4 : smoothed ? 3 : 2;
   static constexpr bool has_max = true, caches = std::is_same_v<C, T>;
-  // The sums of a row with maximum m; an index target needs the first two, a dense one all. rest: the
-  // exponentials of elements below m. equals: the number of elements equal to m, which is kept apart because
-  // adding it would round small exponentials away. distance: sum (origin - x), or for dense targets
-  // sum t (m - x). share: sum t.
+  // The sums of a row with maximum m: index targets need the first two, smoothed ones three, dense ones all.
+  // rest: the exponentials of elements below m. equals: the number of elements equal to m, which is kept
+  // apart because adding it would round small exponentials away. distance: sum (origin - x), or for dense
+  // targets sum t (m - x). share: sum t.
   enum Sum { rest, equals, distance, share };
 
   Call call;

@@ -26,7 +26,8 @@ struct BatchNormOptions {
 };
 /// Normalises each channel of x [n, channels, ...] over all other axes (Ioffe and Szegedy, arXiv:1502.03167).
 /// weight, bias, running_mean and running_var are [channels]. Training updates the last two in place, without
-/// recording; running_var gets the variance with Bessel's correction, as in PyTorch.
+/// recording; running_var gets the variance with Bessel's correction, as in PyTorch. Training throws
+/// ShapeError if a channel has fewer than two elements.
 Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
                   const Tensor& weight = {}, const Tensor& bias = {}, const BatchNormOptions& = {});
 
