@@ -9,7 +9,6 @@
 #include "core/cuda/runtime.h"
 #include "ops/check.h"
 #include "ops/conv/cuda.h"
-#include "ops/elementwise/layer_activation.cuh"
 
 namespace bobbin {
 namespace {
@@ -29,7 +28,7 @@ __global__ void __launch_bounds__(threads)
   auto from = *reinterpret_cast<const cuda::Pack<Sum, width>*>(z + i);
 #pragma unroll
   for (int k = 0; k < width; ++k) from.v[k] += b;
-  cuda::activate(from.v, activation);
+  activate(from.v, activation);
   cuda::Pack<T, width> to;
 #pragma unroll
   for (int k = 0; k < width; ++k) to.v[k] = T(from.v[k]);

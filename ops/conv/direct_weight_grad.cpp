@@ -17,17 +17,6 @@ constexpr int block_channels = many_registers ? 6 : 4, block_taps = many_registe
 template<class T>
 constexpr std::int64_t block_sums = rounded_up(block_channels* block_taps, register_lanes<T>);
 
-// The sum of all lanes, in a tree.
-template<std::size_t width, class V>
-auto sum_of_lanes(const V& v) {
-  if constexpr (width == 0)
-    return v[0];
-  else
-    return sum_of_lanes<width / 2>(v + [&]<std::size_t... i>(std::index_sequence<i...>) {
-      return __builtin_shufflevector(v, v, ((i + width) % sizeof...(i))...);
-    }(std::make_index_sequence<sizeof(V) / sizeof(v[0])>()));
-}
-
 // A few padded images and the cotangents of their outputs, `pitch` elements from image to image.
 template<class T>
 struct ImageBatch {
@@ -78,7 +67,8 @@ T sum_of_row(const T* row, std::int64_t n) {
   for (; i + 4 <= registers; i += 4)
     for (int k = 0; k < 4; ++k) sum[k] += x[i + k];
   for (; i < registers; ++i) sum[0] += x[i];
-  return sum_of_lanes<register_lanes<T> / 2>((sum[0] + sum[1]) + (sum[2] + sum[3]));
+  return simd::reduce_lanes<T>((sum[0] + sum[1]) + (sum[2] + sum[3]),
+                               [](const V& a, const V& b) { return a + b; });
 }
 
 // The number of images of a slice that are summed together, at most `most`: one block of their channels fits

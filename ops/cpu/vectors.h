@@ -185,14 +185,6 @@ template<std::size_t by, class V, std::size_t... lane>
 V rotated(const V& v, std::index_sequence<lane...>) {
   return __builtin_shufflevector(v, v, ((lane + by) % sizeof...(lane))...);
 }
-template<class T, std::size_t width, class P, class F>
-T reduce(const P& part, F&& f) {
-  constexpr auto all = std::make_index_sequence<register_bytes / sizeof(T)>();
-  if constexpr (width == 0)
-    return part[0];
-  else
-    return reduce<T, width / 2>(f(part, rotated<width>(part, all)), f);
-}
 // Combines the parts in pairs with f: the first half with the second, until one part is left.
 template<class T, class F>
 typename Vector<T>::Part reduce_parts(Vector<T> v, F&& f) {
@@ -203,9 +195,17 @@ typename Vector<T>::Part reduce_parts(Vector<T> v, F&& f) {
 }  // namespace detail
 
 /// Combines the lanes in pairs with f: the first half with the second, until one lane is left.
+template<class T, std::size_t width = register_bytes / sizeof(T) / 2, class R, class F>
+T reduce_lanes(const R& v, F&& f) {
+  if constexpr (width == 0)
+    return v[0];
+  else
+    return reduce_lanes<T, width / 2>(
+        f(v, detail::rotated<width>(v, std::make_index_sequence<register_bytes / sizeof(T)>())), f);
+}
 template<class T, class F>
 T reduce(const Vector<T>& v, F&& f) {
-  return detail::reduce<T, register_bytes / sizeof(T) / 2>(detail::reduce_parts<T>(v, f), f);
+  return reduce_lanes<T>(detail::reduce_parts<T>(v, f), f);
 }
 
 namespace detail {

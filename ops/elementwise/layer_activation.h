@@ -28,6 +28,14 @@ constexpr void visit_activation(Activation a, F&& f) {
   }
 }
 
+/// Applies `a` to each element of v, in a kernel.
+template<class T, int n>
+BOBBIN_HD constexpr void activate(T (&v)[n], Activation a) {
+  visit_activation(a, [&v](auto f) {
+    for (int k = 0; k < n; ++k) v[k] = f(v[k]);
+  });
+}
+
 /// Whether kernels apply the derivative of `a` when they read a gradient: for relu they read 0 where the
 /// output is not positive, and for none the gradient itself.
 constexpr bool is_relu_or_none(Activation a) { return a == Activation::relu || a == Activation::none; }

@@ -58,22 +58,13 @@ __global__ void __launch_bounds__(threads, 4)
 // Calls f(T{}) with the type that elements of that dtype are read as. Integers are unsigned: their sums wrap.
 template<class F>
 void visit_numbers(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::f64:
-      return f(double{});
-    case DType::f32:
-      return f(float{});
-    case DType::bf16:
-      return f(BFloat16{});
-    case DType::f16:
-      return f(Half{});
-    case DType::i64:
-      return f(std::uint64_t{});
-    case DType::i32:
-      return f(std::uint32_t{});
-    default:
-      return f(std::uint8_t{});
-  }
+  visit_some<double, float, BFloat16, Half, std::int64_t, std::int32_t, std::uint8_t>(
+      dtype, [&]<class T>(Type<T>) {
+        if constexpr (std::is_integral_v<T>)
+          f(std::make_unsigned_t<T>{});
+        else
+          f(T{});
+      });
 }
 
 cuda::Launch launch_for(const Tensor& y, std::int64_t n) {

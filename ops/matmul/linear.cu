@@ -5,7 +5,7 @@
 #include "core/cuda/runtime.h"
 #include "core/strided_copy.h"
 #include "ops/check.h"
-#include "ops/elementwise/layer_activation.cuh"
+#include "ops/elementwise/layer_activation.h"
 #include "ops/matmul/blas.h"
 #include "ops/matmul/linear.h"
 
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(threads)
         if (++col == cols) col = 0;
       }
     }
-    cuda::activate(v, activation);
+    activate(v, activation);
 
     cuda::Pack<T, width> to;
 #pragma unroll
@@ -66,19 +66,12 @@ void launch_finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activat
 }
 
 void finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activation activation) {
-  const bool from_f32 = z.dtype() == DType::f32;
-  switch (y.dtype()) {
-    case DType::f64:
-      return launch_finish<double, double>(z, bias, y, activation);
-    case DType::bf16:
-      return from_f32 ? launch_finish<float, BFloat16>(z, bias, y, activation)
-                      : launch_finish<BFloat16, BFloat16>(z, bias, y, activation);
-    case DType::f16:
-      return from_f32 ? launch_finish<float, Half>(z, bias, y, activation)
-                      : launch_finish<Half, Half>(z, bias, y, activation);
-    default:
-      return launch_finish<float, float>(z, bias, y, activation);
-  }
+  visit_some<double, BFloat16, Half, float>(y.dtype(), [&]<class T>(Type<T>) {
+    if (z.dtype() == y.dtype())
+      launch_finish<T, T>(z, bias, y, activation);
+    else
+      launch_finish<cuda::Compute<T>, T>(z, bias, y, activation);
+  });
 }
 
 }  // namespace

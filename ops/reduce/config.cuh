@@ -13,29 +13,21 @@ inline constexpr int vector_size = 4;    // accumulators of a thread, and elemen
 inline constexpr int unroll = 4;         // vectors that a thread loads at the same time
 inline constexpr int max_threads = 512;  // of a block
 
-/// Dimensions, the innermost first, with their strides in x and in the results. Adjacent dimensions are
-/// merged where both strides allow; there is at least one.
-struct Dimensions {
-  int rank = 1;
-  std::int64_t size[max_rank] = {1}, x[max_rank] = {}, y[max_rank] = {};
-  cuda::Divider divide[max_rank];  // by sizes below 2^31
+/// Dimensions with their strides in x and in the results; there is at least one.
+struct Dimensions : CollapsedDims<2> {
+  cuda::Divider divide[max_rank];  // by sizes below 2^31, except the outermost
 
-  /// Adds a dimension as the outermost.
-  void append(std::int64_t n, std::int64_t in_x, std::int64_t in_y) {
-    int last = rank - 1;
-    if (n == 1) return;
-    if (size[last] != 1 && in_x == size[last] * x[last] && in_y == size[last] * y[last]) {
-      n *= size[last];
-    } else {
-      if (size[last] != 1) last = rank++;
-      x[last] = in_x, y[last] = in_y;
-    }
-    resize(n);
+  explicit Dimensions(const CollapsedDims<2>& collapsed = {}) : CollapsedDims(collapsed) {
+    if (rank == 0) size[rank++] = 1;
+    for (int d = 0; d + 1 < rank; ++d)
+      if (size[d] >> 31 == 0) divide[d] = cuda::Divider(static_cast<std::uint32_t>(size[d]));
   }
+  constexpr std::int64_t x(int d) const { return stride[0][d]; }
+  constexpr std::int64_t y(int d) const { return stride[1][d]; }
+
   /// Makes n the size of the outermost dimension.
   void resize(std::int64_t n) {
     size[rank - 1] = n;
-    if (n >> 31 == 0) divide[rank - 1] = cuda::Divider(static_cast<std::uint32_t>(n));
     if (n == 1 && rank > 1) --rank;
   }
 };
@@ -95,12 +87,16 @@ class ReduceConfig {
     }
     if (results == 0) return false;
 
-    for (int k = order.kept.size() - 1; k >= 0; --k)
-      kept.append(size(order.kept[k]), stride(order.kept[k]), y_strides[static_cast<int>(order.kept[k])]);
+    const auto collapsed = [&](const Axes& some) {
+      CollapsedDims<2> dims;
+      for (int k = some.size() - 1; k >= 0; --k)
+        dims.append(size(some[k]), {stride(some[k]), y_strides[static_cast<int>(some[k])]});
+      return Dimensions(dims);
+    };
+    kept = collapsed(order.kept);
     if (length == 0) return false;
-    for (int k = order.reduced.size() - 1; k >= 0; --k)
-      reduced.append(size(order.reduced[k]), stride(order.reduced[k]), 0);
-    return kept.x[0] != 0 && kept.x[0] < (reduced.x[0] == 0 ? AxisOrder::far : reduced.x[0]);
+    reduced = collapsed(order.reduced);
+    return kept.x(0) != 0 && kept.x(0) < (reduced.x(0) == 0 ? AxisOrder::far : reduced.x(0));
   }
 
   // `enough` threads per result saturate the memory. A thread reduces 8 elements or more.
@@ -125,13 +121,13 @@ class ReduceConfig {
   // Whether threads may load vectors. Where the elements of a result are contiguous and many, they may begin
   // anywhere: the elements before the first aligned vector and after the last are read one by one.
   bool can_vectorize(const Tensor& x) const {
-    if (reduced.x[0] != 1) return false;
+    if (reduced.x(0) != 1) return false;
     if (reduced.rank == 1 && length >= 128) return true;
     const auto bytes = static_cast<std::uintptr_t>(vector_size * size_of(x.dtype()));
     bool aligned =
         reinterpret_cast<std::uintptr_t>(x.raw()) % bytes == 0 && reduced.size[0] % vector_size == 0;
-    for (int d = 1; d < reduced.rank; ++d) aligned = aligned && reduced.x[d] % vector_size == 0;
-    for (int d = 0; d < kept.rank; ++d) aligned = aligned && kept.x[d] % vector_size == 0;
+    for (int d = 1; d < reduced.rank; ++d) aligned = aligned && reduced.x(d) % vector_size == 0;
+    for (int d = 0; d < kept.rank; ++d) aligned = aligned && kept.x(d) % vector_size == 0;
     return aligned;
   }
 };

@@ -6,8 +6,8 @@
 
 #include "core/ceil_div.h"
 #include "core/cuda/runtime.h"
-#include "ops/cuda/stored.cuh"
 #include "ops/reduce/cumsum.h"
+#include "ops/reduce/stored.cuh"
 
 namespace bobbin {
 namespace {

@@ -4,9 +4,9 @@
 // threads of a group, are combined pairwise. The order depends only on the configuration and on the alignment
 // of x, which is the same in each run.
 #pragma once
-#include "ops/cuda/stored.cuh"
 #include "ops/reduce/config.cuh"
 #include "ops/reduce/reducers.h"
+#include "ops/reduce/stored.cuh"
 
 namespace bobbin::reduction {
 
@@ -96,12 +96,12 @@ __device__ __forceinline__ void element_offsets(const Dimensions& g, int first, 
 #pragma unroll
     for (int j = 0; j < vector_size; ++j) {
       const std::uint32_t next = g.divide[d](rest[j]);
-      at[j] += (rest[j] - next * size) * g.x[d];
+      at[j] += (rest[j] - next * size) * g.x(d);
       rest[j] = next;
     }
   }
 #pragma unroll
-  for (int j = 0; j < vector_size; ++j) at[j] += rest[j] * g.x[g.rank - 1];
+  for (int j = 0; j < vector_size; ++j) at[j] += rest[j] * g.x(g.rank - 1);
 }
 
 // Offsets of a result, and of its first element in x.
@@ -113,12 +113,12 @@ __device__ __forceinline__ ResultOffsets result_offsets(const Dimensions& g, std
 #pragma unroll 1
   for (int d = 0; d + 1 < g.rank; ++d) {
     const std::int64_t next = result / g.size[d], i = result - next * g.size[d];
-    at.x += i * g.x[d];
-    at.y += i * g.y[d];
+    at.x += i * g.x(d);
+    at.y += i * g.y(d);
     result = next;
   }
-  at.x += result * g.x[g.rank - 1];
-  at.y += result * g.y[g.rank - 1];
+  at.x += result * g.x(g.rank - 1);
+  at.y += result * g.y(g.rank - 1);
   return at;
 }
 
@@ -130,7 +130,7 @@ __device__ __forceinline__ void reduce_range(const Args<F>& a, const ThreadRange
   using In = typename F::In;
   constexpr bool wide = Accumulator<F>::has_index && sizeof(In) == 8;
   constexpr int rounds = unroll / (line ? 1 : 2) / (wide ? 2 : 1);
-  const std::int64_t stride = a.reduced.x[0];
+  const std::int64_t stride = a.reduced.x(0);
   for (int e = r.first, done = 0; e < r.limit; e += rounds * r.round, done += rounds) {
     std::int64_t at[rounds][vector_size];
     if constexpr (!line) {
@@ -180,7 +180,7 @@ __device__ __forceinline__ Accumulator<F> thread_reduce(const Args<F>& a, std::i
                                                         int n, int t) {
   const int group = 1 << a.group_bits;
   const bool line = a.reduced.rank == 1;
-  const char* x = a.x + ((origin + (line ? begin * a.reduced.x[0] : 0)) << a.item_bits);
+  const char* x = a.x + ((origin + (line ? begin * a.reduced.x(0) : 0)) << a.item_bits);
   int head = 0, limit = n;  // elements before the first aligned vector, and in vectors
   if (a.vectorized) {
     head = static_cast<int>(-(reinterpret_cast<std::uintptr_t>(x) >> a.item_bits) & (vector_size - 1));

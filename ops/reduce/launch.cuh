@@ -22,7 +22,7 @@ void for_each_chunk(const Args<F>& a, const G& g) {
   high.reduced.resize(size - half);
   high.length = a.length - low.length;
   high.begin += low.length;
-  high.x += (half * a.reduced.x[outermost]) << a.item_bits;
+  high.x += (half * a.reduced.x(outermost)) << a.item_bits;
   for_each_chunk(low, g);
   for_each_chunk(high, g);
 }
