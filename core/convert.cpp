@@ -5,7 +5,6 @@
 #include "core/convert.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 #include "core/cast.h"

@@ -1,8 +1,6 @@
 // Adds to an ONNX graph and removes from it.
 #include "autograd/onnx/graph.h"
 
-#include <algorithm>
-
 namespace bobbin::onnx {
 
 std::string Graph::unique(const std::string& wanted) {

@@ -1,7 +1,5 @@
 // Text from the bitmap font of stb_easy_font, doubled in size with its diagonals smoothed.
 #include <algorithm>
-#include <array>
-#include <cstring>
 
 #include "autograd/plot/canvas.h"
 

@@ -4,8 +4,6 @@
 #include <cuda_runtime.h>
 
 #include <functional>
-#include <memory>
-#include <optional>
 #include <vector>
 
 #include "core/cuda/backend.h"

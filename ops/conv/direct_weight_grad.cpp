@@ -1,7 +1,5 @@
 // Direct convolutions on the CPU: the gradients of the weight and the bias.
 #include <algorithm>
-#include <utility>
-#include <vector>
 
 #include "core/ceil_div.h"
 #include "ops/conv/cpu.h"

@@ -1,7 +1,6 @@
 // SIMD registers, and sums of products held in them: the innermost loop of the CPU's convolutions and matrix
 // products.
 #pragma once
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <type_traits>

@@ -2,8 +2,6 @@
 #include <bobbin/autocast.h>
 #include <bobbin/error.h>
 
-#include <utility>
-
 namespace bobbin {
 namespace {
 thread_local DType current = DType::f32;

@@ -2,13 +2,13 @@
 #include <bobbin/bobbin.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <fstream>
 #include <numbers>
 #include <set>
-#include <thread>
+
+#include "tests/autograd/temporary_directory.h"
 
 using namespace bobbin;
 namespace fs = std::filesystem;
@@ -17,18 +17,7 @@ using testing::HasSubstr;
 
 namespace {
 
-struct Data : testing::Test {
-  Data() { fs::create_directories(dir); }
-  ~Data() override {
-    std::error_code ignored;
-    fs::remove_all(dir, ignored);
-  }
-  fs::path written(std::string_view text) const {
-    std::ofstream(path, std::ios::binary) << text;
-    return path;
-  }
-  fs::path dir = fs::temp_directory_path() / ("bobbin_data_" + std::to_string(getpid())), path = dir / "file";
-};
+using Data = tests::TemporaryDirectory;
 
 TensorDataset numbers(std::int64_t n) { return TensorDataset({arange(n), arange(n) * 10}); }
 

@@ -8,10 +8,10 @@
 #include <zlib.h>
 
 #include <array>
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <string>
+
+#include "tests/autograd/temporary_directory.h"
 
 namespace bobbin {
 namespace {
@@ -62,20 +62,11 @@ Bytes counting(std::size_t count) {
   return bytes;
 }
 
-class Idx : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "bobbin_idx_XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    dir_ = name;
-  }
-  void TearDown() override { fs::remove_all(dir_); }
+struct Idx : tests::TemporaryDirectory {
+  Idx() : TemporaryDirectory("data.idx") {}
 
-  fs::path file(const Bytes& bytes) {
-    const fs::path path = dir_ / "data.idx";
-    std::ofstream(path, std::ios::binary)
-        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-    return path;
+  fs::path file(const Bytes& bytes) const {
+    return written({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   }
 
   /// The message must be one line that names the file.
@@ -88,8 +79,6 @@ class Idx : public testing::Test {
       EXPECT_THAT(error.what(), AllOf(HasSubstr(part), HasSubstr(path.string()), Not(HasSubstr("\n"))));
     }
   }
-
-  fs::path dir_;
 };
 
 TEST_F(Idx, ReadsPlainFile) {
@@ -128,7 +117,7 @@ TEST_F(Idx, ReadsEmptyArray) {
 }
 
 TEST_F(Idx, FollowsSymbolicLinks) {
-  const fs::path link = dir_ / "link";
+  const fs::path link = dir / "link";
   fs::create_symlink(file(idx({1}, {5})), link);
   EXPECT_EQ(read_idx(link).bytes, Bytes{5});
 }
@@ -229,9 +218,9 @@ TEST_F(Idx, NeverReturnsWrongData) {
 }
 
 TEST_F(Idx, RefusesWhatIsNoRegularFile) {
-  expect_refusal<IoError>(dir_ / "missing", "No such file");
-  expect_refusal<IoError>(dir_, "is a directory");
-  const fs::path fifo = dir_ / "fifo";
+  expect_refusal<IoError>(dir / "missing", "No such file");
+  expect_refusal<IoError>(dir, "is a directory");
+  const fs::path fifo = dir / "fifo";
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
   expect_refusal<IoError>(fifo, "not a regular file");  // and does not wait for a writer
   expect_refusal<IoError>("/dev/null", "not a regular file");

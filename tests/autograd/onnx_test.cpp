@@ -3,9 +3,10 @@
 #include <bobbin/bobbin.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <fstream>
+
+#include "tests/autograd/temporary_directory.h"
 
 using namespace bobbin;
 namespace fs = std::filesystem;
@@ -14,12 +15,8 @@ using testing::Not;
 
 namespace {
 
-struct Onnx : testing::Test {
-  Onnx() { fs::create_directories(dir); }
-  ~Onnx() override {
-    std::error_code ignored;
-    fs::remove_all(dir, ignored);
-  }
+struct Onnx : tests::TemporaryDirectory {
+  Onnx() : TemporaryDirectory("model.onnx") {}
   std::string bytes() const {
     std::ifstream in(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(in), {}};
@@ -37,8 +34,6 @@ struct Onnx : testing::Test {
     EXPECT_TRUE(fs::is_empty(dir));
     return message;
   }
-  fs::path dir = fs::temp_directory_path() / ("bobbin_onnx_" + std::to_string(getpid())),
-           path = dir / "model.onnx";
 };
 
 struct Net {

@@ -3,8 +3,6 @@
 #include <bobbin/plot.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
-
 #include "tests/autograd/plot_pixels.h"
 
 namespace bobbin::plot {

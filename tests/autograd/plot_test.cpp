@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <fstream>
 
 #include "tests/autograd/plot_pixels.h"
+#include "tests/autograd/temporary_directory.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
@@ -22,18 +22,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class PlotFiles : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "bobbin_plot_XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    dir_ = name;
-  }
-  void TearDown() override { fs::remove_all(dir_); }
+struct PlotFiles : tests::TemporaryDirectory {
   std::ptrdiff_t entries(const fs::path& dir) const {
     return std::distance(fs::directory_iterator(dir), fs::directory_iterator());
   }
-  fs::path dir_;
 };
 
 TEST(PlotImage, ChecksItsBounds) {
@@ -72,10 +64,10 @@ TEST_F(PlotFiles, PngHoldsTheSamePixels) {
                         static_cast<std::uint8_t>(x * y)};
     }
   }
-  const fs::path path = dir_ / "picture.png";
+  const fs::path path = dir / "picture.png";
   std::ofstream(path) << "an older file";
   save_png(image, path);
-  EXPECT_EQ(entries(dir_), 1);
+  EXPECT_EQ(entries(dir), 1);
 
   int width = 0, height = 0, channels = 0;
   stbi_uc* read = stbi_load(path.c_str(), &width, &height, &channels, 0);
@@ -91,23 +83,23 @@ TEST_F(PlotFiles, PngHoldsTheSamePixels) {
 
 TEST_F(PlotFiles, FailedSaveLeavesNothing) {
   const Image image(4, 4);
-  const fs::path missing = dir_ / "no" / "picture.png";
+  const fs::path missing = dir / "no" / "picture.png";
   expect_error<IoError>([&] { save_png(image, missing); }, missing.string());
-  EXPECT_FALSE(fs::exists(dir_ / "no"));
-  fs::create_directory(dir_ / "taken");
-  expect_error<IoError>([&] { save_png(image, dir_ / "taken"); }, "not a regular file");
-  EXPECT_EQ(entries(dir_), 1);
-  EXPECT_EQ(entries(dir_ / "taken"), 0);
+  EXPECT_FALSE(fs::exists(dir / "no"));
+  fs::create_directory(dir / "taken");
+  expect_error<IoError>([&] { save_png(image, dir / "taken"); }, "not a regular file");
+  EXPECT_EQ(entries(dir), 1);
+  EXPECT_EQ(entries(dir / "taken"), 0);
   expect_error<IoError>([&] { save_png(image, "/dev/null"); }, "not a regular file");
   expect_error<IoError>([&] { save_png(image, ""); }, "save_png");
 }
 
 TEST_F(PlotFiles, UnwritableDirectoryIsAnIoError) {
   if (::geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
-  fs::permissions(dir_, fs::perms::owner_read | fs::perms::owner_exec);
-  EXPECT_THROW(save_png(Image(4, 4), dir_ / "picture.png"), IoError);
-  fs::permissions(dir_, fs::perms::owner_all);
-  EXPECT_EQ(entries(dir_), 0);
+  fs::permissions(dir, fs::perms::owner_read | fs::perms::owner_exec);
+  EXPECT_THROW(save_png(Image(4, 4), dir / "picture.png"), IoError);
+  fs::permissions(dir, fs::perms::owner_all);
+  EXPECT_EQ(entries(dir), 0);
 }
 
 TEST(PlotLines, LinePassesWhereItShould) {

@@ -5,12 +5,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <cmath>
 #include <csignal>
 #include <cstring>
 #include <fstream>
 #include <random>
 #include <sstream>
+
+#include "tests/autograd/temporary_directory.h"
 
 using namespace bobbin;
 namespace fs = std::filesystem;
@@ -35,17 +36,8 @@ std::string file_of(std::string_view header, std::string_view body) {
   return bytes.append(header).append(body);
 }
 
-// A directory of its own for each test.
-struct Safetensors : testing::Test {
-  Safetensors() { fs::create_directories(dir); }
-  ~Safetensors() override {
-    std::error_code ignored;
-    fs::remove_all(dir, ignored);
-  }
-  fs::path written(std::string_view bytes) const {
-    std::ofstream(path, std::ios::binary) << bytes;
-    return path;
-  }
+struct Safetensors : tests::TemporaryDirectory {
+  Safetensors() : TemporaryDirectory("model.safetensors") {}
   TensorFile loaded(std::string_view header, std::size_t body_bytes) const {
     return load_safetensors(written(file_of(header, std::string(body_bytes, '\1'))));
   }
@@ -68,10 +60,6 @@ struct Safetensors : testing::Test {
     return ThrowsMessage<E>(
         AllOf(HasSubstr("safetensors: " + path.string()), HasSubstr(part), Not(HasSubstr("\n"))));
   }
-
-  fs::path dir = fs::temp_directory_path() / ("bobbin-" + std::to_string(::getpid()) + "-" +
-                                              testing::UnitTest::GetInstance()->current_test_info()->name());
-  fs::path path = dir / "model.safetensors";
 };
 
 TEST_F(Safetensors, EveryDtypeAndLayoutComesBackToTheBit) {

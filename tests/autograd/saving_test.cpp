@@ -3,9 +3,9 @@
 #include <bobbin/bobbin.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <fstream>
+
+#include "tests/autograd/temporary_directory.h"
 
 using namespace bobbin;
 namespace fs = std::filesystem;
@@ -13,19 +13,7 @@ using testing::HasSubstr;
 
 namespace {
 
-struct Saving : testing::Test {
-  Saving() { fs::create_directories(dir); }
-  ~Saving() override {
-    std::error_code ignored;
-    fs::remove_all(dir, ignored);
-  }
-  fs::path written(std::string_view bytes) const {
-    std::ofstream(path, std::ios::binary) << bytes;
-    return path;
-  }
-  fs::path dir = fs::temp_directory_path() / ("bobbin_saving_" + std::to_string(getpid())),
-           path = dir / "file";
-};
+using Saving = tests::TemporaryDirectory;
 
 // A model with a dropout, so that the generator's state matters.
 struct Model {

@@ -2,7 +2,6 @@
 #include <bobbin/tensor.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <limits>
 
 using namespace bobbin;

@@ -7,23 +7,15 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/cuda/cuda_fixture.h"
+
 using namespace bobbin;
 
 namespace {
 
 constexpr double inf = std::numeric_limits<double>::infinity();
-const Device gpu = Device::cuda();
 
-class CudaCrossEntropy : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string why;
-    if (!cuda_available(&why)) GTEST_SKIP() << why;
-    manual_seed(11);
-    poison_allocations(true);
-  }
-  void TearDown() override { poison_allocations(false); }
-};
+using CudaCrossEntropy = SeededCuda<11>;
 
 Tensor on_gpu(const Tensor& x) { return x ? to(x.detach(), gpu) : x; }
 Tensor exact(const Tensor& x) { return x && is_floating(x.dtype()) ? to(x.detach(), DType::f64) : x; }

@@ -1,9 +1,13 @@
-// For tests of the CUDA runtime: a fixture that skips without a GPU, and the message of an exception.
+// For tests on a GPU: fixtures that skip without one, and the message of an exception.
 #pragma once
+#include <bobbin/allocator.h>
 #include <bobbin/device.h>
+#include <bobbin/random.h>
 #include <gtest/gtest.h>
 
 #include <string>
+
+inline const bobbin::Device gpu = bobbin::Device::cuda();
 
 class Cuda : public testing::Test {
  protected:
@@ -11,7 +15,18 @@ class Cuda : public testing::Test {
     std::string why;
     if (!bobbin::cuda_available(&why)) GTEST_SKIP() << why;
   }
-  const bobbin::Device gpu = bobbin::Device::cuda();
+};
+
+/// The same with random numbers from `seed` and, where asked for, poisoned allocations.
+template<std::uint64_t seed, bool poison = true>
+class SeededCuda : public Cuda {
+ protected:
+  void SetUp() override {
+    Cuda::SetUp();
+    bobbin::manual_seed(seed);
+    bobbin::poison_allocations(poison);
+  }
+  void TearDown() override { bobbin::poison_allocations(false); }
 };
 
 /// The message of the E that f throws.

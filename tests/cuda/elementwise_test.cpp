@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 
+#include "tests/cuda/cuda_fixture.h"
 #include "tests/cuda/tolerance.h"
 
 using namespace bobbin;
@@ -13,16 +14,9 @@ using namespace bobbin::tests;
 
 namespace {
 
-const Device gpu = Device::cuda(), cpu = Device::cpu();
+const Device cpu = Device::cpu();
 
-class CudaElementwise : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string why;
-    if (!cuda_available(&why)) GTEST_SKIP() << why;
-    manual_seed(77);
-  }
-};
+using CudaElementwise = SeededCuda<77, false>;
 
 struct Op {
   const char* name;  // in the catalogue

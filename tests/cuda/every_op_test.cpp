@@ -10,6 +10,7 @@
 
 #include "autograd/gradcheck/oracles/layout.h"
 #include "tests/cuda/tolerance.h"
+#include "tests/ops/samples_of.h"
 
 using namespace bobbin;
 using namespace bobbin::tests;
@@ -18,38 +19,13 @@ namespace {
 
 const Device gpu = Device::cuda(), cpu = Device::cpu();
 
-struct Case {
-  OpInfo op;
-  std::size_t index;  // of the sample
-  std::string label;
-};
-
-// Drawn anew for each test, from this seed.
-std::vector<Sample> samples_of(const OpInfo& op) {
-  manual_seed(21);
-  return op.samples ? op.samples() : std::vector<Sample>();
-}
-Sample sample_of(const Case& c) { return samples_of(c.op)[c.index]; }
+constexpr std::uint64_t seed = 21;
 
 // None without a GPU: CudaCatalog says why.
-std::vector<Case> cases(bool (*wanted)(const OpInfo&, const Sample&)) {
-  std::vector<Case> out;
-  if (!cuda_available()) return out;
-  for (auto& op : all_ops()) {
-    const auto samples = samples_of(op);
-    for (std::size_t i = 0; i < samples.size(); ++i) {
-      if (!wanted(op, samples[i])) continue;
-      std::string label = std::string(op.name) + "_" + samples[i].note;
-      for (char& c : label)
-        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-      out.push_back({op, i, label + "_" + std::to_string(i)});
-    }
-  }
-  return out;
+std::vector<Case> gpu_cases(bool (*wanted)(const OpInfo&, const Sample&)) {
+  return cuda_available() ? cases(seed, wanted) : std::vector<Case>();
 }
 
-bool valid(const OpInfo&, const Sample& s) { return s.throws.empty(); }
-bool is_invalid(const OpInfo&, const Sample& s) { return !s.throws.empty(); }
 bool finite(const Tensor& x) {
   const auto v = x.to_vector<double>();
   return std::ranges::all_of(v, [](double e) { return std::isfinite(e); });
@@ -58,9 +34,6 @@ bool has_derivative(const OpInfo& op, const Sample& s) {
   return s.throws.empty() && op.differentiable &&
          std::ranges::all_of(s.inputs, [](const Tensor& x) { return !x || finite(x); });
 }
-
-[[maybe_unused]] void PrintTo(const Case& c, std::ostream* out) { *out << c.label; }
-std::string label_of(const testing::TestParamInfo<Case>& info) { return info.param.label; }
 
 Tensor on_gpu(const Tensor& x) { return to(x, gpu); }
 Tensor as(DType d, const Tensor& x) { return is_floating(x.dtype()) ? to(x, d) : x; }
@@ -236,9 +209,9 @@ TEST_P(CudaGradient, AgreesWithTheCpu) {
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(CudaSample);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(CudaInvalidSample);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(CudaGradient);
-INSTANTIATE_TEST_SUITE_P(Catalog, CudaSample, testing::ValuesIn(cases(valid)), label_of);
-INSTANTIATE_TEST_SUITE_P(Catalog, CudaInvalidSample, testing::ValuesIn(cases(is_invalid)), label_of);
-INSTANTIATE_TEST_SUITE_P(Catalog, CudaGradient, testing::ValuesIn(cases(has_derivative)), label_of);
+INSTANTIATE_TEST_SUITE_P(Catalog, CudaSample, testing::ValuesIn(gpu_cases(valid)), label_of);
+INSTANTIATE_TEST_SUITE_P(Catalog, CudaInvalidSample, testing::ValuesIn(gpu_cases(is_invalid)), label_of);
+INSTANTIATE_TEST_SUITE_P(Catalog, CudaGradient, testing::ValuesIn(gpu_cases(has_derivative)), label_of);
 
 TEST(CudaCatalog, HasAKernelForEveryOperation) {
   for (auto& op : all_ops()) EXPECT_TRUE(op.has_cuda) << op.name;
@@ -250,7 +223,7 @@ TEST(CudaCatalog, MostSamplesRunOnAGpu) {
   if (!cuda_available(&why)) GTEST_SKIP() << why;
   for (auto& op : all_ops()) {
     std::size_t all = 0, skipped = 0;
-    for (auto& s : samples_of(op)) {
+    for (auto& s : samples_of(op, seed)) {
       if (!s.throws.empty()) continue;
       ++all;
       if (call(s, mapped(s.inputs, on_gpu))) continue;

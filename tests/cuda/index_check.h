@@ -6,22 +6,14 @@
 #include <cstring>
 #include <functional>
 
+#include "tests/cuda/cuda_fixture.h"
+
 namespace bobbin::test {
 
 inline constexpr DType all_dtypes[] = {DType::f64, DType::f32, DType::bf16, DType::f16,
                                        DType::i64, DType::i32, DType::u8,   DType::boolean};
-inline const Device gpu = Device::cuda();
 
-class CudaIndex : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string why;
-    if (!cuda_available(&why)) GTEST_SKIP() << why;
-    manual_seed(31);
-    poison_allocations(true);
-  }
-  void TearDown() override { poison_allocations(false); }
-};
+using CudaIndex = SeededCuda<31>;
 
 inline Tensor values(const Shape& shape, DType dtype) {
   if (is_floating(dtype)) return to(randn(shape, DType::f64) * 3, dtype);

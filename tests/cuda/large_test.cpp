@@ -5,23 +5,17 @@
 
 #include <cmath>
 
+#include "tests/cuda/cuda_fixture.h"
+
 using namespace bobbin;
 
 namespace {
-
-const Device gpu = Device::cuda();
 
 constexpr std::int64_t rows = 32769, columns = 65536, n = rows * columns, wrap = std::int64_t{1} << 31;
 static_assert(n == wrap + 65536);
 constexpr std::int64_t places[] = {0, 65535, wrap - 1, wrap, wrap + 1, n - 2, n - 1};
 
-class CudaLarge : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string why;
-    if (!cuda_available(&why)) GTEST_SKIP() << why;
-    manual_seed(31);
-  }
+class CudaLarge : public SeededCuda<31, false> {
   void TearDown() override {
     if (cuda_available()) allocator(gpu).release_cached();
   }

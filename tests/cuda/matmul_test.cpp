@@ -4,22 +4,18 @@
 
 #include <cmath>
 
+#include "tests/cuda/cuda_fixture.h"
+
 using namespace bobbin;
 
 namespace {
 
-class CudaMatmul : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string why;
-    if (!cuda_available(&why)) GTEST_SKIP() << why;
-    manual_seed(31);
-  }
+class CudaMatmul : public SeededCuda<31, false> {
   void TearDown() override { allow_tf32(false); }
 };
 using CudaLinear = CudaMatmul;
 
-const Device gpu = Device::cuda(), cpu = Device::cpu();
+const Device cpu = Device::cpu();
 constexpr DType floating[] = {DType::f64, DType::f32, DType::bf16, DType::f16};
 
 // Half a step of rounding to d, relative.

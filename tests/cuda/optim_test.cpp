@@ -6,20 +6,15 @@
 #include <cmath>
 #include <functional>
 
+#include "tests/cuda/cuda_fixture.h"
+
 using namespace bobbin;
 
 namespace {
 
-class CudaOptimizer : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string why;
-    if (!cuda_available(&why)) GTEST_SKIP() << why;
-    manual_seed(41);
-  }
-};
+using CudaOptimizer = SeededCuda<41, false>;
 
-const Device gpu = Device::cuda(), cpu = Device::cpu();
+const Device cpu = Device::cpu();
 
 using Tensors = std::vector<Tensor>;
 using Make = std::function<std::unique_ptr<optim::Optimizer>(Tensors)>;

@@ -6,6 +6,8 @@
 #include <functional>
 #include <limits>
 
+#include "tests/cuda/cuda_fixture.h"
+
 using namespace bobbin;
 
 namespace {
@@ -14,17 +16,8 @@ constexpr DType all_dtypes[] = {DType::f64, DType::f32, DType::bf16, DType::f16,
                                 DType::i64, DType::i32, DType::u8,   DType::boolean};
 constexpr DType floating[] = {DType::f64, DType::f32, DType::bf16, DType::f16};
 constexpr std::int64_t sizes[] = {0, 1, 2, 3, 5, 1000, 60'000, 100'003};
-const Device gpu = Device::cuda();
 
-class CudaRandom : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string why;
-    if (!cuda_available(&why)) GTEST_SKIP() << why;
-    poison_allocations(true);
-  }
-  void TearDown() override { poison_allocations(false); }
-};
+using CudaRandom = SeededCuda<5>;
 
 using Draw = std::function<Tensor(const Shape&, Device)>;
 

@@ -3,26 +3,18 @@
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
 
+#include "tests/cuda/cuda_fixture.h"
+
 namespace bobbin::test {
 
 inline constexpr double inf = std::numeric_limits<double>::infinity();
-inline const Device gpu = Device::cuda(), cpu = Device::cpu();
+inline const Device cpu = Device::cpu();
 
-class CudaReduction : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string why;
-    if (!cuda_available(&why)) GTEST_SKIP() << why;
-    manual_seed(23);
-    poison_allocations(true);
-  }
-  void TearDown() override { poison_allocations(false); }
-};
+using CudaReduction = SeededCuda<23>;
 
 // What a result may differ by, besides the rounding to its dtype: `relative` times its magnitude, `absolute`,
 // and `cancelled` times the sum of the elements' magnitudes.

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "ops/cuda/rows/algorithm.h"
+#include "tests/cuda/cuda_fixture.h"
 
 using namespace bobbin;
 
@@ -19,18 +20,10 @@ namespace {
 
 constexpr double inf = std::numeric_limits<double>::infinity(),
                  nan = std::numeric_limits<double>::quiet_NaN();
-const Device gpu = Device::cuda();
 
-class CudaSoftmax : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string why;
-    if (!cuda_available(&why)) GTEST_SKIP() << why;
-    manual_seed(5);
-    poison_allocations(true);
-  }
+class CudaSoftmax : public SeededCuda<5> {
   void TearDown() override {
-    poison_allocations(false);
+    SeededCuda::TearDown();
     cuda::row_tuning() = {};
   }
 };

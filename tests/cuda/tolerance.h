@@ -3,7 +3,6 @@
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <string_view>
 #include <vector>

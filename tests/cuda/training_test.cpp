@@ -5,11 +5,11 @@
 #include <cmath>
 #include <functional>
 
+#include "tests/cuda/cuda_fixture.h"
+
 using namespace bobbin;
 
 namespace {
-
-const Device gpu = Device::cuda();
 
 struct Config {
   Device device = gpu;
@@ -91,13 +91,7 @@ class Training {
   int count_ = 0;
 };
 
-class CudaTraining : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string why;
-    if (!cuda_available(&why)) GTEST_SKIP() << why;
-  }
-};
+using CudaTraining = Cuda;
 
 TEST_F(CudaTraining, AStepWaitsForNothing) {
   Training t({.dropped = 0.2});

@@ -7,54 +7,21 @@
 #include <set>
 
 #include "autograd/gradcheck/checks/checks.h"
+#include "tests/ops/samples_of.h"
 
 using namespace bobbin;
+using namespace bobbin::tests;
 
 namespace {
 
-// Samples are drawn anew for each test, from this seed.
 constexpr std::uint64_t seed = 20;
 
-struct Case {
-  OpInfo op;
-  std::size_t index;  // of the sample
-  std::string label;
-};
-
-std::vector<Sample> samples_of(const OpInfo& op) {
-  manual_seed(seed);
-  return op.samples ? op.samples() : std::vector<Sample>();
-}
-
-std::vector<Case> cases(bool (*wanted)(const OpInfo&, const Sample&)) {
-  std::vector<Case> out;
-  for (auto& op : all_ops()) {
-    const auto samples = samples_of(op);
-    for (std::size_t i = 0; i < samples.size(); ++i) {
-      if (!wanted(op, samples[i])) continue;
-      std::string label = std::string(op.name) + "_" + samples[i].note;
-      for (char& c : label)
-        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-      out.push_back({op, i, label + "_" + std::to_string(i)});
-    }
-  }
-  return out;
-}
-
-bool valid(const OpInfo&, const Sample& s) { return s.throws.empty(); }
-bool is_invalid(const OpInfo&, const Sample& s) { return !s.throws.empty(); }
 bool differentiable(const OpInfo& op, const Sample& s) {
   return s.throws.empty() && op.differentiable && s.differentiable;
 }
 
 bool at_kinks(const OpInfo&, const Sample& s) { return s.throws.empty() && s.at_kinks; }
 bool batch(const OpInfo&, const Sample& s) { return s.throws.empty() && s.batch; }
-
-[[maybe_unused]] void PrintTo(const Case& c, std::ostream* out) { *out << c.label; }
-
-std::string label_of(const testing::TestParamInfo<Case>& info) { return info.param.label; }
-
-Sample sample_of(const Case& c) { return samples_of(c.op)[c.index]; }
 
 // Within `relative` of each element of b, and `absolute` of the largest; NaN equals NaN.
 void expect_close(const Tensor& a, const Tensor& b, double relative, double absolute) {
@@ -214,11 +181,12 @@ TEST_P(DifferentiableSample, ZeroCotangentGivesZeroGradient) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Catalog, ValidSample, testing::ValuesIn(cases(valid)), label_of);
-INSTANTIATE_TEST_SUITE_P(Catalog, InvalidSample, testing::ValuesIn(cases(is_invalid)), label_of);
-INSTANTIATE_TEST_SUITE_P(Catalog, DifferentiableSample, testing::ValuesIn(cases(differentiable)), label_of);
-INSTANTIATE_TEST_SUITE_P(Catalog, KinkSample, testing::ValuesIn(cases(at_kinks)), label_of);
-INSTANTIATE_TEST_SUITE_P(Catalog, BatchSample, testing::ValuesIn(cases(batch)), label_of);
+INSTANTIATE_TEST_SUITE_P(Catalog, ValidSample, testing::ValuesIn(cases(seed, valid)), label_of);
+INSTANTIATE_TEST_SUITE_P(Catalog, InvalidSample, testing::ValuesIn(cases(seed, is_invalid)), label_of);
+INSTANTIATE_TEST_SUITE_P(Catalog, DifferentiableSample, testing::ValuesIn(cases(seed, differentiable)),
+                         label_of);
+INSTANTIATE_TEST_SUITE_P(Catalog, KinkSample, testing::ValuesIn(cases(seed, at_kinks)), label_of);
+INSTANTIATE_TEST_SUITE_P(Catalog, BatchSample, testing::ValuesIn(cases(seed, batch)), label_of);
 
 TEST(Catalog, EveryOpHasValidEdgeAndInvalidSamples) {
   for (auto& op : all_ops()) {
@@ -237,7 +205,7 @@ TEST(Catalog, EveryDerivativeIsDifferentiatedOnceMore) {
   for (auto& op : all_ops()) {
     if (!op.differentiable) continue;
     std::int64_t elements = 0;
-    for (auto& s : samples_of(op))
+    for (auto& s : samples_of(op, seed))
       if (differentiable(op, s)) elements += gradcheck(s.call, s.inputs, {.order = 2}).elements;
     EXPECT_GT(elements, 0) << op.name;
   }

@@ -2,7 +2,6 @@
 // to compile, so options.cpp is the only source that includes it.
 #pragma once
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>

@@ -2,7 +2,6 @@
 #pragma once
 #include <bobbin/gradcheck.h>
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>

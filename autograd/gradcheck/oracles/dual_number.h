@@ -5,7 +5,6 @@
 //
 // Comparisons compare only values, so that a branch is the same with and without derivatives.
 #pragma once
-#include <algorithm>
 #include <cmath>
 #include <numbers>
 

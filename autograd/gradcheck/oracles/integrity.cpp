@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 
 #include <bit>
-#include <cstring>
 #include <optional>
 #include <unordered_set>
 
