@@ -71,21 +71,6 @@ void convert_contiguous(DType from, const void* source, DType to, void* target, 
   }
 }
 
-// Calls f(0) with the unsigned integer type of `size` bytes.
-template<class F>
-void visit_word(std::int64_t size, F&& f) {
-  switch (size) {
-    case 1:
-      return f(std::uint8_t{});
-    case 2:
-      return f(std::uint16_t{});
-    case 4:
-      return f(std::uint32_t{});
-    default:
-      return f(std::uint64_t{});
-  }
-}
-
 }  // namespace
 
 void gather(std::int64_t size, const void* source, std::int64_t stride, void* target, std::int64_t n) {

@@ -16,4 +16,19 @@ void gather(std::int64_t size, const void* source, std::int64_t stride, void* ta
 /// Copies a contiguous array of n elements of `size` bytes to addresses that are `stride` elements apart.
 void scatter(std::int64_t size, const void* source, void* target, std::int64_t stride, std::int64_t n);
 
+/// Calls f with a zero of the unsigned integer of `size` bytes: 1, 2, 4 or 8.
+template<class F>
+void visit_word(std::int64_t size, F&& f) {
+  switch (size) {
+    case 1:
+      return f(std::uint8_t{});
+    case 2:
+      return f(std::uint16_t{});
+    case 4:
+      return f(std::uint32_t{});
+    default:
+      return f(std::uint64_t{});
+  }
+}
+
 }  // namespace bobbin

@@ -117,19 +117,6 @@ void move(const Tensor& x, const Tensor& y, const StridedIndex<2>& walk) {
          move_strided<Word>, from, to, walk);
 }
 
-void move(const Tensor& x, const Tensor& y, const StridedIndex<2>& walk) {
-  switch (size_of(x.dtype())) {
-    case 1:
-      return move<std::uint8_t>(x, y, walk);
-    case 2:
-      return move<std::uint16_t>(x, y, walk);
-    case 4:
-      return move<std::uint32_t>(x, y, walk);
-    default:
-      return move<std::uint64_t>(x, y, walk);
-  }
-}
-
 template<class Word>
 __global__ void __launch_bounds__(threads) fill_packed(Word* y, Word value, std::int64_t numel) {
   await_previous();
@@ -179,7 +166,7 @@ void copy_on_device(const Tensor& x, const Tensor& y) {
   const StridedIndex<2> walk(y.shape(), {&x, &y});
   const bool packed = walk.contiguous(0) && walk.contiguous(1);
   if (x.dtype() == y.dtype()) {
-    if (!packed) return move(x, y, walk);
+    if (!packed) return visit_word(size_of(x.dtype()), [&]<class Word>(Word) { move<Word>(x, y, walk); });
     const DeviceGuard use(y.device());
     return check(cudaMemcpyAsync(y.raw(), x.raw(), static_cast<std::size_t>(y.numel() * size_of(y.dtype())),
                                  cudaMemcpyDeviceToDevice, stream(y.device())),
@@ -202,16 +189,7 @@ void fill_elements(const Tensor& y, double value) {
   if (y.numel() == 0) return;
   alignas(8) char bytes[8];
   convert(DType::f64, &value, 1, y.dtype(), bytes, 1);
-  switch (size_of(y.dtype())) {
-    case 1:
-      return fill<std::uint8_t>(y, bytes);
-    case 2:
-      return fill<std::uint16_t>(y, bytes);
-    case 4:
-      return fill<std::uint32_t>(y, bytes);
-    default:
-      return fill<std::uint64_t>(y, bytes);
-  }
+  visit_word(size_of(y.dtype()), [&]<class Word>(Word) { fill<Word>(y, bytes); });
 }
 
 }  // namespace bobbin::cuda

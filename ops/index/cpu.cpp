@@ -2,10 +2,12 @@
 #include <bobbin/parallel.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <type_traits>
 
 #include "core/ceil_div.h"
+#include "core/convert.h"
 #include "core/strided_copy.h"
 #include "ops/check.h"
 #include "ops/index/index.h"
@@ -64,18 +66,9 @@ struct AxisOffsets {
 // compiles to one move.
 template<class F>
 void visit_bytes(std::int64_t bytes, F&& f) {
-  switch (bytes) {
-    case 1:
-      return f(std::integral_constant<std::int64_t, 1>());
-    case 2:
-      return f(std::integral_constant<std::int64_t, 2>());
-    case 4:
-      return f(std::integral_constant<std::int64_t, 4>());
-    case 8:
-      return f(std::integral_constant<std::int64_t, 8>());
-    default:
-      return f(std::integral_constant<std::int64_t, 0>());
-  }
+  if (bytes > 8 || !std::has_single_bit(static_cast<std::uint64_t>(bytes)))
+    return f(std::integral_constant<std::int64_t, 0>());
+  visit_word(bytes, [&]<class Word>(Word) { f(std::integral_constant<std::int64_t, sizeof(Word)>()); });
 }
 
 // Calls f(outer, first, n) in parallel, for inner positions [first, first + n). Each pair of an outer and an

@@ -1,5 +1,6 @@
 // Picking by index on a GPU. Kernels move elements as bytes, and slices in packs of up to 16 bytes where the
 // alignment allows. For an index outside its axis they read nothing and write zeros.
+#include "core/convert.h"
 #include "core/cuda/fault.h"
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
@@ -93,23 +94,6 @@ __global__ void __launch_bounds__(threads)
   if (i < n && !inside(index[i * stride], report.size)) report(i, index[i * stride]);
 }
 
-// Calls f(E{}) with the unsigned type of `bytes` bytes.
-template<class F>
-void visit_bytes(std::int64_t bytes, F&& f) {
-  switch (bytes) {
-    case 1:
-      return f(std::uint8_t{});
-    case 2:
-      return f(std::uint16_t{});
-    case 4:
-      return f(std::uint32_t{});
-    case 8:
-      return f(std::uint64_t{});
-    default:
-      return f(uint4{});
-  }
-}
-
 // Whether `width` consecutive elements always lie side by side in x, begin at a multiple of `width`, and
 // share one index.
 bool can_pack(const cuda::StridedIndex<2>& strided, std::int64_t width) {
@@ -156,7 +140,7 @@ void pick(const char* op, const Tensor& x, int axis, const Tensor& index, const 
   const unsigned block =
       strided.numel < std::int64_t{threads} * items * cuda::properties(y.device()).sms ? 64 : threads;
   const OutsideReporter report{cuda::fault_reporter(y.device(), op, "index", size), inner, index.numel()};
-  visit_bytes(item * width, [&]<class E>(E) {
+  const auto launch = [&]<class E>(E) {
     cuda::launch(op,
                  {.device = y.device(),
                   .grid = cuda::blocks_for(strided.numel, block * items),
@@ -164,7 +148,11 @@ void pick(const char* op, const Tensor& x, int axis, const Tensor& index, const 
                   .early = true},
                  pick<E>, strided, x.raw<E>(), stride, size, index.raw<std::int64_t>(), y.raw<E>(), width,
                  report);
-  });
+  };
+  if (width * item == 16)
+    launch(uint4{});
+  else
+    visit_word(width * item, launch);
 }
 
 }  // namespace
@@ -198,13 +186,12 @@ void OneHot::cuda(Inputs in, Tensor& y) const {
                             : dtype == DType::f16  ? 0x3C00
                                                    : 1;
   const auto report = cuda::fault_reporter(y.device(), name.data(), "index", classes);
-  visit_bytes(size_of(dtype), [&]<class E>(E) {
-    if constexpr (!std::is_same_v<E, uint4>)
-      cuda::launch(
-          name,
-          {.device = y.device(), .grid = cuda::blocks_for(n, threads * (16 / sizeof(E))), .block = threads},
-          one_hot<E>, in[0].raw<std::int64_t>(), Division(classes, n), static_cast<E>(one), y.raw<E>(), n,
-          report);
+  visit_word(size_of(dtype), [&]<class E>(E) {
+    cuda::launch(
+        name,
+        {.device = y.device(), .grid = cuda::blocks_for(n, threads * (16 / sizeof(E))), .block = threads},
+        one_hot<E>, in[0].raw<std::int64_t>(), Division(classes, n), static_cast<E>(one), y.raw<E>(), n,
+        report);
   });
 }
 

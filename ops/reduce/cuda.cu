@@ -1,12 +1,92 @@
-// Reductions on a GPU: which reducer each operation uses.
-#include "ops/reduce/launch.cuh"
+// Reductions on a GPU: the launches, and which reducer each operation uses. A long reduction is cut into
+// segments, whose accumulators a second kernel combines.
+#include "core/ceil_div.h"
+#include "core/cuda/runtime.h"
+#include "ops/reduce/kernel.cuh"
 #include "ops/reduce/reduce.h"
 
 namespace bobbin {
 namespace {
 
+using namespace reduction;
 using reducer::Power;
-using reduction::reduce;
+
+constexpr std::int64_t max_elements = std::int64_t{1} << 30;  // of a result in one launch: indices are int
+
+// Calls g(chunk) for chunks of at most max_elements elements of each result, halved along the outermost
+// reduced dimension.
+template<class F, class G>
+void for_each_chunk(const Args<F>& a, const G& g) {
+  if (a.length <= max_elements) return g(a);
+  const int outermost = a.reduced.rank - 1;
+  const std::int64_t size = a.reduced.size[outermost], half = size / 2, inner = a.length / size;
+  Args<F> low = a, high = a;
+  low.reduced.resize(half);
+  low.length = half * inner;
+  high.reduced.resize(size - half);
+  high.length = a.length - low.length;
+  high.begin += low.length;
+  high.x += (half * a.reduced.x(outermost)) << a.item_bits;
+  for_each_chunk(low, g);
+  for_each_chunk(high, g);
+}
+
+// Reduces x over `axes` (normalised) into `y`, and the index that the accumulators keep into `index`. Either
+// may be null; both are row-major.
+template<class F>
+void reduce(std::string_view op, const F& f, const Tensor& x, const Axes& axes, const Tensor* y,
+            const Tensor* index = nullptr) {
+  const Device device = x.device();
+  const ReduceConfig config(x, axes, index != nullptr, cuda::properties(device).sms);
+  if (config.results == 0) return;
+  const auto bits = [](std::int64_t power) { return std::countr_zero(static_cast<std::uint64_t>(power)); };
+  Args<F> whole{.f = f,
+                .kept = config.kept,
+                .reduced = config.reduced,
+                .x = x.raw<char>(),
+                .y = y ? y->raw() : nullptr,
+                .index = index ? index->raw<std::int64_t>() : nullptr,
+                .segments = nullptr,
+                .results = config.results,
+                .total = config.length,
+                .begin = 0,
+                .length = config.length,
+                .segment_length = 0,
+                .first_segment = 0,
+                .segment_count = 0,
+                .x_dtype = x.dtype(),
+                .y_dtype = y ? y->dtype() : DType::i64,
+                .group_bits = bits(config.group),
+                .step_bits = bits(config.step),
+                .item_bits = bits(size_of(x.dtype())),
+                .vectorized = config.vectorized};
+  for_each_chunk(whole, [&](const Args<F>&) { whole.segment_count += config.segments; });
+  Tensor accumulators;
+  if (whole.segment_count > 1) {
+    const std::int64_t bytes =
+        config.results * whole.segment_count * static_cast<std::int64_t>(sizeof(Accumulator<F>));
+    accumulators = empty({bytes}, DType::u8, device);
+    whole.segments = static_cast<Accumulator<F>*>(accumulators.raw());
+  }
+  for_each_chunk(whole, [&](Args<F> chunk) {
+    chunk.segment_length = ceil_div(ceil_div(chunk.length, config.segments), 64) * 64;
+    chunk.first_segment = whole.first_segment;
+    whole.first_segment += config.segments;
+    cuda::launch(op,
+                 {.device = device,
+                  .grid = {config.blocks(), static_cast<unsigned>(config.segments)},
+                  .block = static_cast<unsigned>(config.threads)},
+                 reduce_segments<F>, chunk);
+  });
+  if (!accumulators) return;
+  const int group =
+      std::min(combine_threads, static_cast<int>(std::bit_ceil(static_cast<unsigned>(whole.segment_count))));
+  cuda::launch(op,
+               {.device = device,
+                .grid = cuda::blocks_for(config.results * group, combine_threads),
+                .block = combine_threads},
+               combine_segments<F>, whole, group);
+}
 
 void sum_or_mean(std::string_view op, bool mean, const ReductionAxes& over, const Tensor& x,
                  const Tensor& y) {

@@ -65,18 +65,11 @@ inline const Tolerance& tolerance(const Operation& op, DType t) {
 }
 
 inline double unit(DType t) {  // half a ULP, relative
-  switch (t) {
-    case DType::f64:
-      return 0x1p-53;
-    case DType::f32:
-      return 0x1p-24;
-    case DType::bf16:
-      return 0x1p-9;
-    case DType::f16:
-      return 0x1p-11;
-    default:
-      return 0;
-  }
+  return t == DType::f64    ? 0x1p-53
+         : t == DType::f32  ? 0x1p-24
+         : t == DType::bf16 ? 0x1p-9
+         : t == DType::f16  ? 0x1p-11
+                            : 0;
 }
 inline double least(DType t) {
   return t == DType::f16 ? 0x1p-25 : t == DType::f64 ? 0 : t == DType::bf16 ? 0x1p-134 : 0x1p-150;

@@ -109,18 +109,11 @@ const std::vector<Reference>& references() {
 }
 
 double unit(DType d) {
-  switch (d) {
-    case DType::f64:
-      return 0x1p-52;
-    case DType::f32:
-      return 0x1p-23;
-    case DType::bf16:
-      return 0x1p-8;
-    case DType::f16:
-      return 0x1p-11;
-    default:
-      return 0;
-  }
+  return d == DType::f64    ? 0x1p-52
+         : d == DType::f32  ? 0x1p-23
+         : d == DType::bf16 ? 0x1p-8
+         : d == DType::f16  ? 0x1p-11
+                            : 0;
 }
 
 class Shuffle {
