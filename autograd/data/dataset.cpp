@@ -82,8 +82,8 @@ std::pair<DatasetPtr, DatasetPtr> random_split(DatasetPtr from, double share, st
   const GeneratorScope draws({seed, 0});
   const Tensor order = randperm(from->size());
   const auto first = static_cast<std::int64_t>(std::llround(share * static_cast<double>(from->size())));
-  return {subset(from, contiguous(slice(order, 0, 0, first))),
-          subset(from, contiguous(slice(order, 0, first, from->size())))};
+  const Tensor rest = contiguous(slice(order, 0, first, from->size()));
+  return {subset(from, contiguous(slice(order, 0, 0, first))), subset(std::move(from), rest)};
 }
 
 }  // namespace bobbin

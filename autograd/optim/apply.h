@@ -23,6 +23,7 @@ void update_on_cpu(const Rule& rule, const Elements<T>& e) {
   const T* __restrict g = e.g;
   ranges(e.n, [=](std::int64_t first, std::int64_t last) {
     for (std::int64_t k = first; k < last; ++k) {
+      static_assert(Rule::states <= 2);
       T s[2];
       if constexpr (Rule::states > 0) s[0] = s0[k];
       if constexpr (Rule::states > 1) s[1] = s1[k];

@@ -24,9 +24,12 @@ Axes all_but_channels(const Tensor& x) {
 }  // namespace
 
 Tensor channel_moments(const Tensor& x) {
-  const Tensor moments = empty({2, x.size(1)}, compute_type(x.dtype()), x.device());
+  Tensor moments = empty({2, x.size(1)}, compute_type(x.dtype()), x.device());
   if constexpr (built_with_cuda)
-    if (x.device().is_cuda()) return cuda::channel_moments(row_major(x), moments), moments;
+    if (x.device().is_cuda()) {
+      cuda::channel_moments(row_major(x), moments);
+      return moments;
+    }
   cpu_channel_moments(row_major(x, moments.dtype()), moments);
   return moments;
 }

@@ -133,8 +133,9 @@ TEST_F(Data, TextComesInWindows) {
 TEST_F(Data, ImagesLieInFoldersThatAreClasses) {
   for (const char* name : {"cat", "dog"}) {
     fs::create_directories(dir / "pets" / name);
-    plot::save_png(plot::Image(6, 4, {255, 0, static_cast<std::uint8_t>(*name == 'd' ? 255 : 0)}),
-                   dir / "pets" / name / "1.png");
+    std::ofstream picture(dir / "pets" / name / "1.ppm", std::ios::binary);
+    picture << "P6 6 4 255\n";
+    for (int i = 0; i < 6 * 4; ++i) picture << '\xff' << '\0' << (*name == 'd' ? '\xff' : '\0');
   }
   const ImageFolder pets(dir / "pets", 4, 6);
   EXPECT_THAT(pets.classes(), ElementsAre("cat", "dog"));

@@ -206,7 +206,7 @@ TEST(Optimizer, ResumesWhereItStopped) {
 }
 
 TEST(Optimizer, AveragesOfADeadUnitReachZero) {
-  const auto check = [](optim::Optimizer&& o, Tensor p) {
+  const auto check = [](optim::Optimizer&& o, const Tensor& p) {
     backward(sum(p));
     o.step();
     for (int i = 0; i < 1000; ++i) {  // .9^1000 is 1.7e-46: no float
