@@ -220,7 +220,6 @@ requires Element<std::ranges::range_value_t<R>> Tensor from_range(R&& range,
                                                                   std::optional<Shape> shape = {}) {
   using T = std::ranges::range_value_t<R>;
   std::vector<T> copy;
-  // NOLINTNEXTLINE(performance-inefficient-vector-operation): not every range knows its size
   for (auto&& x : range) copy.push_back(x);
   const auto n = static_cast<std::int64_t>(copy.size());
   if (!shape) shape = Shape{n};
