@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-
 #include "tests/autograd/temporary_directory.h"
 
 using namespace bobbin;

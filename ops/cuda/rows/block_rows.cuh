@@ -8,176 +8,150 @@
 
 namespace bobbin::cuda {
 
-/// The part of a row that one thread of block_rows holds, and the steps on it: P packs of each input, the
-/// first ones in registers, and one edge element in the first block of the team.
+/// Each block of a team holds `packs_per_block` packs of a row, P of each input per thread: the first
+/// ones in registers, the others in shared memory. The first block of the team also holds the edge elements.
 ///
-/// Each step computes the thread's range and reads blockDim.x anew: values kept between steps would take
-/// registers that a pack needs.
-template<class F, int P>
-struct BlockRow {
-  using T = typename F::Storage;
-  using C = Compute<T>;
-  using Row = typename F::Row;
-  static constexpr int n = F::inputs, E = per_pack<T>, in_registers = packs_in_registers(P * n);
-
-  const RowArgs<F>& a;
-  const std::int64_t r;
-  const int packs_per_block;
-  const int begin;  ///< the thread's first pack, counted from a multiple of 128 bytes
-  const int thread = static_cast<int>(threadIdx.x);
-
-  uint4 x[in_registers ? in_registers : 1];
-  T edge[n];
-  C edge_value[n][1];
-  bool edge_valid;  ///< whether this thread has an edge element
-
-  /// The range of a row that this thread holds: pack i is the row's pack first + i * threads. Only the first
-  /// pack can lie before the row.
-  struct Range {
-    RowSpan<T> span;
-    int first, limit, threads;
-
-    __device__ __forceinline__ explicit Range(const BlockRow& b)
-        : span(b.r, b.a.columns),
-          first(b.begin - span.shift),
-          limit(smaller(b.packs_per_block - b.thread, span.packs - first)),
-          threads(ptx::ntid_x()) {}
-    __device__ __forceinline__ bool has(int i) const { return i * threads < limit && (i > 0 || first >= 0); }
-    __device__ __forceinline__ std::int64_t column(int i) const {
-      return span.head + static_cast<std::int64_t>(first + i * threads) * E;
-    }
-  };
-
-  /// Whether the row has edge elements, and this block holds them.
-  __device__ __forceinline__ bool has_edges() const { return begin == thread && a.columns % E != 0; }
-
-  // Pack i of input k.
-  __device__ __forceinline__ uint4* in_shared(int k, int i, int threads) const {
-    return shared_packs() + thread + (k * P + i - in_registers) * threads;
-  }
-  __device__ __forceinline__ uint4 get(int k, int i, int threads) const {
-    return k * P + i < in_registers ? x[k * P + i < in_registers ? k * P + i : 0] : *in_shared(k, i, threads);
-  }
-  __device__ __forceinline__ void set_first_input(int i, int threads, const uint4& v) {
-    if (i < in_registers)
-      x[i < in_registers ? i : 0] = v;
-    else
-      *in_shared(0, i, threads) = v;
-  }
-
-  /// Loads the packs in registers and the edge element, and starts the copy of the other packs.
-  __device__ __forceinline__ void load() {
-    const Range range(*this);
-#pragma unroll
-    for (int k = 0; k < n; ++k) {
-      const T* const from = a.in[k] + r * a.pitch[k];
-      const auto* const packs = reinterpret_cast<const uint4*>(from + range.span.head) + range.first;
-#pragma unroll
-      for (int i = 0; i < P; ++i)
-        if (k * P + i < in_registers)
-          x[k * P + i] = load_pack(packs + i * range.threads, range.has(i), padding<F>(k));
-        else if (range.has(i))
-          copy_pack(in_shared(k, i, range.threads), packs + i * range.threads);
-        else
-          *in_shared(k, i, range.threads) = padding<F>(k);
-      if (has_edges() && thread < range.span.edges) edge[k] = from[range.span.edge(thread)];
-    }
-  }
-
-  /// Waits for the copies.
-  __device__ __forceinline__ void finish_load() {
-    edge_valid = has_edges() && thread < RowSpan<T>(r, a.columns).edges;
-    if constexpr (P * n > in_registers) await_copies();
-#pragma unroll
-    for (int k = 0; k < n; ++k) edge_value[k][0] = edge_valid ? widen<T>(edge[k]) : padding_element<F>(k);
-  }
-
-  __device__ __forceinline__ void mask(const Row& row) {
-    if constexpr (is_masked<F>) {
-      const Range range(*this);
-#pragma unroll
-      for (int i = 0; i < P; ++i) {
-        if (!range.has(i)) continue;
-        uint4 v = get(0, i, range.threads);
-        mask_pack(a.f, v, row, range.column(i));
-        set_first_input(i, range.threads, v);
-      }
-      if (edge_valid) mask_element(a.f, edge_value[0], row, range.span.edge(thread));
-    }
-  }
-
-  /// The maximum of the elements that the warp holds.
-  __device__ __forceinline__ C max() const {
-    const int threads = ptx::ntid_x();
-    uint4 m = get(0, 0, threads);
-#pragma unroll
-    for (int i = 1; i < P; ++i) m = larger_pack<T>(m, get(0, i, threads));
-    return warp_max(larger(largest<T>(m), edge_value[0][0]), 32);
-  }
-
-  /// The maximum and the sums of the elements that the warp holds.
-  __device__ __forceinline__ Stats<F> reduce(const Row& row) {
-    Stats<F> own = Stats<F>::none();
-    if constexpr (F::has_max) own.max = max();
-    const Range range(*this);
-#pragma unroll
-    for (int i = 0; i < P; ++i) {
-      uint4 v[n];
-#pragma unroll
-      for (int k = 0; k < n; ++k) v[k] = get(k, i, range.threads);
-      add_pack(a.f, v, own.max, own.sum, row, range.has(i) ? range.column(i) : a.columns);
-      if constexpr (F::caches) set_first_input(i, range.threads, v[0]);
-    }
-    if (has_edges())
-      a.f.add(edge_value, own.max, own.sum, row, edge_valid ? range.span.edge(thread) : a.columns);
-#pragma unroll
-    for (int s = 0; s < F::sums; ++s) own.sum[s] = warp_sum_in_double(own.sum[s], 32);
-    return own;
-  }
-
-  __device__ __forceinline__ void store(const Row& row, const typename F::Finish& finish) {
-    const Range range(*this);
-    T* const to = a.out + r * a.columns;
-    auto* const packs = reinterpret_cast<uint4*>(to + range.span.head) + range.first;
-#pragma unroll
-    for (int i = 0; i < P; ++i) {
-      uint4 v[n];
-#pragma unroll
-      for (int k = 0; k < n; ++k) v[k] = get(k, i, range.threads);
-      keep_packed(v);
-      const uint4 y = put_pack<F::caches>(a.f, v, finish, row, range.column(i));
-      store_pack(packs + i * range.threads, y, range.has(i));
-    }
-    if (edge_valid) {
-      a.f.template put<F::caches>(edge_value, finish, row, range.span.edge(thread));
-      to[range.span.edge(thread)] = narrow<T>(edge_value[0][0]);
-    }
-  }
-};
-
-/// Each block of a team holds `packs_per_block` packs of a row, P of each input per thread.
+/// One function, not one per step: with the steps as members of a struct, ptxas takes 50 registers in place
+/// of 48 for softmax's derivative in f32, so that fewer blocks fit a multiprocessor. Each step computes the
+/// thread's range and reads blockDim.x anew: values kept between steps would take registers that a pack
+/// needs.
 template<class F, int P>
 __global__ void __launch_bounds__(max_block_threads(sizeof(typename F::Storage)), 1)
     block_rows(const RowArgs<F> a, const Team team, const int packs_per_block) {
-  using Part = BlockRow<F, P>;
+  using T = typename F::Storage;
+  using C = Compute<T>;
+  constexpr int n = F::inputs, E = per_pack<T>, in_registers = packs_in_registers(P * n);
+  extern __shared__ uint4 shared[];
   const int thread = static_cast<int>(threadIdx.x);
-  const int begin = static_cast<int>(blockIdx.x) % team.blocks * packs_per_block + thread;
+  const int rank = static_cast<int>(blockIdx.x) % team.blocks, begin = rank * packs_per_block + thread;
+  // Whether rows have edge elements, and this block holds them.
+  const bool has_edges = rank == 0 && a.columns % E != 0;
   if (!a.early) await_previous();
-  auto* const exchange_shared = reinterpret_cast<Stats<F>*>(
-      shared_packs() + static_cast<int>(blockDim.x) * (P * F::inputs - Part::in_registers));
-  Exchange<F> exchange(a.f, team, exchange_shared, a.rows);
+  Exchange<F> exchange(
+      a.f, team, reinterpret_cast<Stats<F>*>(shared + static_cast<int>(blockDim.x) * (P * n - in_registers)),
+      a.rows);
 
   for (std::int64_t r = blockIdx.x / team.blocks; r < a.rows; r += team.count) {
-    Part part{a, r, packs_per_block, begin};
-    part.load();
+    // The thread has pack i where i * threads is less than this limit.
+    const auto limit_of = [&](const RowSpan<T>& span) {
+      return smaller(packs_per_block, span.shift + span.packs - rank * packs_per_block) - thread;
+    };
+    const auto has = [&](const RowSpan<T>& span, int limit, int i, int threads) {
+      return i * threads < limit && (i > 0 || begin >= span.shift);
+    };
+    uint4 x[in_registers ? in_registers : 1]{};
+    // Pack i of input k, which is in shared memory.
+    const auto in_shared = [&](int k, int i, int threads) {
+      return shared + thread + (k * P + i - in_registers) * threads;
+    };
+    // Pack i of input k.
+    const auto get = [&](int k, int i, int threads) {
+      return k * P + i < in_registers ? x[k * P + i < in_registers ? k * P + i : 0]
+                                      : *in_shared(k, i, threads);
+    };
+
+    // Loads the packs in registers and the edge element, and starts the copies of the other packs.
+    T edge[n];
+    {
+      const RowSpan<T> span(r, a.columns);
+      const int limit = limit_of(span), threads = ptx::ntid_x();
+#pragma unroll
+      for (int k = 0; k < n; ++k) {
+        const T* const from = a.in[k] + r * a.pitch[k];
+        const auto* const packs = reinterpret_cast<const uint4*>(from + span.head) + (begin - span.shift);
+#pragma unroll
+        for (int i = 0; i < P; ++i)
+          if (k * P + i < in_registers)
+            x[k * P + i] = load_pack(packs + i * threads, has(span, limit, i, threads), padding<F>(k));
+          else if (has(span, limit, i, threads))
+            copy_pack(in_shared(k, i, threads), packs + i * threads);
+          else
+            *in_shared(k, i, threads) = padding<F>(k);
+        if (has_edges && thread < span.edges) edge[k] = from[span.edge(thread)];
+      }
+    }
     const typename F::Row row = a.f.row(r);
-    part.finish_load();
-    part.mask(row);
-    const Stats<F> own = part.reduce(row);
+
+    // Waits for the copies, and masks.
+    const bool has_edge = has_edges && thread < RowSpan<T>(r, a.columns).edges;
+    if constexpr (P * n > in_registers) await_copies();
+    C edge_value[n][1];
+#pragma unroll
+    for (int k = 0; k < n; ++k) edge_value[k][0] = has_edge ? widen<T>(edge[k]) : padding_element<F>(k);
+
+    if constexpr (is_masked<F>) {
+      const RowSpan<T> span(r, a.columns);
+      const int limit = limit_of(span), threads = ptx::ntid_x();
+#pragma unroll
+      for (int i = 0; i < P; ++i) {
+        if (!has(span, limit, i, threads)) continue;
+        uint4 v = get(0, i, threads);
+        mask_pack(a.f, v, row, span.head + static_cast<std::int64_t>(begin - span.shift + i * threads) * E);
+        if (i < in_registers)
+          x[i < in_registers ? i : 0] = v;
+        else
+          *in_shared(0, i, threads) = v;
+      }
+      if (has_edge) mask_element(a.f, edge_value[0], row, span.edge(thread));
+    }
+
+    // The maximum, then the sums, of what the warp holds.
+    Stats<F> own = Stats<F>::none();
+    if constexpr (F::has_max) {
+      const int threads = ptx::ntid_x();
+      uint4 m = get(0, 0, threads);
+#pragma unroll
+      for (int i = 1; i < P; ++i) m = larger_pack<T>(m, get(0, i, threads));
+      own.max = warp_max(larger(largest<T>(m), edge_value[0][0]), 32);
+    }
+    {
+      const RowSpan<T> span(r, a.columns);
+      const int limit = limit_of(span), threads = ptx::ntid_x();
+#pragma unroll
+      for (int i = 0; i < P; ++i) {
+        uint4 v[n];
+#pragma unroll
+        for (int k = 0; k < n; ++k) v[k] = get(k, i, threads);
+        add_pack(a.f, v, own.max, own.sum, row,
+                 has(span, limit, i, threads)
+                     ? span.head + static_cast<std::int64_t>(begin - span.shift + i * threads) * E
+                     : a.columns);
+        if constexpr (F::caches) {
+          if (i < in_registers)
+            x[i < in_registers ? i : 0] = v[0];
+          else
+            *in_shared(0, i, threads) = v[0];
+        }
+      }
+      if (has_edges) a.f.add(edge_value, own.max, own.sum, row, has_edge ? span.edge(thread) : a.columns);
+    }
+#pragma unroll
+    for (int s = 0; s < F::sums; ++s) own.sum[s] = warp_sum_in_double(own.sum[s], 32);
+
     const Stats<F> total = exchange(own);
     const auto finish = a.f.finish(own.max, total.max, total.sum, row);
-    if (a.out) part.store(row, finish);
-    if (begin == 0) a.f.result(r, row, total.max, total.sum);
+    if (a.out) {  // stores the row
+      const RowSpan<T> span(r, a.columns);
+      T* const to = a.out + r * a.columns;
+      auto* const packs = reinterpret_cast<uint4*>(to + span.head) + (begin - span.shift);
+      const int limit = limit_of(span), threads = ptx::ntid_x();
+#pragma unroll
+      for (int i = 0; i < P; ++i) {
+        uint4 v[n];
+#pragma unroll
+        for (int k = 0; k < n; ++k) v[k] = get(k, i, threads);
+        keep_packed(v);
+        const std::int64_t column =
+            span.head + static_cast<std::int64_t>(begin - span.shift + i * threads) * E;
+        const uint4 y = put_pack<F::caches>(a.f, v, finish, row, column);
+        store_pack(packs + i * threads, y, has(span, limit, i, threads));
+      }
+      if (has_edge) {
+        a.f.template put<F::caches>(edge_value, finish, row, span.edge(thread));
+        to[span.edge(thread)] = narrow<T>(edge_value[0][0]);
+      }
+    }
+    if (rank == 0 && thread == 0) a.f.result(r, row, total.max, total.sum);
   }
   exchange.end();
 }
