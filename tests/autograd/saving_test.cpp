@@ -125,7 +125,7 @@ TEST_F(Saving, NpyAndNpzComeBack) {
 }
 
 TEST_F(Saving, NpyRefusesWhatItDoesNotUnderstand) {
-  const auto file = [&](std::string header, std::string body) {
+  const auto file = [&](const std::string& header, const std::string& body) {
     std::string bytes("\x93NUMPY\x01\x00", 8);
     bytes += static_cast<char>(header.size());
     bytes += '\0';

@@ -69,13 +69,13 @@ std::vector<std::vector<Quotient>> one_sided(const Along& f, double x, std::span
 // fourth order of points that are much closer than any step (J. Moré, S. Wild, Estimating Computational
 // Noise, SIAM J. Sci. Comput. 33, 2011). If digits cancel inside f, the noise is much larger than 4u|f|.
 std::vector<double> noise(const Along& f, double x, std::span<const std::vector<double>> v) {
-  constexpr int points = 9, order = 4;
+  constexpr int points = 9, middle = points / 2, order = 4;
   const double gamma = std::sqrt(1.0 / 70);  // (4!)^2 / 8!
   std::vector<double> out(v.size());
   // Two distances, neither a power of two: rounding errors of evenly spaced points may repeat.
   for (const double apart : {std::ldexp(1.37 * own_scale(x), -36), std::ldexp(1.19 * own_scale(x), -33)}) {
     std::vector<std::vector<double>> at;
-    for (int i = 0; i < points; ++i) at.push_back(f(x + apart * (i - points / 2)));
+    for (int i = 0; i < points; ++i) at.push_back(f(x + apart * (i - middle)));
     for (std::size_t j = 0; j < v.size(); ++j) {
       std::vector<double> t;
       for (auto& y : at) {
