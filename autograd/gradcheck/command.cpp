@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "autograd/gradcheck/command_line.h"
+#include "autograd/gradcheck/edges/edges.h"
 #include "autograd/gradcheck/mutation/mutation.h"
 #include "autograd/gradcheck/precision/precision.h"
 #include "autograd/gradcheck/report/files.h"
@@ -96,18 +97,26 @@ ExitStatus mutation_mode(const std::vector<OpInfo>& ops, const Arguments& args) 
   return exit_status(report.survived > 0, false, report.killed > 0);
 }
 
+Device device_of(const Arguments& args) { return args.device == "cuda" ? Device::cuda() : Device::cpu(); }
+
 ExitStatus precision_mode(const std::vector<OpInfo>& ops, const Arguments& args) {
-  std::string why;
-  if (args.device == "cuda" && !cuda_available(&why)) {
-    fmt::print(stderr, "gradcheck: {}\n", why);
-    return no_device;
-  }
-  const Device device = args.device == "cuda" ? Device::cuda() : Device::cpu();
+  const Device device = device_of(args);
   const auto dtypes = args.dtypes.empty() ? std::vector{DType::f64} : args.dtypes;
   const auto rows = compare_precision(ops, dtypes, device, args.seed, args.jobs);
   print(rows, args.verbose);
   return exit_status(std::ranges::any_of(rows, [](auto& row) { return !row.ok(); }), false,
                      std::ranges::any_of(rows, [](auto& row) { return row.total.runs > 0; }));
+}
+
+ExitStatus edge_mode(const std::vector<OpInfo>& ops, const Arguments& args) {
+  EdgeRunOptions options{
+      args.dtypes, device_of(args), args.seed,    args.sample,
+      args.budget, args.jobs,       args.verbose, fmt::format("gradcheck --seed {}", args.seed)};
+  for (auto& p : args.plugins) options.repeat += " --plugin " + quoted(p);
+  const Run run = run_edges(ops, options);
+  if (!args.json.empty()) write_json(args.json, run.results, run.summary);
+  if (!args.junit.empty()) write_junit(args.junit, run.results);
+  return exit_status(run.summary.failed > 0, false, run.summary.passed > 0);
 }
 
 Shape parse_shape(const std::string& text) {
@@ -163,6 +172,12 @@ ExitStatus run(const Arguments& args) {
   }
   if (args.json == "-") fail<UsageError>("--json: a file is needed, but for --list");
   if (args.mutate) return mutation_mode(ops, args);
+  std::string why;
+  if (args.device == "cuda" && !cuda_available(&why)) {
+    fmt::print(stderr, "gradcheck: {}\n", why);
+    return no_device;
+  }
+  if (args.edges) return edge_mode(ops, args);
   const bool exact =
       args.device == "cpu" && std::ranges::all_of(args.dtypes, [](DType d) { return d == DType::f64; });
   return exact ? derivative_mode(ops, models, args) : precision_mode(ops, args);

@@ -32,6 +32,12 @@ void declare(CLI::App& app, Arguments& args) {
   app.add_option("--jobs", args.jobs, "Threads; all processors if left out")->check(CLI::Range(1, 1024));
   app.add_flag("--mutate", args.mutate,
                "Plant twelve kinds of mistakes in every derivative: all must be found");
+  app.add_flag(
+         "--edges", args.edges,
+         "Run at the ends of the dtypes' ranges, with more elements than f16 counts, at NaN and "
+         "infinities, and in the tails of functions, values and two orders of derivatives: compare with "
+         "f64, closed forms and documented rules. With --dtype: in these dtypes, or else in all")
+      ->excludes("--mutate");
   const std::map<std::string, DType> dtypes{
       {"f64", DType::f64}, {"f32", DType::f32}, {"bf16", DType::bf16}, {"f16", DType::f16}};
   app.add_option("--dtype", args.dtypes, "Compare results of this dtype with f64 on the CPU; may be repeated")

@@ -15,7 +15,7 @@
 namespace bobbin::gradcheck_detail {
 
 struct Arguments {
-  bool list = false, verbose = false, mutate = false;
+  bool list = false, verbose = false, mutate = false, edges = false;
   std::vector<std::string> ops, models;
   std::string sample = "*", shape, device = "cpu", json, junit, png;
   std::vector<std::string> plugins;

@@ -14,9 +14,9 @@ namespace {
 
 using IndexLoss = Tensor (*)(const Tensor&, const Tensor&, const CrossEntropyOptions&);
 
-// The options, with the weight moved to the device of x.
+// The options, with the weight in the dtype and on the device of x.
 CrossEntropyOptions beside(const Tensor& x, CrossEntropyOptions o) {
-  if (o.weight) o.weight = to(o.weight, x.device());
+  if (o.weight) o.weight = to(to(o.weight, x.dtype()), x.device());
   return o;
 }
 

@@ -12,6 +12,7 @@
 #include <unordered_map>
 
 #include "autograd/gradcheck/checks/checks.h"
+#include "autograd/gradcheck/edges/judge.h"
 #include "autograd/gradcheck/oracles/gradients.h"
 #include "autograd/gradcheck/oracles/integrity.h"
 #include "autograd/gradcheck/precision/tolerance.h"
@@ -142,6 +143,26 @@ class Shadow final : public detail::Probe {
 
 }  // namespace
 
+namespace {
+
+// Compares both orders of derivatives of the whole call with f64.
+void compare_whole(const Sample& sample, DType dtype, Device device, PrecisionReport& report) {
+  constexpr double any_value = 1e9;  // the steps are compared more closely
+  Question q{sample.call, {}, dtype};
+  for (const Tensor& x : sample.inputs) q.inputs.push_back(varied(x) ? to(x, dtype) : x);
+  Judge judge(dtype, false, {any_value, size_of(dtype) == 2 ? 16. : 64., false, false, 4});
+  judge.second_by_first(sizes_of(q.inputs), 1);
+  judge(evaluate(q, dtype, device), evaluate(q, DType::f64, cpu), "");
+  const auto whole = std::move(judge).report();
+  report.elements += whole.elements;
+  if (!(whole.worst <= report.worst)) report.worst = whole.worst;
+  for (auto& m : whole.mismatches)
+    report.failed.push_back({m.order == 1 ? "the call" : "the call's gradient", true, m.input, m.index,
+                             m.analytic, m.numeric, m.error() / ulp(dtype, m.numeric)});
+}
+
+}  // namespace
+
 PrecisionReport check_precision(const Sample& sample, bool differentiable, DType dtype, Device device) {
   PrecisionReport report;
   bool floating = false;
@@ -157,8 +178,8 @@ PrecisionReport check_precision(const Sample& sample, bool differentiable, DType
     report.skipped = "no floating-point input";
     return report;
   }
-  Shadow shadow(report);
   try {
+    const Shadow shadow(report);
     const Tensor y = sample.call(x);
     if (!differentiable || !y.requires_grad()) return report;
     std::vector<Tensor> wanted;
@@ -174,6 +195,7 @@ PrecisionReport check_precision(const Sample& sample, bool differentiable, DType
   } catch (const DeviceError& e) {
     report.skipped = e.what();
   }
+  if (report.skipped.empty()) compare_whole(sample, dtype, device, report);
   return report;
 }
 

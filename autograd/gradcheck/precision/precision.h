@@ -11,7 +11,7 @@ namespace bobbin::gradcheck_detail {
 
 /// A result whose error is too large.
 struct Inexact {
-  std::string op;
+  std::string op;   ///< "the call" for a derivative of the whole sample
   bool derivative;  ///< whether it is the derivative of op as a whole, or else a run of op
   int input;        ///< for a derivative, the input whose gradient it is
   std::int64_t index;
@@ -26,7 +26,10 @@ struct PrecisionReport {
 };
 /// Calls the sample with its floating inputs as `dtype` on the device, and runs backward if the sample and
 /// the operation have a derivative. The result of each operation in between must be within its bound of f64
-/// on the CPU, and each derivative as a whole within 8 roundings to the dtype of its largest term.
+/// on the CPU, and each derivative of an operation as a whole within 8 roundings to the dtype of its largest
+/// term. The steps alone do not show what is lost between them: the gradients of the whole call, and their
+/// gradients, must be within 16 roundings to a 16-bit type, or 64 to f32, of those in f64, or 4 of the value
+/// by the size of the input.
 PrecisionReport check_precision(const Sample&, bool differentiable, DType, Device);
 
 /// The results of an operation's samples in one dtype.
