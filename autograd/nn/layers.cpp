@@ -18,6 +18,15 @@ void require(std::string_view layer, std::initializer_list<std::int64_t> sizes) 
     if (n < 1) fail<ValueError>(layer, ": expected sizes of at least 1; got ", n);
 }
 
+void require_probability(std::string_view layer, std::string_view name, double p) {
+  if (!(p >= 0 && p < 1)) fail<ValueError>(layer, ": expected 0 <= ", name, " < 1; got ", p);
+}
+
+// The normalisations accept eps = 0, which is right for rows that are not constant.
+void require_eps(std::string_view layer, double eps) {
+  if (!(eps >= 0 && std::isfinite(eps))) fail<ValueError>(layer, ": expected a finite eps >= 0; got ", eps);
+}
+
 Tensor drawn(const Shape& shape, std::int64_t fan_in, DType dtype = DType::f32) {
   const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
   return uniform(shape, -bound, bound, dtype).set_requires_grad();
@@ -56,6 +65,9 @@ Conv1d::Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Con
 
 BatchNorm::BatchNorm(std::int64_t channels, double m, double e) : momentum(m), eps(e) {
   require("BatchNorm", {channels});
+  require_eps("BatchNorm", eps);
+  if (!(momentum >= 0 && momentum <= 1))
+    fail<ValueError>("BatchNorm: expected 0 <= momentum <= 1; got ", momentum);
   weight = parameter({channels}, 1);
   bias = parameter({channels}, 0);
   running_mean = zeros({channels});
@@ -69,11 +81,16 @@ void BatchNorm::each(Visit& v) {
 }
 
 LayerNorm::LayerNorm(const Shape& sizes, double e)
-    : over(sizes), weight(parameter(sizes, 1)), bias(parameter(sizes, 0)), eps(e) {}
-RMSNorm::RMSNorm(const Shape& sizes, double e) : over(sizes), weight(parameter(sizes, 1)), eps(e) {}
+    : over(sizes), weight(parameter(sizes, 1)), bias(parameter(sizes, 0)), eps(e) {
+  require_eps("LayerNorm", eps);
+}
+RMSNorm::RMSNorm(const Shape& sizes, double e) : over(sizes), weight(parameter(sizes, 1)), eps(e) {
+  require_eps("RMSNorm", eps);
+}
 GroupNorm::GroupNorm(std::int64_t parts, std::int64_t channels, double e)
     : groups(parts), weight(parameter({channels}, 1)), bias(parameter({channels}, 0)), eps(e) {
   per_group("GroupNorm", channels, channels, parts);
+  require_eps("GroupNorm", eps);
 }
 
 Embedding::Embedding(std::int64_t count, std::int64_t size) {
@@ -82,18 +99,20 @@ Embedding::Embedding(std::int64_t count, std::int64_t size) {
 }
 Tensor Embedding::operator()(const Tensor& indices) const { return embedding(weight, indices); }
 
-Dropout::Dropout(double probability) : p(probability) {
-  if (!(p >= 0 && p < 1)) fail<ValueError>("Dropout: expected 0 <= p < 1; got ", p);
-}
-Tensor Dropout::operator()(const Tensor& x) const { return training && p > 0 ? bobbin::dropout(x, p) : x; }
+Dropout::Dropout(double probability) : p(probability) { require_probability("Dropout", "p", p); }
+Tensor Dropout::operator()(const Tensor& x) const { return bobbin::dropout(x, p, training); }
 
 Tensor Flatten::operator()(const Tensor& x) const {
-  return reshape(x, {x.size(0), x.numel() / std::max<std::int64_t>(1, x.size(0))});
+  if (x.rank() < 1) fail<ShapeError>("Flatten: expected [n, ...]; got ", x.spec());
+  std::int64_t width = 1;  // not numel / n: an empty batch has a width, too
+  for (int i = 1; i < x.rank(); ++i) width *= x.size(i);
+  return reshape(x, {x.size(0), width});
 }
 
 MultiheadAttention::MultiheadAttention(std::int64_t size, std::int64_t n, double p)
     : in(size, 3 * size), out(size, size), heads(n), dropout(p) {
   require("MultiheadAttention", {n});
+  require_probability("MultiheadAttention", "dropout", p);
   if (size % n != 0) fail<ValueError>("MultiheadAttention: size ", size, " does not part into ", n, " heads");
 }
 

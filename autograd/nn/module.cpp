@@ -8,6 +8,8 @@
 #include <memory>
 #include <set>
 #include <sstream>
+#include <utility>
+#include <vector>
 
 namespace bobbin::nn::detail {
 namespace {
@@ -61,8 +63,9 @@ class Tree final : public Visit {
                         t.numel(), what);
   }
   void on_parameter(const std::string& name, Tensor& t) override {
-    line(name, t, "");
-    trained += t.numel();
+    const bool tied = t.numel() > 0 && !seen_.insert(t.raw()).second;
+    line(name, t, tied ? " tied" : "");
+    if (!tied) trained += t.numel();
   }
   void on_buffer(const std::string& name, Tensor& t) override {
     line(name, t, " buffer");
@@ -74,6 +77,7 @@ class Tree final : public Visit {
   }
   void on_leave() override { --depth_; }
   int depth_ = 1;
+  std::set<const void*> seen_;  // parameters that are listed already
 };
 
 }  // namespace
@@ -104,17 +108,23 @@ void set_training(const Each& each, bool on) {
 }
 
 void move(const Each& each, const std::function<Tensor(const Tensor&)>& change) {
+  struct Move {
+    Tensor from, to;
+  };
   const NoGrad quiet;
-  std::map<const void*, Tensor> moved;  // a parameter that is named twice stays one tensor
+  std::map<const void*, Move> moves;            // a parameter that is named twice stays one tensor
+  std::vector<std::pair<Tensor*, Tensor>> all;  // all new tensors before the first assignment: they may throw
   Tensors visit([&](const std::string&, Tensor& t, bool) {
-    Tensor& now = moved[t.raw()];
-    if (!now || t.numel() == 0) {
-      now = change(t.detach());
-      if (t.requires_grad()) now.set_requires_grad();
+    Move& move = moves[t.raw()];
+    const Tensor& before = move.from;
+    if (!before || t.numel() == 0 || before.shape() != t.shape() || before.strides() != t.strides()) {
+      move = {t, change(t.detach())};
+      if (t.requires_grad()) move.to.set_requires_grad();
     }
-    t = now;
+    all.emplace_back(&t, move.to);
   });
   each(visit);
+  for (auto& [t, now] : all) *t = std::move(now);
 }
 
 std::string summary(const Each& each, const std::type_info& type) {

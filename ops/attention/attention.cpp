@@ -21,6 +21,8 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
       key.size(-2) != value.size(-2))
     fail<ShapeError>(op, ": expected query [..., l, d], key [..., s, d] and value [..., s, e]; got ",
                      query.spec(), ", ", key.spec(), " and ", value.spec());
+  if (!(o.dropout >= 0 && o.dropout <= 1))
+    fail<ValueError>(op, ": expected a dropout in [0, 1]; got ", o.dropout);
   const double scale = 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, query.size(-1))));
   Tensor logits = matmul(query * scale, transpose(key));
   const bool fused = o.mask && o.mask.dtype() == DType::boolean;

@@ -63,7 +63,9 @@ struct Conv1d {
 
 /// batch_norm of [n, channels, ...]: uses the statistics of the batch while training, else the running ones.
 struct BatchNorm {
-  /// Weights and variances are initialised to 1, biases and means to 0.
+  /// Weights and variances are initialised to 1, biases and means to 0. Throws ValueError unless 0 <=
+  /// momentum
+  /// <= 1 and eps is finite and not negative.
   explicit BatchNorm(std::int64_t channels, double momentum = 0.1, double eps = 1e-5);
   /// x [n, channels, ...], normalised per channel; updates the running statistics while training.
   Tensor operator()(const Tensor& x) const {
@@ -82,7 +84,8 @@ struct BatchNorm {
 
 /// layer_norm with a weight and a bias.
 struct LayerNorm {
-  /// Normalises over the last axes, of sizes `over`. Weights are initialised to 1, biases to 0.
+  /// Normalises over the last axes, of sizes `over`. Weights are initialised to 1, biases to 0. Throws
+  /// ValueError unless eps is finite and not negative.
   explicit LayerNorm(const Shape& over, double eps = 1e-5);
   /// x [..., over], normalised.
   Tensor operator()(const Tensor& x) const { return layer_norm(x, over, weight, bias, eps); }
@@ -96,7 +99,8 @@ struct LayerNorm {
 
 /// rms_norm with a weight.
 struct RMSNorm {
-  /// Normalises over the last axes, of sizes `over`. Weights are initialised to 1.
+  /// Normalises over the last axes, of sizes `over`. Weights are initialised to 1. Throws ValueError unless
+  /// eps is finite and not negative.
   explicit RMSNorm(const Shape& over, double eps = 1e-5);
   /// x [..., over], normalised.
   Tensor operator()(const Tensor& x) const { return rms_norm(x, over, weight, eps); }
@@ -110,7 +114,7 @@ struct RMSNorm {
 /// group_norm with a weight and a bias.
 struct GroupNorm {
   /// Weights are initialised to 1, biases to 0. Throws ValueError unless the number of groups divides the
-  /// channels.
+  /// channels, and eps is finite and not negative.
   GroupNorm(std::int64_t groups, std::int64_t channels, double eps = 1e-5);
   /// x [n, channels, ...], normalised.
   Tensor operator()(const Tensor& x) const { return group_norm(x, groups, weight, bias, eps); }
@@ -148,7 +152,7 @@ struct Dropout {
 
 /// [n, ...] -> [n, product of the other sizes].
 struct Flatten {
-  /// x [n, ...] as a matrix; a view where strides allow.
+  /// x [n, ...] as a matrix, which is a view where strides allow. Throws ShapeError for a scalar.
   Tensor operator()(const Tensor& x) const;
   /// It has no parameters.
   void each(Visit&) {}
@@ -210,7 +214,7 @@ class Sequential {
 /// Self-attention with several heads on [n, length, size]: size must be a multiple of heads.
 struct MultiheadAttention {
   /// Draws the parameters; `dropout` applies to the attention weights. Throws ValueError unless `heads`
-  /// divides `size`.
+  /// divides `size` and 0 <= dropout < 1.
   MultiheadAttention(std::int64_t size, std::int64_t heads, double dropout = 0);
   /// x [n, length, size] -> the same shape. With `causal`, no position attends to later ones.
   Tensor operator()(const Tensor& x, bool causal = false) const;
@@ -226,6 +230,7 @@ struct MultiheadAttention {
 /// x + attention(norm(x)), then x + mlp(norm(x)), where the mlp is 4 times as wide: [n, length, size].
 struct TransformerBlock {
   /// Draws the parameters; `dropout` applies to the attention weights and to both terms that are added to x.
+  /// Throws as MultiheadAttention does.
   TransformerBlock(std::int64_t size, std::int64_t heads, double dropout = 0);
   /// x [n, length, size] -> the same shape. With `causal`, no position attends to later ones.
   Tensor operator()(const Tensor& x, bool causal = false) const;

@@ -13,7 +13,7 @@ struct AttentionOptions {
 };
 /// softmax(query key^T / sqrt(d) + mask) value for query [..., l, d], key [..., s, d], value [..., s, e] ->
 /// [..., l, e] (Vaswani et al., arXiv:1706.03762). A row whose keys are all masked is NaN. Throws ShapeError,
-/// DTypeError.
+/// DTypeError, and ValueError unless 0 <= dropout <= 1.
 Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
                                     const AttentionOptions& = {});
 
