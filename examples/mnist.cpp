@@ -202,7 +202,8 @@ int run(const Options& o) {
   const Examples training = read_examples(o.data, "train", set, device);
   const Examples test = read_examples(o.data, "t10k", set, device);
   const TensorFile loaded = o.load.empty() ? TensorFile{} : load_safetensors(o.load);
-  const auto hidden = !o.hidden.empty() ? o.hidden : hidden_sizes(loaded, {256});
+  const std::vector<std::int64_t> usual{256};
+  const auto hidden = !o.hidden.empty() ? o.hidden : o.model == "mlp" ? hidden_sizes(loaded, usual) : usual;
   Classifier model(o.model, hidden, set);
   nn::to(model, device);
   if (!o.load.empty()) load_parameters(nn::state_dict(model), loaded, o.load);
@@ -216,7 +217,11 @@ int run(const Options& o) {
 
   const History history = train(model, training, o);
   if (history.seconds > 0) fmt::print("trained in {:.2f} s\n", history.seconds);
-  if (!o.save.empty()) {
+  // Weights from the middle of the first epoch may be worse than those of the file.
+  std::error_code none;
+  if (!o.save.empty() && stopped && history.validation.empty() && fs::exists(o.save, none)) {
+    fmt::print("left {} as it was: no epoch was completed\n", o.save.string());
+  } else if (!o.save.empty()) {
     const auto sizes = fmt::format("{}", fmt::join(hidden, ","));
     save_safetensors(
         o.save, {nn::state_dict(model), {{"model", o.model}, {"hidden", sizes}, {"dataset", o.dataset}}});
@@ -258,7 +263,9 @@ int main(int argc, char** argv) {
                            .flag("--augment,!--no-augment", o.augment,
                                  "shift images by up to a pixel, digits for a cnn by two, and mirror clothes")
                            .default_text("on, but for clothes and an mlp");
-  options.add("--save", o.save, "write the trained model to a safetensors file");
+  options.add(
+      "--save", o.save,
+      "write the trained model to a safetensors file; if stopped in the first epoch, not over a file");
   options.add("--load", o.load, "start from a model saved before");
   options.add("--out", o.out, "directory for the pictures");
   if (const auto status = options.parse(argc, argv)) return *status;

@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <sstream>
+#include <utility>
+
+#include "mnist_data.h"
 
 using namespace bobbin;
 
@@ -18,6 +21,13 @@ std::vector<std::int64_t> hidden_sizes(const TensorFile& file, const std::vector
   for (std::string part; std::getline(in, part, ',');) sizes.push_back(std::atoll(part.c_str()));
   if (sizes.empty() || std::ranges::any_of(sizes, [](auto n) { return n < 1 || n > 65536; }))
     fail<FormatError>("the loaded file names bad sizes of hidden layers: '", found->second, "'");
+  // A model is not made larger than the file, whatever its text says.
+  std::int64_t needed = 0, in = pixels, present = 0;
+  for (const std::int64_t n : sizes) needed += (std::exchange(in, n) + 1) * n;
+  for (auto& [name, t] : file.tensors) present += t.numel();
+  if (needed > present)
+    fail<FormatError>("the loaded file does not fit: its hidden layers of sizes '", found->second, "' have ",
+                      needed, " parameters, the file has ", present, " numbers");
   return sizes;
 }
 

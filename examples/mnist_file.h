@@ -9,8 +9,8 @@
 
 using Parameters = std::map<std::string, bobbin::Tensor>;
 
-/// The sizes of the hidden layers in the metadata of a file, or `otherwise` if it has none. Throws
-/// FormatError.
+/// The sizes of a perceptron's hidden layers in the metadata of a file, or `otherwise` if it has none. Throws
+/// FormatError, also for sizes that need more parameters than the file has.
 std::vector<std::int64_t> hidden_sizes(const bobbin::TensorFile&, const std::vector<std::int64_t>& otherwise);
 
 /// Copies the parameters from a file that must contain exactly these. If it does not, throws FormatError that

@@ -1,4 +1,5 @@
-// Applies an update rule to all parameters of a step, on the CPU or on a GPU.
+// Applies update rules to all parameters of a step, on the CPU or on a GPU: everything is prepared before the
+// first element changes.
 #pragma once
 #include <bobbin/optim.h>
 #include <bobbin/parallel.h>
@@ -10,59 +11,108 @@
 
 namespace bobbin::optim {
 
-// Calls f(first, last) in parallel for ranges of [0, n) that depend on n alone.
-template<class F>
-void ranges(std::int64_t n, F&& f) {
-  constexpr std::int64_t size = 1 << 14;
-  parallel_for(ceil_div(n, size), [&](std::int64_t i) { f(i * size, std::min(n, (i + 1) * size)); });
-}
+constexpr std::int64_t tile = 1 << 14;  // elements per task of a thread
 
+// Updates elements [first, last).
 template<class Rule, class T = typename Rule::type>
-void update_on_cpu(const Rule& rule, const Elements<T>& e) {
+void update_tile(const Rule& rule, const Elements<T>& e, std::int64_t first, std::int64_t last) {
   T* __restrict p = e.p, * __restrict s0 = e.s[0], * __restrict s1 = e.s[1];
-  const T* __restrict g = e.g;
-  ranges(e.n, [=](std::int64_t first, std::int64_t last) {
-    for (std::int64_t k = first; k < last; ++k) {
-      static_assert(Rule::states <= 2);
-      T s[2];
-      if constexpr (Rule::states > 0) s[0] = s0[k];
-      if constexpr (Rule::states > 1) s[1] = s1[k];
+  [[maybe_unused]] const T* __restrict g = e.g;
+  static_assert(Rule::states <= 2);
+  for (std::int64_t k = first; k < last; ++k) {
+    T s[2];
+    if constexpr (Rule::states > 0) s[0] = s0[k];
+    if constexpr (Rule::states > 1) s[1] = s1[k];
+    if constexpr (reads_gradient<Rule>)
       rule(p[k], g[k], s);
-      if constexpr (Rule::states > 0) s0[k] = s[0];
-      if constexpr (Rule::states > 1) s1[k] = s[1];
-    }
-  });
+    else
+      rule(p[k], s);
+    if constexpr (Rule::states > 0) s0[k] = s[0];
+    if constexpr (Rule::states > 1) s1[k] = s[1];
+  }
 }
 
-/// Applies a rule to all parts: make(Type<T>{}, group) returns the rule of a group. Neighbouring parts of the
-/// same group, dtype and device are updated in one call.
+/// Updates of parameters. add() prepares them, and may throw; run() makes them, and allocates nothing.
+class Updates {
+ public:
+  /// Prepares a rule for all parts: make(Type<T>{}, group, parameter) returns the rule of a part.
+  /// Neighbouring parts of the same group, step count, dtype and device are updated in one call, with the
+  /// rule of the first.
+  template<template<class> class Rule, class Make>
+  void add(std::span<const Optimizer::Part> parts, std::initializer_list<const std::vector<Tensor>*> states,
+           Make make) {
+    for (auto first = parts.begin(); first != parts.end();) {
+      const auto& head = *first;
+      const auto last = std::find_if(first, parts.end(), [&](auto& part) {
+        return part.parameter.device() != head.parameter.device() ||
+               part.parameter.dtype() != head.parameter.dtype() || part.group != head.group ||
+               part.steps != head.steps;
+      });
+      visit_some<double, float>(head.parameter.dtype(), [&]<class T>(Type<T> type) {
+        std::vector<Elements<T>> all;
+        for (; first != last; ++first) {
+          const auto& [i, group, p, g, steps] = *first;
+          versions_.push_back(&p.storage()->version);
+          if (p.numel() == 0) continue;
+          Elements<T>& e = all.emplace_back();
+          e = {p.raw<T>(), g.raw<T>(), {}, p.numel()};
+          for (T** s = e.s; const auto* state : states) *s++ = (*state)[i].template raw<T>();
+        }
+        prepare<Rule<T>>(head.parameter.device(), std::move(all),
+                         [=, group = head.group, index = head.index] { return make(type, group, index); });
+      });
+    }
+  }
+
+  /// Makes all updates, once. Starts with the parameters that several threads share, because only the start
+  /// of the threads may fail.
+  void run() {
+    for (const bool shared : {true, false})
+      for (auto& update : runs_) update(shared);
+    for (std::uint64_t* version : versions_) ++*version;
+  }
+
+ private:
+  template<class Rule, class T = typename Rule::type, class Make>
+  void prepare(Device device, std::vector<Elements<T>> all, Make make) {
+    if constexpr (built_with_cuda)
+      if (device.is_cuda()) {
+        runs_.push_back([=, rule = cuda::replay_arg<Rule>(make)](bool shared) {
+          if (!shared) update_on_gpu<Rule>(device, all, rule);
+        });
+        return;
+      }
+    runs_.push_back([all = std::move(all), rule = make()](bool shared) {
+      for (const Elements<T>& e : all) {
+        const std::int64_t tiles = ceil_div(e.n, tile);
+        if ((tiles > 1) != shared) continue;
+        parallel_for(tiles,
+                     [&](std::int64_t i) { update_tile(rule, e, i * tile, std::min(e.n, (i + 1) * tile)); });
+      }
+    });
+  }
+
+  std::vector<std::function<void(bool shared)>> runs_;
+  std::vector<std::uint64_t*> versions_;
+};
+
+/// The updates by one rule, prepared and made.
 template<template<class> class Rule, class Make>
 void apply(std::span<const Optimizer::Part> parts, std::initializer_list<const std::vector<Tensor>*> states,
            Make make) {
-  for (auto first = parts.begin(); first != parts.end();) {
-    const Device device = first->parameter.device();
-    const DType dtype = first->parameter.dtype();
-    const std::size_t group = first->group;
-    const auto last = std::find_if(first, parts.end(), [&](auto& part) {
-      return part.parameter.device() != device || part.parameter.dtype() != dtype || part.group != group;
-    });
-    visit_some<double, float>(dtype, [&]<class T>(Type<T> type) {
-      std::vector<Elements<T>> all;
-      for (; first != last; ++first) {
-        const auto& [i, own, p, g] = *first;
-        Elements<T>& e = all.emplace_back();
-        e = {p.raw<T>(), g.raw<T>(), {}, p.numel()};
-        for (T** s = e.s; const auto* state : states) *s++ = (*state)[i].template raw<T>();
-        ++p.storage()->version;
-      }
-      if constexpr (built_with_cuda)
-        if (device.is_cuda())
-          return update_on_gpu<Rule<T>>(device, all,
-                                        cuda::replay_arg<Rule<T>>([=] { return make(type, group); }));
-      const Rule<T> rule = make(type, group);
-      for (auto& e : all) update_on_cpu(rule, e);
-    });
-  }
+  Updates updates;
+  updates.add<Rule>(parts, states, make);
+  updates.run();
 }
+
+/// Throws unless these tensors can be edited element by element, each once: DTypeError unless they are f32 or
+/// f64, ShapeError for a strided view, ValueError where two have elements in common. `what` begins the
+/// message.
+void require_editable(std::string_view what, std::span<const Tensor> tensors);
+
+/// Throws ValueError unless x is finite and not negative.
+void require_not_negative(std::string_view what, std::string_view option, double x);
+/// Throws ValueError unless 0 <= x < 1.
+void require_fraction(std::string_view what, std::string_view option, double x);
 
 }  // namespace bobbin::optim

@@ -1,88 +1,98 @@
-// Clipping and scaling of gradients, and moving averages of parameters.
+// Clipping of gradients.
+#include "autograd/optim/gradients.h"
+
 #include <bobbin/elementwise.h>
 #include <bobbin/reduce.h>
 #include <bobbin/tape.h>
 #include <bobbin/view.h>
 
-#include <cmath>
+#include <set>
 
 #include "autograd/optim/apply.h"
+#include "ops/reduce/reduce.h"
 
 namespace bobbin::optim {
 namespace {
 
-std::vector<Tensor> gradients(std::span<const Tensor> parameters) {
-  std::vector<Tensor> out;
-  for (auto& p : parameters)
-    if (p.grad()) out.push_back(p.grad());
-  return out;
-}
+// The p-norm of all elements in f64, the dtype that the kernels of `norm` compute in. The norm of f32
+// gradients may exceed f32.
+struct WideNorm {
+  double p;
+  static constexpr std::string_view name = "norm";
+  static constexpr Strided strided = Norm::strided;
+  static constexpr bool differentiable = false;
+  TensorSpec infer(Inputs x) const { return {{}, DType::f64, x[0].device()}; }
+  void cpu(Inputs x, Tensor& y) const { Norm{{}, p}.cpu(x, y); }
+  void cuda([[maybe_unused]] Inputs x, [[maybe_unused]] Tensor& y) const {
+    if constexpr (built_with_cuda) Norm{{}, p}.cuda(x, y);
+  }
+};
 
-// The norm of all gradients together: an f64 scalar on the device of the first.
-Tensor total_norm(std::span<const Tensor> grads) {
-  std::vector<Tensor> norms;
-  for (auto& g : grads) norms.push_back(reshape(to(to(norm(g), DType::f64), grads.front().device()), {1}));
-  return norm(concat(norms, 0));
+// Prepares an edit of all gradients, and makes it. A rule edits in place those that are contiguous, of a
+// dtype that rules take, and share no storage with another; f gives the new tensors of the others.
+template<template<class> class Rule, class Make, class F>
+void edit(const std::vector<Gradient>& all, Make make, F f) {
+  std::multiset<const Storage*> storages;
+  for (auto& [p, g] : all) storages.insert(g.storage().get());
+  std::vector<Optimizer::Part> in_place;
+  std::vector<std::pair<Tensor, Tensor>> replaced;  // parameters and their new gradients
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto& [p, g] = all[i];
+    if (g.is_contiguous() && (g.dtype() == DType::f32 || g.dtype() == DType::f64) &&
+        storages.count(g.storage().get()) == 1)
+      in_place.push_back({.index = i, .group = 0, .parameter = g, .grad = {}});
+    else
+      replaced.emplace_back(p, f(g));
+  }
+  apply<Rule>(in_place, {}, make);
+  for (auto& [p, g] : replaced) p.set_grad(std::move(g));
 }
 
 }  // namespace
 
+std::vector<Gradient> gradients(std::span<const Tensor> parameters) {
+  std::vector<Gradient> out;
+  std::set<const Node*> seen;
+  for (auto& p : parameters)
+    if (const Tensor g = p.grad(); g && seen.insert(p.node().get()).second) out.push_back({p, g});
+  return out;
+}
+
+Tensor total_norm(const std::vector<Gradient>& all, double p) {
+  std::vector<Tensor> norms;
+  const Device device = all.front().grad.device();
+  for (auto& g : all) norms.push_back(reshape(to(record(WideNorm{p}, {g.grad}), device), {1}));
+  return norm(concat(norms, 0), p);
+}
+
 Tensor clip_grad_norm(std::span<const Tensor> parameters, double max_norm) {
   if (!(max_norm > 0)) fail<ValueError>("clip_grad_norm: expected max_norm > 0; got ", max_norm);
   const NoGrad quiet;
-  auto grads = gradients(parameters);
-  if (grads.empty()) fail<ValueError>("clip_grad_norm: no parameter has a gradient");
-  const Tensor total = total_norm(grads);
-  const Tensor shrink = minimum(max_norm / (total + 1e-6), ones_like(total));
-  for (auto& g : grads) g.copy_(g * to(to(shrink, g.dtype()), g.device()));
+  const auto all = gradients(parameters);
+  if (all.empty()) fail<ValueError>("clip_grad_norm: no parameter has a gradient");
+  const Tensor total = total_norm(all, 2);
+  const Tensor shrink = where(total <= max_norm, ones_like(total), max_norm / total);
+  if (shrink.device().is_cpu() && shrink.item() == 1) return total;
+  std::vector<Tensor> factors;  // on each gradient's device
+  for (auto& g : all) factors.push_back(to(shrink, g.grad.device()));
+  edit<ScaleRule>(
+      all,
+      [factors]<class T>(Type<T>, std::size_t, std::size_t i) {
+        const Tensor& factor = factors[i];
+        if (factor.device().is_cuda()) return ScaleRule<T>{0, factor.raw<double>()};
+        return ScaleRule<T>{factor.item(), nullptr};
+      },
+      [&](const Tensor& g) { return to(to(g, DType::f64) * to(shrink, g.device()), g.dtype()); });
   return total;
 }
 
 void clip_grad_value(std::span<const Tensor> parameters, double limit) {
   if (!(limit > 0)) fail<ValueError>("clip_grad_value: expected limit > 0; got ", limit);
   const NoGrad quiet;
-  for (auto& g : gradients(parameters)) g.copy_(clamp(g, -limit, limit));
-}
-
-Ema::Ema(std::vector<Tensor> parameters, double decay) : parameters_(std::move(parameters)), decay_(decay) {
-  if (!(decay >= 0 && decay < 1)) fail<ValueError>("Ema: expected 0 <= decay < 1; got ", decay);
-  for (auto& p : parameters_) averages_.push_back(clone(p.detach()));
-}
-
-void Ema::update() {
-  std::vector<Optimizer::Part> parts;
-  for (std::size_t i = 0; i < parameters_.size(); ++i)
-    parts.push_back({i, 0, averages_[i], parameters_[i].detach()});
-  apply<BlendRule>(parts, {}, [decay = decay_]<class T>(Type<T>, std::size_t) {
-    return BlendRule<T>{static_cast<T>(decay), static_cast<T>(-(1 - decay))};
-  });
-}
-
-void Ema::swap() {
-  const NoGrad quiet;
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    const Tensor own = clone(parameters_[i].detach());
-    parameters_[i].copy_(averages_[i]);
-    averages_[i].copy_(own);
-  }
-}
-
-Tensor GradScaler::scale(const Tensor& loss) const { return loss * scale_factor; }
-
-bool GradScaler::step(Optimizer& optimizer) {
-  const NoGrad quiet;
-  auto grads = gradients(optimizer.parameters());
-  if (!grads.empty() && !std::isfinite(total_norm(grads).item())) {
-    scale_factor /= 2;
-    good_ = 0;
-    return false;
-  }
-  for (auto& g : grads) g.copy_(g * (1 / scale_factor));
-  optimizer.step();
-  if (++good_ < patience) return true;
-  scale_factor *= 2;
-  good_ = 0;
-  return true;
+  edit<ClampRule>(
+      gradients(parameters),
+      [limit]<class T>(Type<T>, std::size_t, std::size_t) { return ClampRule<T>{static_cast<T>(limit)}; },
+      [limit](const Tensor& g) { return clamp(g, -limit, limit); });
 }
 
 }  // namespace bobbin::optim

@@ -31,24 +31,29 @@ Muon::Muon(Parameters p, const MuonOptions& o)
   for (auto& m : parameters())
     if (m.rank() != 2)
       fail<ShapeError>("Muon: parameters are matrices; got ", m.spec(), "; give it to AdamW");
+  require_fraction("Muon", "momentum", o.momentum);
+  if (o.ns_steps < 1) fail<ValueError>("Muon: expected ns_steps >= 1; got ", o.ns_steps);
 }
 
 void Muon::update(std::span<const Part> parts) {
-  std::vector<Tensor> averages;
-  std::vector<Part> directions(parts.begin(), parts.end());
-  const double mu = options_.momentum;
-  for (auto& part : directions) {  // all directions before the first edit: they may throw
-    const Tensor m = momentum_[part.index] * mu + part.grad * (1 - mu);
-    const Tensor u = options_.nesterov ? part.grad * (1 - mu) + m * mu : m;
-    const auto& size = part.parameter.shape();
-    const double ratio = static_cast<double>(size[0]) / static_cast<double>(size[1]);
-    part.grad = contiguous(orthogonal(u, options_.ns_steps) * std::sqrt(std::max(1.0, ratio)));
-    averages.push_back(m);
+  std::vector<Part> averages(parts.begin(), parts.end()), directions = averages;
+  const double c = 1 - options_.momentum;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const auto& [index, group, p, g, steps] = parts[i];
+    const Tensor m = momentum_[index] - momentum_[index] * c + g * c;
+    const Tensor u = options_.nesterov ? m - m * c + g * c : m;
+    const double ratio = static_cast<double>(p.size(0)) / static_cast<double>(p.size(1));
+    directions[i].grad = contiguous(orthogonal(u, options_.ns_steps) * std::sqrt(std::max(1.0, ratio)));
+    averages[i].parameter = momentum_[index];
   }
-  for (std::size_t i = 0; i < parts.size(); ++i) momentum_[parts[i].index].copy_(averages[i]);
-  apply<BlendRule>(directions, {}, [this]<class T>(Type<T>, std::size_t group) {
-    return BlendRule<T>{static_cast<T>(1 - rate(group) * decay(group)), static_cast<T>(rate(group))};
+  Updates updates;
+  updates.add<BlendRule>(averages, {}, [c]<class T>(Type<T>, std::size_t, std::size_t) {
+    return BlendRule<T>{static_cast<T>(c), static_cast<T>(-c)};
   });
+  updates.add<BlendRule>(directions, {}, [this]<class T>(Type<T>, std::size_t group, std::size_t) {
+    return BlendRule<T>{static_cast<T>(rate(group) * decay(group)), static_cast<T>(rate(group))};
+  });
+  updates.run();
 }
 
 }  // namespace bobbin::optim

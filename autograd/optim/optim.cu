@@ -27,13 +27,17 @@ template<int n, class Rule, class T>
 __device__ void update(const Rule& rule, const Elements<T>& e, std::int64_t i) {
   using Pack = cuda::Pack<T, n>;
   Pack p = *reinterpret_cast<const Pack*>(e.p + i), s[2] = {};
-  const Pack g = *reinterpret_cast<const Pack*>(e.g + i);
+  [[maybe_unused]] Pack g;
+  if constexpr (reads_gradient<Rule>) g = *reinterpret_cast<const Pack*>(e.g + i);
 #pragma unroll
   for (int k = 0; k < Rule::states; ++k) s[k] = *reinterpret_cast<const Pack*>(e.s[k] + i);
 #pragma unroll
   for (int j = 0; j < n; ++j) {
     T state[] = {s[0].v[j], s[1].v[j]};
-    rule(p.v[j], g.v[j], state);
+    if constexpr (reads_gradient<Rule>)
+      rule(p.v[j], g.v[j], state);
+    else
+      rule(p.v[j], state);
     s[0].v[j] = state[0];
     s[1].v[j] = state[1];
   }
@@ -83,23 +87,20 @@ void update_on_gpu(Device device, std::span<const Elements<typename Rule::type>>
   }
 }
 
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<SgdRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<SgdRule<double>>);
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<MomentumRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<MomentumRule<double>>);
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<AdamRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<AdamRule<double>>);
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<RmsPropRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<RmsPropRule<double>>);
-template void update_on_gpu(Device, std::span<const Elements<float>>,
-                            cuda::ReplayArg<RmsPropMomentumRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>,
-                            cuda::ReplayArg<RmsPropMomentumRule<double>>);
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<AdagradRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<AdagradRule<double>>);
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<LionRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<LionRule<double>>);
-template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<BlendRule<float>>);
-template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<BlendRule<double>>);
+#define BOBBIN_RULE(Rule)                                                                              \
+  template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<Rule<float>>); \
+  template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<Rule<double>>);
+BOBBIN_RULE(SgdRule)
+BOBBIN_RULE(MomentumRule)
+BOBBIN_RULE(AdamRule)
+BOBBIN_RULE(RmsPropRule)
+BOBBIN_RULE(RmsPropMomentumRule)
+BOBBIN_RULE(AdagradRule)
+BOBBIN_RULE(LionRule)
+BOBBIN_RULE(BlendRule)
+BOBBIN_RULE(ScaleRule)
+BOBBIN_RULE(ClampRule)
+BOBBIN_RULE(SwapRule)
+#undef BOBBIN_RULE
 
 }  // namespace bobbin::optim

@@ -1,51 +1,108 @@
 // Optimizer, the base class: checks of the parameters, steps, state.
-#include <bobbin/optim.h>
 #include <bobbin/state.h>
 #include <bobbin/tape.h>
 #include <fmt/format.h>
 
-#include <set>
+#include <cmath>
+#include <map>
 
+#include "autograd/optim/apply.h"
 #include "core/cuda/replay_arg.h"
 
 namespace bobbin::optim {
 
+void require_editable(std::string_view what, std::span<const Tensor> tensors) {
+  std::map<const char*, const char*> ranges;  // the end of the elements of each tensor, by their begin
+  for (auto& t : tensors) {
+    if (t.dtype() != DType::f32 && t.dtype() != DType::f64)
+      fail<DTypeError>(what, ": parameters are f32 or f64; got ", t.spec());
+    if (!t.is_contiguous()) fail<ShapeError>(what, ": a parameter ", t.spec(), " is a strided view");
+    if (t.numel() == 0) continue;
+    const char* const begin = t.raw<char>();
+    const char* const end = begin + t.numel() * size_of(t.dtype());
+    const auto after = ranges.upper_bound(begin);
+    if (after != ranges.begin() && std::prev(after)->first == begin && std::prev(after)->second == end)
+      fail<ValueError>(what, ": a parameter ", t.spec(), " is there twice");
+    if ((after != ranges.end() && after->first < end) ||
+        (after != ranges.begin() && std::prev(after)->second > begin))
+      fail<ValueError>(what, ": a parameter ", t.spec(), " shares elements with another");
+    ranges.emplace(begin, end);
+  }
+}
+
+void require_not_negative(std::string_view what, std::string_view option, double x) {
+  if (!(x >= 0 && std::isfinite(x))) fail<ValueError>(what, ": expected a finite ", option, " >= 0; got ", x);
+}
+
+void require_fraction(std::string_view what, std::string_view option, double x) {
+  if (!(x >= 0 && x < 1)) fail<ValueError>(what, ": expected 0 <= ", option, " < 1; got ", x);
+}
+
 Optimizer::Optimizer(Parameters all, double rate, double weight_decay) : lr(rate) {
-  std::set<const void*> seen;
+  require_not_negative("optimizer", "lr", rate);
+  require_not_negative("optimizer", "weight_decay", weight_decay);
   for (auto& group : all.groups) {
     for (auto& p : group.parameters) {
       if (!p.requires_grad() || !p.is_leaf())
         fail<GradError>("optimizer: a parameter ", p.spec(), " is no leaf that requires a gradient");
-      if (p.dtype() != DType::f32 && p.dtype() != DType::f64)
-        fail<DTypeError>("optimizer: parameters are f32 or f64; got ", p.spec());
-      if (!p.is_contiguous()) fail<ShapeError>("optimizer: a parameter ", p.spec(), " is a strided view");
-      if (p.numel() > 0 && !seen.insert(p.raw()).second)
-        fail<ValueError>("optimizer: a parameter ", p.spec(), " is there twice");
       parameters_.push_back(p);
       group_of_.push_back(groups_.size());
     }
     groups_.push_back({group.lr_scale, group.weight_decay.value_or(weight_decay)});
+    require_not_negative("optimizer", "lr_scale", groups_.back().lr_scale);
+    require_not_negative("optimizer", "weight_decay", groups_.back().weight_decay);
   }
+  require_editable("optimizer", parameters_);
 }
 
-void Optimizer::begin_step() {
-  if (schedule) lr = schedule(steps_);
+void Optimizer::begin_step(const Counts& participants) {
+  // Parameters that had the same count when the step was captured are updated by one kernel with one count.
+  for (std::size_t k = 1; k < participants.size() && !counts_.empty(); ++k) {
+    const auto& [a, count_a] = participants[k - 1];
+    const auto& [b, count_b] = participants[k];
+    if (count_a == count_b && counts_[a] != counts_[b])
+      fail<Error>("optimizer: parameters ", a, " and ", b,
+                  " had the same number of steps when this step was captured, and now have ", counts_[a],
+                  " and ", counts_[b], ": capture the step again");
+  }
+  const double rate = schedule ? schedule(steps_) : lr;
+  require_not_negative("optimizer", "lr", rate);
+  lr = rate;
   ++steps_;
+  if (!counts_.empty())
+    for (auto& [i, count] : participants) ++counts_[i];
 }
 
 void Optimizer::step() {
   const NoGrad quiet;
   std::vector<Part> parts;  // complete and row-major before the first edit: copies may throw
   for (std::size_t i = 0; i < parameters_.size(); ++i)
-    if (const Tensor g = parameters_[i].grad())
-      parts.push_back({i, group_of_[i], parameters_[i], g.is_contiguous() ? g : empty_like(g).copy_(g)});
-  begin_step();
-  cuda::on_replay([this] { begin_step(); });
-  update(parts);
+    if (const Tensor& p = parameters_[i]; const Tensor g = p.grad()) {
+      if (g.spec() != p.spec())
+        fail<ShapeError>("optimizer: a gradient of ", p.spec(), " cannot be ", g.spec());
+      parts.push_back({i, group_of_[i], p, g.is_contiguous() ? g : empty_like(g).copy_(g), steps(i)});
+    }
+  if (!counts_.empty()) std::ranges::stable_sort(parts, {}, &Part::steps);  // fewer, larger updates
+  Counts participants;
+  for (auto& part : parts) participants.emplace_back(part.index, part.steps);
+
+  const double rate = lr;
+  begin_step(participants);
+  try {
+    cuda::on_replay([this, participants] { begin_step(participants); });
+    update(parts);
+  } catch (...) {
+    lr = rate;
+    --steps_;
+    if (!counts_.empty())
+      for (auto& [i, count] : participants) --counts_[i];
+    throw;
+  }
 }
 
 void Optimizer::zero_grad() {
-  for (auto& p : parameters_) p.set_grad({});
+  for (auto& p : parameters_)
+    if (p.requires_grad()) p.set_grad({});
 }
 
 std::vector<Tensor>& Optimizer::keep(std::string name, double value) {
@@ -54,19 +111,45 @@ std::vector<Tensor>& Optimizer::keep(std::string name, double value) {
   return state;
 }
 
-std::map<std::string, Tensor> Optimizer::state_dict() const {
-  std::map<std::string, Tensor> out{{"step", tensor(static_cast<double>(steps_), DType::i64)},
-                                    {"lr", tensor(lr, DType::f64)}};
+StateDict Optimizer::state_dict() const {
+  const auto count = [](std::int64_t n) { return from_range(std::vector{n}, Shape{}); };
+  StateDict out{{"step", count(steps_)}, {"lr", tensor(lr, DType::f64)}};
+  for (std::size_t i = 0; i < counts_.size(); ++i) out.emplace(fmt::format("step.{}", i), count(counts_[i]));
   for (auto& [name, tensors] : states_)
     for (std::size_t i = 0; i < tensors.size(); ++i) out.emplace(fmt::format("{}.{}", name, i), tensors[i]);
   return out;
 }
 
-void Optimizer::load_state_dict(const std::map<std::string, Tensor>& from) {
-  const auto own = state_dict();
-  load_state("optimizer", own, from);
-  steps_ = from.at("step").item<std::int64_t>();
-  lr = from.at("lr").item();
+StateDict Optimizer::completed(StateDict state) const {
+  const auto all = state.find("step");
+  if (all == state.end() || state.contains("step.0")) return state;
+  const Tensor step = all->second;
+  for (std::size_t i = 0; i < counts_.size(); ++i) state.emplace(fmt::format("step.{}", i), step);
+  return state;
 }
+
+std::function<void()> Optimizer::loading(const StateDict& given) {
+  const StateDict from = completed(given);
+  auto copies = detail::loading("optimizer", state_dict(), from);
+  const auto count = [&](const std::string& name) {
+    const auto n = from.at(name).item<std::int64_t>();
+    if (n < 0) fail<FormatError>("optimizer: the state does not fit: '", name, "' is ", n);
+    return n;
+  };
+  const std::int64_t steps = count("step");
+  const double rate = from.at("lr").item();
+  if (!(rate >= 0 && std::isfinite(rate)))
+    fail<FormatError>("optimizer: the state does not fit: 'lr' is ", rate);
+  std::vector<std::int64_t> counts;
+  for (std::size_t i = 0; i < counts_.size(); ++i) counts.push_back(count(fmt::format("step.{}", i)));
+  return [this, copies = std::move(copies), steps, rate, counts = std::move(counts)]() mutable {
+    copies();
+    steps_ = steps;
+    lr = rate;
+    counts_.swap(counts);
+  };
+}
+
+void Optimizer::load_state_dict(const StateDict& from) { loading(from)(); }
 
 }  // namespace bobbin::optim

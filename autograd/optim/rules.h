@@ -22,6 +22,14 @@ BOBBIN_HD T kept(T x) {
   return -least < x && x < least ? T(0) : x;
 }
 
+// The moving average s, of which `term` replaces the fraction c: (1 - c) s + term. Rules get c = 1 - beta,
+// rounded once from f64, and not beta: 1 - .99999 in f32 is .0000100136, and an average that decays by one of
+// the two numbers and grows by the other settles beside the mean.
+template<class T>
+BOBBIN_HD T average(T s, T c, T term) {
+  return kept(s - c * s + term);
+}
+
 template<class T>
 struct SgdRule {
   using type = T;
@@ -47,16 +55,17 @@ template<class T>
 struct AdamRule {
   using type = T;
   static constexpr int states = 2;
-  T b1, b2, eps, decay;
-  T keep;    // the factor of decoupled weight decay
-  T rate;    // the learning rate divided by 1 - b1^step, the bias correction of the mean
-  T unbias;  // 1 / sqrt(1 - b2^step), the bias correction of the root of the second moment
+  T c1, c2;  // 1 - beta1, 1 - beta2
+  T eps, decay;
+  T shrink;  // the learning rate times the decoupled weight decay
+  T rate;    // the learning rate divided by 1 - beta1^steps, the bias correction of the mean
+  T unbias;  // 1 / sqrt(1 - beta2^steps), the bias correction of the root of the second moment
   BOBBIN_HD void operator()(T& p, T g, T* s) const {
     using std::sqrt;
     g += decay * p;
-    s[0] = kept(b1 * s[0] + (1 - b1) * g);
-    s[1] = kept(b2 * s[1] + (1 - b2) * g * g);
-    p = keep * p - rate * s[0] / (sqrt(s[1]) * unbias + eps);
+    s[0] = average(s[0], c1, c1 * g);
+    s[1] = average(s[1], c2, c2 * g * g);
+    p -= shrink * p + rate * s[0] / (sqrt(s[1]) * unbias + eps);
   }
 };
 
@@ -64,11 +73,11 @@ template<class T>
 struct RmsPropRule {
   using type = T;
   static constexpr int states = 1;
-  T rate, decay, alpha, eps;
+  T rate, decay, c, eps;  // c = 1 - alpha
   BOBBIN_HD void operator()(T& p, T g, T* s) const {
     using std::sqrt;
     g += decay * p;
-    s[0] = kept(alpha * s[0] + (1 - alpha) * g * g);
+    s[0] = average(s[0], c, c * g * g);
     p -= rate * g / (sqrt(s[0]) + eps);
   }
 };
@@ -77,11 +86,11 @@ template<class T>
 struct RmsPropMomentumRule {
   using type = T;
   static constexpr int states = 2;
-  T rate, decay, alpha, eps, mu;
+  T rate, decay, c, eps, mu;  // c = 1 - alpha
   BOBBIN_HD void operator()(T& p, T g, T* s) const {
     using std::sqrt;
     g += decay * p;
-    s[0] = kept(alpha * s[0] + (1 - alpha) * g * g);
+    s[0] = average(s[0], c, c * g * g);
     s[1] = kept(mu * s[1] + g / (sqrt(s[0]) + eps));
     p -= rate * s[1];
   }
@@ -104,24 +113,67 @@ template<class T>
 struct LionRule {
   using type = T;
   static constexpr int states = 1;
-  T rate, keep, b1, b2;
+  T rate, shrink, c1,
+      c2;  // shrink = the learning rate times the weight decay, c1 = 1 - beta1, c2 = 1 - beta2
   BOBBIN_HD void operator()(T& p, T g, T* s) const {
-    const T u = b1 * s[0] + (1 - b1) * g;
-    p = keep * p - (u > 0 ? rate : u < 0 ? -rate : u * 0);  // u * 0 keeps NaN
-    s[0] = kept(b2 * s[0] + (1 - b2) * g);
+    const T u = s[0] - c1 * s[0] + c1 * g;
+    p -= shrink * p + (u > 0 ? rate : u < 0 ? -rate : u * 0);  // u * 0 keeps NaN
+    s[0] = average(s[0], c2, c2 * g);
   }
 };
 
-// p = keep p - rate g: a step along a given direction (Muon), or a moving average (Ema).
+// p = (1 - shrink) p - rate g: a step along a given direction (Muon), or a moving average (Ema, Muon).
 template<class T>
 struct BlendRule {
   using type = T;
   static constexpr int states = 0;
-  T keep, rate;
-  BOBBIN_HD void operator()(T& p, T g, T*) const { p = keep * p - rate * g; }
+  T shrink, rate;
+  BOBBIN_HD void operator()(T& p, T g, T*) const { p -= shrink * p + rate * g; }
 };
 
-/// The n elements of one parameter.
+// Rules that read no gradient. They edit gradients, or exchange tensors.
+
+// Multiplies by a number in f64, which is read from the device if `on_device` is set. A factor of f32 could
+// be a subnormal number of few bits.
+template<class T>
+struct ScaleRule {
+  using type = T;
+  static constexpr int states = 0;
+  double factor;
+  const double* on_device;
+  BOBBIN_HD void operator()(T& p, T*) const {
+    p = static_cast<T>(static_cast<double>(p) * (on_device ? *on_device : factor));
+  }
+};
+
+// Clamps to [-limit, limit]; NaN stays NaN.
+template<class T>
+struct ClampRule {
+  using type = T;
+  static constexpr int states = 0;
+  T limit;
+  BOBBIN_HD void operator()(T& p, T*) const { p = p > limit ? limit : p < -limit ? -limit : p; }
+};
+
+// Exchanges p and the state.
+template<class T>
+struct SwapRule {
+  using type = T;
+  static constexpr int states = 1;
+  BOBBIN_HD void operator()(T& p, T* s) const {
+    const T own = p;
+    p = s[0];
+    s[0] = own;
+  }
+};
+
+/// Whether a rule reads a gradient.
+template<class Rule, class T = typename Rule::type>
+constexpr bool reads_gradient = requires(const Rule& rule, T& p, T g, T* s) {
+  rule(p, g, s);
+};
+
+/// The n elements of one parameter. `g` is null for rules that read no gradient.
 template<class T>
 struct Elements {
   T* p;

@@ -2,7 +2,9 @@
 #include <bobbin/elementwise.h>
 #include <bobbin/state.h>
 #include <bobbin/tape.h>
+#include <bobbin/view.h>
 
+#include <set>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -24,12 +26,31 @@ void check_state(std::string_view what, const StateDict& own, const StateDict& f
   if (wrong.tellp() > 0) fail<FormatError>(what, ": the state does not fit: ", wrong.str());
 }
 
-void load_state(std::string_view what, const StateDict& own, const StateDict& from) {
+std::function<void()> detail::loading(std::string_view what, const StateDict& own, const StateDict& from) {
   check_state(what, own, from);
   const NoGrad quiet;
-  std::vector<std::pair<Tensor, Tensor>> copies;  // all conversions before the first copy, as they may throw
-  for (auto& [name, t] : own) copies.emplace_back(t, to(from.at(name), t.device()));
-  for (auto& [t, source] : copies) t.copy_(source);
+  std::set<const Storage*> edited;
+  for (auto& [name, t] : own) {
+    for (int i = 0; i < t.rank(); ++i)
+      if (t.strides()[i] == 0 && t.shape()[i] > 1)
+        fail<ShapeError>(what, ": '", name, "' is expanded, ", t.spec(), ": several of its elements are one");
+    edited.insert(t.storage().get());
+  }
+  std::vector<std::pair<Tensor, Tensor>> copies;
+  for (auto& [name, t] : own) {
+    Tensor source = to(from.at(name).detach(), t.device());
+    if (edited.contains(source.storage().get()))
+      source = clone(source);  // a state loaded into itself, or by halves
+    copies.emplace_back(t, std::move(source));
+  }
+  return [copies = std::move(copies)]() mutable {
+    const NoGrad quiet;
+    for (auto& [t, source] : copies) t.copy_(source);
+  };
+}
+
+void load_state(std::string_view what, const StateDict& own, const StateDict& from) {
+  detail::loading(what, own, from)();
 }
 
 }  // namespace bobbin

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 
+#include "tests/autograd/optim_kinds.h"
 #include "tests/cuda/cuda_fixture.h"
 
 using namespace bobbin;
@@ -17,30 +18,11 @@ using CudaOptimizer = SeededCuda<41, false>;
 const Device cpu = Device::cpu();
 
 using Tensors = std::vector<Tensor>;
-using Make = std::function<std::unique_ptr<optim::Optimizer>(Tensors)>;
-
-struct Kind {
-  const char* name;
-  Make make;
-};
-
-template<class Optimizer, class Options>
-Make with(Options o) {
-  return [o](Tensors p) { return std::make_unique<Optimizer>(std::move(p), o); };
-}
-
-std::vector<Kind> kinds() {
-  const auto sgd = [](optim::SgdOptions o) { return with<optim::Sgd>(o); };
-  return {{"sgd", sgd({.lr = .1})},
-          {"decay", sgd({.lr = .1, .weight_decay = .01})},
-          {"momentum", sgd({.lr = .1, .momentum = .9, .weight_decay = .01})},
-          {"nesterov", sgd({.lr = .1, .momentum = .9, .nesterov = true})},
-          {"adam", with<optim::Adam>(optim::AdamOptions{.lr = .1, .weight_decay = .01})},
-          {"adamw", with<optim::AdamW>(optim::AdamWOptions{.lr = .1, .weight_decay = .01})},
-          {"rmsprop", with<optim::RmsProp>(optim::RmsPropOptions{.lr = .1, .weight_decay = .01})},
-          {"rmsprop, momentum", with<optim::RmsProp>(optim::RmsPropOptions{.lr = .1, .momentum = .9})},
-          {"adagrad", with<optim::Adagrad>(optim::AdagradOptions{.lr = .1, .lr_decay = .1})},
-          {"lion", with<optim::Lion>(optim::LionOptions{.lr = .1, .weight_decay = .01})}};
+// Muon, which composes operations, is in OptimizerEdges of autograd_test.
+std::vector<tests::OptimizerKind> kinds() {
+  auto all = tests::optimizer_kinds();
+  std::erase_if(all, [](auto& kind) { return kind.matrices; });
+  return all;
 }
 
 Tensors leaves(const Tensors& xs, Device d) {
@@ -69,7 +51,7 @@ Tensors many_parameters() {
 }
 
 TEST_F(CudaOptimizer, TenStepsAreTheCpus) {
-  for (auto& [name, make] : kinds()) {
+  for (auto& [name, make, matrices] : kinds()) {
     SCOPED_TRACE(name);
     const Tensors start = many_parameters();
     Tensors here = leaves(start, cpu), there = leaves(start, gpu);
@@ -91,7 +73,7 @@ TEST_F(CudaOptimizer, TenStepsAreTheCpus) {
 }
 
 TEST_F(CudaOptimizer, EditsAMisalignedParameterAndNothingBesideIt) {
-  for (auto& [name, make] : kinds()) {
+  for (auto& [name, make, matrices] : kinds()) {
     SCOPED_TRACE(name);
     const Tensor start = randn({5000}), around = clone(to(start, gpu));
     Tensor here = clone(narrow(start, 0, 1, 4990)).set_requires_grad(),
@@ -117,7 +99,7 @@ TEST_F(CudaOptimizer, TakesParametersOfBothDevices) {
 }
 
 TEST_F(CudaOptimizer, CountsOneEditAndDoesNotWait) {
-  for (auto& [name, make] : kinds()) {
+  for (auto& [name, make, matrices] : kinds()) {
     Tensors p = leaves({randn({300}), randn({4, 5}), randn({0})}, gpu);
     for (auto& x : p) x.set_grad(ones_like(x));
     const auto optimizer = make(p);
@@ -140,7 +122,7 @@ TEST_F(CudaOptimizer, ReadsAStridedGradient) {
 
 // A captured step follows lr and, in Adam, the number of steps, to the bit.
 TEST_F(CudaOptimizer, CapturedStepsAreEagerSteps) {
-  for (auto& [name, make] : kinds()) {
+  for (auto& [name, make, matrices] : kinds()) {
     const Tensors start{randn({3000}), randn({17})};
     Tensors eager = leaves(start, gpu), captured = leaves(start, gpu);
     for (std::size_t i = 0; i < start.size(); ++i) {

@@ -47,7 +47,13 @@ Options::~Options() = default;
 
 template<class T>
 Option Options::add(const std::string& name, T& value, const std::string& help) {
-  return Option(app_->add_option(name, value, help));
+  CLI::Option* const option = app_->add_option(name, value, help);
+  if constexpr (std::is_unsigned_v<T>)  // a minus sign would wrap: -1 is 2^64 - 1 to std::strtoull
+    option->check([](const std::string& text) {
+      return text.find('-') == std::string::npos ? std::string()
+                                                 : "expected a number of at least 0; got " + text;
+    });
+  return Option(option);
 }
 template Option Options::add(const std::string&, std::string&, const std::string&);
 template Option Options::add(const std::string&, std::filesystem::path&, const std::string&);

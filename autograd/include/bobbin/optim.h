@@ -1,9 +1,12 @@
 // Optimizers. A step reads each parameter's .grad() and edits the parameter in place, without recording.
 // Parameters are f32 or f64, on any device; a parameter without a gradient is not changed. A step that throws
-// has changed nothing. On a GPU a step only enqueues kernels: one launch, if all parameters fit in it. A step
-// that is captured (capture.h) reads `lr` and the step count at each replay; the optimizer must then live, at
-// the same address, as long as the captured step. Gradients accumulate until zero_grad(): several calls of
-// backward() per step give a larger batch.
+// has changed nothing, the step count included. On a GPU a step only enqueues kernels: one launch, if all
+// parameters fit in it. A step that is captured (capture.h) reads `lr` and the step counts at each replay;
+// the optimizer must then live, at the same address, as long as the captured step. Gradients accumulate until
+// zero_grad(): several calls of backward() per step give a larger batch.
+//
+// Learning rates, weight decays and eps are finite and not negative; momenta, betas and alpha are in [0, 1).
+// Constructors throw ValueError for other numbers, step() for another `lr`.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -38,14 +41,16 @@ struct Parameters {
 class Optimizer {
  public:
   /// Throws GradError for a parameter that is no leaf or requires no gradient, DTypeError unless it is f32 or
-  /// f64, ShapeError for a strided view, ValueError for a parameter that is given twice.
+  /// f64, ShapeError for a strided view, ValueError for a parameter that is given twice or shares elements
+  /// with another, and for options outside their domain.
   Optimizer(Parameters, double lr, double weight_decay);
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
-  /// One update of every parameter that has a gradient.
+  /// One update of every parameter that has a gradient. Throws ValueError if `lr` is negative or not finite.
   void step();
-  /// Removes the gradients, so that the next backward starts from 0.
+  /// Removes the gradients, so that the next backward starts from 0. Skips parameters that were frozen
+  /// (set_requires_grad(false)) since.
   void zero_grad();
   /// All parameters, group by group.
   const std::vector<Tensor>& parameters() const { return parameters_; }
@@ -56,18 +61,26 @@ class Optimizer {
   std::function<double(std::int64_t)> schedule;
 
   /// All state of the optimizer: "step", "lr", and for parameter i "NAME.i" with PyTorch's names
-  /// ("exp_avg.0"). The tensors share their elements with the optimizer.
+  /// ("exp_avg.0", and "step.0" where the update depends on the count). The tensors of the averages share
+  /// their elements with the optimizer.
   std::map<std::string, Tensor> state_dict() const;
   /// Copies these elements into the optimizer's tensors. If some are missing, extra or of another shape,
-  /// throws FormatError that lists them, and changes nothing.
+  /// throws FormatError that lists them. If it throws, it has changed nothing. A state of version 0.1, which
+  /// has one count for all parameters, is accepted.
   void load_state_dict(const std::map<std::string, Tensor>&);
+  /// The two halves of load_state_dict, for load_checkpoint: the checks, which throw, and the function that
+  /// they return, which copies and does not throw.
+  std::function<void()> loading(const std::map<std::string, Tensor>&);
+  /// A state of version 0.1 as this version has it.
+  std::map<std::string, Tensor> completed(std::map<std::string, Tensor>) const;
 
   /// A parameter that a step edits, and its gradient; both are row-major.
   struct Part {
-    std::size_t index;  ///< its number among all parameters
-    std::size_t group;  ///< the number of its group
-    Tensor parameter;   ///< edited in place
-    Tensor grad;        ///< its gradient
+    std::size_t index;       ///< its number among all parameters
+    std::size_t group;       ///< the number of its group
+    Tensor parameter;        ///< edited in place
+    Tensor grad;             ///< its gradient; undefined for rules that read none
+    std::int64_t steps = 0;  ///< its steps before this one; 0 if the update does not depend on them
   };
 
  protected:
@@ -75,8 +88,11 @@ class Optimizer {
   virtual void update(std::span<const Part>) = 0;
   /// Adds one tensor of state per parameter, filled with `value`; `name` as in state_dict().
   std::vector<Tensor>& keep(std::string name, double value = 0);
+  /// Lets each parameter have a step count, which starts when it gets its first gradient.
+  void count_steps() { counts_.resize(parameters_.size()); }
 
-  std::int64_t steps() const { return steps_; }  ///< the number of steps, including the one that runs now
+  /// The number of steps of a parameter, including the one that runs now; 0 without count_steps().
+  std::int64_t steps(std::size_t parameter) const { return counts_.empty() ? 0 : counts_[parameter]; }
   /// The learning rate of a group now.
   double rate(std::size_t group) const { return lr * groups_[group].lr_scale; }
   /// The weight decay of a group.
@@ -86,12 +102,15 @@ class Optimizer {
   struct Group {
     double lr_scale, weight_decay;
   };
-  void begin_step();  // runs before each step, also before each replay of a captured step
+  // The parameters that take part in a step, with their counts before it.
+  using Counts = std::vector<std::pair<std::size_t, std::int64_t>>;
+  void begin_step(const Counts&);  // runs before each step, also before each replay of a captured step
   std::vector<Tensor> parameters_;
   std::vector<std::size_t> group_of_;
   std::vector<Group> groups_;
   std::map<std::string, std::vector<Tensor>> states_;
-  std::int64_t steps_ = 0;
+  std::int64_t steps_ = 0;            // of the optimizer
+  std::vector<std::int64_t> counts_;  // of each parameter
 };
 
 /// Settings of Sgd.
@@ -121,7 +140,8 @@ struct AdamOptions {
   double eps = 1e-8;        ///< added to the root
   double weight_decay = 0;  ///< factor of the parameter that is added to the gradient
 };
-/// Adam (Kingma and Ba, arXiv:1412.6980); weight decay is added to the gradient.
+/// Adam (Kingma and Ba, arXiv:1412.6980); weight decay is added to the gradient. The bias corrections count
+/// the steps of each parameter, so that one whose gradient comes late starts as the others did.
 class Adam : public Optimizer {
  public:
   /// Throws as Optimizer does.
@@ -183,8 +203,8 @@ struct AdagradOptions {
   double initial_accumulator_value = 0;  ///< s before the first step
   double eps = 1e-10;                    ///< added to the root
 };
-/// s += g^2;  p -= lr / (1 + (step - 1) lr_decay) g / (sqrt(s) + eps) (Duchi, Hazan and Singer, JMLR 12,
-/// 2011).
+/// s += g^2;  p -= lr / (1 + (step - 1) lr_decay) g / (sqrt(s) + eps), where `step` counts the steps of the
+/// parameter (Duchi, Hazan and Singer, JMLR 12, 2011).
 class Adagrad final : public Optimizer {
  public:
   /// Throws as Optimizer does.
@@ -229,7 +249,8 @@ struct MuonOptions {
 /// weight matrices of hidden layers; give other parameters to another optimizer.
 class Muon final : public Optimizer {
  public:
-  /// Throws as Optimizer does, and ShapeError for a parameter that is no matrix.
+  /// Throws as Optimizer does, ShapeError for a parameter that is no matrix, and ValueError unless ns_steps
+  /// >= 1.
   Muon(Parameters, const MuonOptions& = {});
 
  private:
@@ -239,24 +260,34 @@ class Muon final : public Optimizer {
 };
 
 /// Returns the norm of all gradients together, an f64 scalar on the device of the first one. If it exceeds
-/// max_norm, scales the gradients down to that norm, in place. Does not wait for a GPU. Throws ValueError
-/// unless max_norm > 0, or if there is no gradient.
+/// max_norm, scales the gradients down to that norm. Sums and factors are f64, so that the norm may exceed
+/// the gradients' dtype. Gradients of all dtypes and strides; a parameter that is listed twice counts once.
+/// If a gradient has an infinity, the factor is 0, if it has NaN, the factor is NaN. Does not wait for a GPU.
+/// Throws ValueError unless max_norm > 0, or if there is no gradient; if it throws, it has changed nothing.
 Tensor clip_grad_norm(std::span<const Tensor> parameters, double max_norm);
-/// Clamps every element of the gradients to [-limit, limit], in place. Throws ValueError unless limit > 0.
+/// Clamps every element of the gradients to [-limit, limit]; NaN stays NaN. Throws ValueError unless limit >
+/// 0; if it throws, it has changed nothing.
 void clip_grad_value(std::span<const Tensor> parameters, double limit);
 
 /// An exponential moving average of parameters: average = decay average + (1 - decay) parameter.
 class Ema {
  public:
-  /// The averages start as a copy of the parameters. Throws ValueError unless 0 <= decay < 1.
+  /// The averages start as a copy of the parameters. Throws ValueError unless 0 <= decay < 1; DTypeError,
+  /// ShapeError and ValueError for tensors that an Optimizer would refuse: of other dtypes than f32 and f64,
+  /// strided, given twice.
   Ema(std::vector<Tensor> parameters, double decay = 0.999);
   /// Updates the averages; to be called after each step.
   void update();
-  /// Exchanges the elements of the parameters and of the averages: before a test with the averages, and again
-  /// after it.
+  /// Exchanges the elements of the parameters and of the averages, in place: before a test with the averages,
+  /// and again after it.
   void swap();
   /// One average per parameter, in their order.
   const std::vector<Tensor>& averages() const { return averages_; }
+  /// The averages by the names "average.0", "average.1", ...; they share their elements.
+  std::map<std::string, Tensor> state_dict() const;
+  /// Copies these elements into the averages. Throws FormatError if they do not fit, and then changes
+  /// nothing.
+  void load_state_dict(const std::map<std::string, Tensor>&);
 
  private:
   std::vector<Tensor> parameters_, averages_;
@@ -267,17 +298,24 @@ class Ema {
 /// backward(scaler.scale(loss)); scaler.step(optimizer).
 class GradScaler {
  public:
-  double scale_factor =
-      65536;            ///< halved if a gradient overflows, doubled after `patience` steps without overflow
-  int patience = 2000;  ///< steps without overflow until the scale is doubled
-  /// loss times scale_factor.
+  static constexpr double least = 0x1p-24;  ///< scale_factor is not halved below this
+  static constexpr double most = 0x1p+64;   ///< scale_factor is not doubled beyond this
+  double scale_factor = 65536;  ///< halved if a gradient is not finite, doubled after `patience` other steps
+  int patience = 2000;          ///< steps without overflow until the scale is doubled
+  /// loss times scale_factor. Throws ValueError unless that is in [least, most].
   Tensor scale(const Tensor& loss) const;
-  /// Divides the gradients by the scale and makes a step; makes no step if a gradient is not finite. Waits
-  /// for the GPU. Returns whether it made a step.
+  /// Divides the gradients by the scale and makes a step; makes no step if an element of a gradient is not
+  /// finite. Waits for the GPU. Returns whether it made a step. Throws ValueError unless scale_factor is in
+  /// [least, most] and patience >= 1, and what the optimizer throws; gradients and scale are as before then.
   bool step(Optimizer&);
+  /// The scale ("scale") and the number of steps since it changed ("growth_tracker"), as in PyTorch.
+  std::map<std::string, Tensor> state_dict() const;
+  /// Takes them from such a state. Throws FormatError if it does not fit, and then changes nothing.
+  void load_state_dict(const std::map<std::string, Tensor>&);
 
  private:
-  int good_ = 0;
+  void require_options() const;
+  std::int64_t good_ = 0;  // steps since the scale changed
 };
 
 }  // namespace bobbin::optim

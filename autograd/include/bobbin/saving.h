@@ -1,6 +1,7 @@
 // Checkpoints of training, and NumPy's files. Models alone are saved with safetensors.h.
 #pragma once
 #include <bobbin/optim.h>
+#include <bobbin/schedule.h>
 #include <bobbin/state.h>
 
 #include <filesystem>
@@ -9,15 +10,22 @@
 
 namespace bobbin {
 
+/// What else a checkpoint holds, where training uses it; null where not.
+struct CheckpointParts {
+  optim::GradScaler* scaler = nullptr;  ///< as "scaler.NAME"
+  optim::Ema* ema = nullptr;            ///< as "ema.NAME"
+  optim::Plateau* plateau = nullptr;    ///< its rate, best loss and count, as "plateau.NAME"
+};
+
 /// Writes a safetensors file with all that is needed to resume training: the model's tensors as "model.NAME",
-/// the optimizer's as "optimizer.NAME", this thread's generator, and `notes` (an epoch, say) as metadata.
-/// Atomic, as save_safetensors is; throws IoError.
+/// the optimizer's as "optimizer.NAME", this thread's generator, the further parts, and `notes` (an epoch,
+/// say) as metadata. Atomic, as save_safetensors is; throws IoError.
 void save_checkpoint(const std::filesystem::path&, const StateDict& model, const optim::Optimizer&,
-                     const std::map<std::string, std::string>& notes = {});
+                     const std::map<std::string, std::string>& notes = {}, const CheckpointParts& = {});
 /// Restores the checkpoint, so that training gives the same bits as if it had never stopped, and returns the
-/// notes. Throws IoError or FormatError; nothing has changed then.
+/// notes. The parts are those that were saved. Throws IoError or FormatError; nothing has changed then.
 std::map<std::string, std::string> load_checkpoint(const std::filesystem::path&, const StateDict& model,
-                                                   optim::Optimizer&);
+                                                   optim::Optimizer&, const CheckpointParts& = {});
 
 /// Writes one array in NumPy's format. Throws DTypeError for bf16, which the format does not have; IoError.
 void save_npy(const std::filesystem::path&, const Tensor&);

@@ -1,4 +1,6 @@
-// Schedules: learning rates as functions of the step, optimizer.lr = rate(step). Steps count from 0.
+// Schedules: learning rates as functions of the step, optimizer.lr = rate(step). Steps count from 0. A call
+// throws ValueError for a negative step, and for fields outside their domain: rates are finite and not
+// negative.
 #pragma once
 #include <cstdint>
 #include <limits>
@@ -8,8 +10,8 @@ namespace bobbin::optim {
 /// `start`, multiplied by gamma after every `every` steps.
 struct StepDecay {
   double start;        ///< rate of step 0
-  std::int64_t every;  ///< steps between decreases
-  double gamma = 0.1;  ///< factor of each decrease
+  std::int64_t every;  ///< steps between decreases, 1 or more
+  double gamma = 0.1;  ///< factor of each decrease, finite and not negative
   /// The rate of this step.
   double operator()(std::int64_t step) const;
 };
@@ -19,7 +21,7 @@ struct StepDecay {
 struct Linear {
   double peak;               ///< the highest rate
   std::int64_t steps;        ///< of the whole training
-  std::int64_t warm_up = 0;  ///< of these, the rise
+  std::int64_t warm_up = 0;  ///< of these, the rise: at most `steps`
   double end = 0;            ///< rate after the last step
   /// The rate of this step.
   double operator()(std::int64_t step) const;
@@ -30,7 +32,7 @@ struct Linear {
 struct Cosine {
   double peak;               ///< the highest rate
   std::int64_t steps;        ///< of the whole training
-  std::int64_t warm_up = 0;  ///< of these, the rise
+  std::int64_t warm_up = 0;  ///< of these, the rise: at most `steps`
   double end = 0;            ///< rate after the last step
   /// The rate of this step.
   double operator()(std::int64_t step) const;
@@ -40,17 +42,17 @@ struct Cosine {
 /// `warm_up` of the steps, then decreases towards 0, both along a cosine.
 struct OneCycle {
   double peak;            ///< the highest rate
-  std::int64_t steps;     ///< of the whole training
+  std::int64_t steps;     ///< of the whole training, 1 or more
   double warm_up = 0.25;  ///< fraction of the steps, in [0, 1]
   /// The rate of step 0, 1, ... steps - 1.
   double operator()(std::int64_t step) const;
 };
 
-/// Multiplies the rate by `factor` if the loss has not improved by the fraction `threshold` for more than
-/// `patience` calls.
+/// Multiplies the rate by `factor` if the loss has not improved by the fraction `threshold` of its magnitude
+/// for more than `patience` calls. A loss of NaN is no improvement.
 struct Plateau {
   double rate;              ///< the present rate; set it to the first one
-  double factor = 0.1;      ///< of each decrease
+  double factor = 0.1;      ///< of each decrease, in [0, 1]
   int patience = 10;        ///< calls without a better loss before a decrease
   double threshold = 1e-4;  ///< the fraction by which a loss must improve
   double least = 0;         ///< the lowest rate

@@ -2,6 +2,7 @@
 #pragma once
 #include <bobbin/tensor.h>
 
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -15,7 +16,13 @@ using StateDict = std::map<std::string, Tensor>;
 /// `what` and lists all differences.
 void check_state(std::string_view what, const StateDict& own, const StateDict& from);
 /// Copies the elements of `from` into the tensors of `own`, on any devices. Throws as check_state does, and
-/// then changes nothing.
+/// ShapeError for an expanded tensor in `own`. If it throws, it has changed nothing.
 void load_state(std::string_view what, const StateDict& own, const StateDict& from);
+
+namespace detail {
+/// The two halves of load_state: the checks and conversions, which throw, and the function that they return,
+/// which copies and does not throw.
+std::function<void()> loading(std::string_view what, const StateDict& own, const StateDict& from);
+}  // namespace detail
 
 }  // namespace bobbin
