@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 
 #include "mnist_data.h"
@@ -215,6 +216,7 @@ int run(const Options& o) {
   fmt::print("{} with {} parameters, {}, seed {}, {} images\n", model.title(), nn::num_parameters(model),
              where, o.seed, o.augment ? "augmented" : "unchanged");
 
+  std::fflush(stdout);  // a pipe gets this before the first epoch is over
   const History history = train(model, training, o);
   if (history.seconds > 0) fmt::print("trained in {:.2f} s\n", history.seconds);
   // Weights from the middle of the first epoch may be worse than those of the file.

@@ -22,8 +22,8 @@ std::vector<std::int64_t> hidden_sizes(const TensorFile& file, const std::vector
   if (sizes.empty() || std::ranges::any_of(sizes, [](auto n) { return n < 1 || n > 65536; }))
     fail<FormatError>("the loaded file names bad sizes of hidden layers: '", found->second, "'");
   // A model is not made larger than the file, whatever its text says.
-  std::int64_t needed = 0, in = pixels, present = 0;
-  for (const std::int64_t n : sizes) needed += (std::exchange(in, n) + 1) * n;
+  std::int64_t needed = 0, before = pixels, present = 0;
+  for (const std::int64_t n : sizes) needed += (std::exchange(before, n) + 1) * n;
   for (auto& [name, t] : file.tensors) present += t.numel();
   if (needed > present)
     fail<FormatError>("the loaded file does not fit: its hidden layers of sizes '", found->second, "' have ",

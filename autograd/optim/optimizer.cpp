@@ -88,14 +88,19 @@ void Optimizer::step() {
 
   const double rate = lr;
   begin_step(participants);
-  try {
-    cuda::on_replay([this, participants] { begin_step(participants); });
-    update(parts);
-  } catch (...) {
+  const auto undo = [this, participants, rate] {
     lr = rate;
     --steps_;
     if (!counts_.empty())
       for (auto& [i, count] : participants) --counts_[i];
+  };
+  try {
+    const bool captured = cuda::capturing();
+    if (captured) cuda::on_replay([this, participants] { begin_step(participants); });
+    update(parts);
+    if (captured) cuda::on_failed_capture(undo);
+  } catch (...) {
+    undo();
     throw;
   }
 }

@@ -47,6 +47,7 @@ double Stopwatch::microseconds() const { return 0; }
 
 bool capturing() { return false; }
 void on_replay(std::function<void()>) {}
+void on_failed_capture(std::function<void()>) {}
 Tensor captured_one(const TensorSpec&) { return {}; }
 std::optional<Device>& last_used() {
   thread_local std::optional<Device> none;

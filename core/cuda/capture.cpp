@@ -27,6 +27,10 @@ void on_replay(std::function<void()> f) {
   if (recording) recording->actions_.push_back(std::move(f));
 }
 
+void on_failed_capture(std::function<void()> f) {
+  if (recording) recording->undo_.push_back(std::move(f));
+}
+
 const void* detail::replayed(std::size_t bytes, std::function<void(void*)> write) {
   StepGraph& g = *recording;
   const std::size_t at = padded(g.used_);
@@ -98,10 +102,12 @@ void StepGraph::record(const std::function<void()>& step) {
   recording = nullptr;
   end_pool();
   const cudaError_t ended = cudaStreamEndCapture(stream_, &graph_);
-  if (failure) {
+  if (failure || ended != cudaSuccess) {
+    for (auto f = undo_.rbegin(); f != undo_.rend(); ++f) (*f)();
+    end_ = std::exchange(default_generator(), start_);
     cudaGetLastError();
-    std::rethrow_exception(failure);
   }
+  if (failure) std::rethrow_exception(failure);
   check(ended, "capture");
   end_ = default_generator();
 }
@@ -133,13 +139,14 @@ void StepGraph::clear() noexcept {
   if (pool_) release_pool(device_, std::exchange(pool_, nullptr));
 }
 
-// Prepares a replay on the host: takes the draws of the step from the generator, and computes the parameters.
+// Prepares a replay on the host: computes the parameters, which may throw (a schedule does), and takes the
+// draws of the step from the generator.
 void StepGraph::prepare() {
   if (std::exchange(first_, false)) return;
   Generator& g = default_generator();
   now_ = g;
-  if (g.seed == end_.seed) g.draws += end_.draws - start_.draws;
   for (auto& action : actions_) action();
+  if (g.seed == end_.seed) g.draws += end_.draws - start_.draws;
 }
 
 void StepGraph::run_once() {
@@ -203,15 +210,22 @@ void StepGraph::run(std::int64_t times) {
     return;
   }
   char* to = host_.raw<char>();
-  const Progress start{0, times};
-  std::memcpy(to, &start, sizeof start);
-  to += sizeof start;
-  for (std::int64_t i = 0; i < times; ++i, to += step) {
-    prepare();
-    std::memcpy(to, parameters_.bytes, step);
+  Progress start{0, 0};
+  std::exception_ptr failure;
+  try {
+    for (; start.steps < times; ++start.steps) {
+      prepare();
+      std::memcpy(to + sizeof start + static_cast<std::size_t>(start.steps) * step, parameters_.bytes, step);
+    }
+  } catch (...) {  // the steps before it are made
+    failure = std::current_exception();
   }
-  copy_elements(host_, progress_);
-  check(cudaGraphLaunch(loop_exec_, stream(device_)), "capture");
+  std::memcpy(to, &start, sizeof start);
+  if (start.steps > 0) {
+    copy_elements(host_, progress_);
+    check(cudaGraphLaunch(loop_exec_, stream(device_)), "capture");
+  }
+  if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace bobbin::cuda

@@ -57,6 +57,7 @@ class StepGraph final : public Replay {
  private:
   friend const void* detail::replayed(std::size_t, std::function<void(void*)>);
   friend void on_replay(std::function<void()>);
+  friend void on_failed_capture(std::function<void()>);
   friend ReplayArg<Philox> replay_arg(const Philox&);
   friend Tensor captured_one(const TensorSpec&);
   void record(const std::function<void()>& step);
@@ -83,6 +84,7 @@ class StepGraph final : public Replay {
   Generator now_;                               // the generator at the beginning of the current replay
   bool first_ = true;                           // the first replay is the recorded call itself
   std::vector<std::function<void()>> actions_;  // run by the host before a replay, in this order
+  std::vector<std::function<void()>> undo_;     // run in the opposite order if the capture fails
   std::size_t used_ = 0;                        // bytes of parameters_
   Parameters parameters_{};
 };

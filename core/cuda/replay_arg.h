@@ -27,6 +27,10 @@ bool capturing();
 /// captured. For counters that a step increments. Does nothing outside a capture.
 void on_replay(std::function<void()> f);
 
+/// While capturing: lets f be called if the capture fails. Takes back what the step did to such counters. f
+/// does not throw. Does nothing outside a capture.
+void on_failed_capture(std::function<void()> f);
+
 namespace detail {
 /// Returns `bytes` bytes of device memory. write(host) fills its host copy now and before every replay; these
 /// calls and those of on_replay happen in the order in which they were requested.

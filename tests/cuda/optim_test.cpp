@@ -143,4 +143,122 @@ TEST_F(CudaOptimizer, CapturedStepsAreEagerSteps) {
   }
 }
 
+// `late` gets its first gradient after five steps of the others.
+TEST_F(CudaOptimizer, CapturedStepsFollowTheCountOfEachParameter) {
+  for (auto& [name, make, matrices] : kinds()) {
+    SCOPED_TRACE(name);
+    const Tensors start{randn({300}), randn({17}), randn({40})};
+    Tensors eager = leaves(start, gpu), captured = leaves(start, gpu);
+    const auto a = make(eager), b = make(captured);
+    const auto give = [&](std::size_t i) {
+      const Tensor g = randn(start[i].shape(), DType::f32, gpu);
+      eager[i].set_grad(g), captured[i].set_grad(g);
+    };
+    const auto expect_equal = [&] {
+      for (std::size_t i = 0; i < start.size(); ++i)
+        EXPECT_EQ(captured[i].to_vector<float>(), eager[i].to_vector<float>()) << i;
+    };
+    give(0), give(1);
+    for (int i = 0; i < 5; ++i) a->step(), b->step();
+    give(2);
+    auto step = capture([&] { b->step(); });
+    for (int i = 0; i < 6; ++i) a->step(), step();
+    EXPECT_TRUE(step.replays());
+    expect_equal();
+    step(3);
+    for (int i = 0; i < 3; ++i) a->step();
+    expect_equal();
+
+    // A step of one parameter parts the counts of two that the captured step updates together.
+    const auto state = b->state_dict();
+    StateDict before;
+    for (auto& [key, t] : state) before.emplace(key, clone(t));
+    const Tensor g = captured[1].grad();
+    captured[1].set_grad({}), eager[1].set_grad({});
+    a->step(), b->step();
+    captured[1].set_grad(g), eager[1].set_grad(g);
+    if (!state.contains("step.0")) continue;
+    const auto steps = b->state_dict().at("step").item<std::int64_t>();
+    EXPECT_THROW(step(), Error);
+    EXPECT_THROW(step(2), Error);
+    EXPECT_EQ(b->state_dict().at("step").item<std::int64_t>(), steps);
+    expect_equal();
+    auto again = capture([&] { b->step(); });
+    for (int i = 0; i < 4; ++i) a->step(), again();
+    expect_equal();
+  }
+}
+
+// A step that throws, while it is captured or replayed, leaves the counts as they were.
+TEST_F(CudaOptimizer, CapturedStepsThatThrowDoNotCount) {
+  for (auto& [name, make, matrices] : kinds()) {
+    SCOPED_TRACE(name);
+    const Tensor start = randn({300});
+    Tensors eager = leaves({start}, gpu), captured = leaves({start}, gpu);
+    const auto a = make(eager), b = make(captured);
+    const Tensor g = randn({300}, DType::f32, gpu);
+    eager[0].set_grad(g), captured[0].set_grad(g);
+    bool waits = false;
+    auto step = capture([&] {
+      const Tensor noise = randn({4}, DType::f32, gpu);
+      b->step();
+      if (waits) noise.to_vector<float>();
+    });
+    const auto draws = [] { return default_generator().draws; };
+    step(), a->step();
+    waits = true;
+    const auto before = draws();
+    EXPECT_THROW(step(), Error);  // a copy to the host cannot be captured
+    EXPECT_EQ(draws(), before);
+    waits = false;
+    for (int i = 0; i < 3; ++i) step(), a->step();
+    EXPECT_TRUE(step.replays());
+    const auto later = draws();
+    const double rate = b->lr;
+    b->lr = -1;
+    EXPECT_THROW(step(), ValueError);
+    EXPECT_THROW(step(3), ValueError);
+    EXPECT_EQ(draws(), later);
+    b->lr = rate;
+    step(2), a->step(), a->step();
+    EXPECT_EQ(captured[0].to_vector<float>(), eager[0].to_vector<float>());
+  }
+}
+
+// Clipping, a step and an average in one graph.
+TEST_F(CudaOptimizer, CapturedClipsAndAveragesAreEagerOnes) {
+  const auto train = [](bool capturing) {
+    manual_seed(8);
+    Tensors p = leaves({randn({3000}), randn({17}), randn({5}, DType::f64)}, gpu);
+    optim::Adam adam(p, {.lr = .01});
+    optim::Ema ema(p, .9);
+    Tensor norm = zeros({}, DType::f64, gpu);
+    Tensors given;
+    for (auto& x : p) given.push_back(zeros_like(x));
+    const auto step = [&] {
+      for (std::size_t i = 0; i < p.size(); ++i) p[i].set_grad(clone(given[i]));
+      norm.copy_(optim::clip_grad_norm(adam.parameters(), 1));
+      optim::clip_grad_value(adam.parameters(), .1);
+      adam.step();
+      ema.update();
+    };
+    auto captured = capture(step);
+    std::vector<double> all;
+    const auto add = [&](const Tensor& t) {
+      const auto v = t.detach().to_vector<double>();
+      all.insert(all.end(), v.begin(), v.end());
+    };
+    for (const double scale : {1e-4, 1., 1e37, 3e-6, 2.}) {
+      for (auto& g : given) g.copy_(randn(g.shape(), g.dtype(), gpu) * scale);
+      capturing ? captured() : step();
+      add(norm);
+      for (auto& x : p) add(x);
+      for (auto& x : ema.averages()) add(x);
+    }
+    EXPECT_EQ(captured.replays(), capturing);
+    return all;
+  };
+  EXPECT_EQ(train(true), train(false));
+}
+
 }  // namespace
