@@ -88,21 +88,22 @@ void Optimizer::step() {
 
   const double rate = lr;
   begin_step(participants);
-  const auto undo = [this, participants, rate] {
-    lr = rate;
-    --steps_;
-    if (!counts_.empty())
-      for (auto& [i, count] : participants) --counts_[i];
-  };
   try {
     const bool captured = cuda::capturing();
     if (captured) cuda::on_replay([this, participants] { begin_step(participants); });
     update(parts);
-    if (captured) cuda::on_failed_capture(undo);
+    if (captured) cuda::on_failed_capture([this, participants, rate] { undo_step(participants, rate); });
   } catch (...) {
-    undo();
+    undo_step(participants, rate);
     throw;
   }
+}
+
+void Optimizer::undo_step(const Counts& participants, double rate) {
+  lr = rate;
+  --steps_;
+  if (!counts_.empty())
+    for (auto& [i, count] : participants) --counts_[i];
 }
 
 void Optimizer::zero_grad() {

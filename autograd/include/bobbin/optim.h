@@ -105,6 +105,7 @@ class Optimizer {
   // The parameters that take part in a step, with their counts before it.
   using Counts = std::vector<std::pair<std::size_t, std::int64_t>>;
   void begin_step(const Counts&);  // runs before each step, also before each replay of a captured step
+  void undo_step(const Counts&, double lr);  // takes begin_step back
   std::vector<Tensor> parameters_;
   std::vector<std::size_t> group_of_;
   std::vector<Group> groups_;
