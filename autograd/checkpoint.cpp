@@ -6,6 +6,8 @@
 
 #include <utility>
 
+#include "core/recompute.h"
+
 namespace bobbin {
 namespace {
 
@@ -28,6 +30,7 @@ class Checkpoint final : public OpBase {
     const GradMode recording(true);
     const GeneratorScope draws(before_);
     const Autocast as_before(products_);
+    const detail::Recomputation again;  // the first call has updated running statistics
     return f_(inputs);
   }
 

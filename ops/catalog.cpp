@@ -14,7 +14,7 @@
 #include "ops/matmul/linear.h"
 #include "ops/matmul/matmul.h"
 #include "ops/norm/batch_norm.h"
-#include "ops/norm/samples.h"
+#include "ops/norm/row_norm.h"
 #include "ops/pool/pool.h"
 #include "ops/random/dropout.h"
 #include "ops/random/random_affine.h"
@@ -32,9 +32,6 @@ namespace {
 
 // Functions that are composed of other operations, and are checked like one.
 constexpr OpInfo composites[] = {{"nll_loss", true, true, &nll_loss_samples},
-                                 {"layer_norm", true, true, &layer_norm_samples},
-                                 {"rms_norm", true, true, &rms_norm_samples},
-                                 {"group_norm", true, true, &group_norm_samples},
                                  {"scaled_dot_product_attention", true, true, &attention_samples}};
 
 template<Operator... T>
@@ -54,7 +51,7 @@ std::vector<OpInfo> builtin_ops() {
   add<Where, ToDType, ToDevice>(ops);
   // products and layers
   add<Matmul, Linear, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MaxPool2d, MaxPool2dBackward, AvgPool2d,
-      AvgPool2dBackward, BatchNorm>(ops);
+      AvgPool2dBackward, BatchNorm, LayerNorm, RmsNorm, GroupNorm>(ops);
   // the softmax family and losses
   add<Softmax, SoftmaxBackward, MaskedSoftmax, LogSoftmax, LogSoftmaxBackward, CrossEntropy,
       CrossEntropyBackward>(ops);

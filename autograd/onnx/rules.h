@@ -57,6 +57,7 @@ void widen(Rules& rules) {
 void add_elementwise(Rules&);
 void add_products(Rules&);
 void add_reductions(Rules&);
+void add_norms(Rules&);
 void add_views(Rules&);
 const Rules& rules();
 

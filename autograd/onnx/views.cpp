@@ -80,6 +80,7 @@ const Rules& rules() {
     add_elementwise(r);
     add_products(r);
     add_reductions(r);
+    add_norms(r);
     add_views(r);
     return r;
   }();

@@ -7,7 +7,9 @@
 #include <bobbin/view.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "core/recompute.h"
 #include "core/strided_copy.h"
 #include "ops/check.h"
 #include "ops/norm/normalize.h"
@@ -21,35 +23,47 @@ Axes all_but_channels(const Tensor& x) {
   return axes;
 }
 
+// running = (1 - momentum) running + momentum * correction * (row `which` of moments), rounded once.
+void follow(Tensor running, const Tensor& moments, std::int64_t which, double momentum, double correction) {
+  const NoGrad quiet;
+  const Tensor now = reshape(slice(moments, 0, which, which + 1), running.shape());
+  const DType type = running.dtype() == DType::f64 ? DType::f64 : now.dtype();
+  running.copy_(to(running, type) * (1 - momentum) + to(now, type) * (momentum * correction));
+}
+
 }  // namespace
 
-Tensor channel_moments(const Tensor& x) {
-  Tensor moments = empty({2, x.size(1)}, compute_type(x.dtype()), x.device());
+ChannelMoments channel_moments(const Tensor& x, double eps) {
+  const DType type = compute_type(x.dtype());
+  const ChannelMoments out{empty({2, x.size(1)}, type, x.device()), empty({x.size(1), 4}, type, x.device())};
   if constexpr (built_with_cuda)
     if (x.device().is_cuda()) {
-      cuda::channel_moments(row_major(x), moments);
-      return moments;
+      cuda::channel_moments(row_major(x), eps, out);
+      return out;
     }
-  cpu_channel_moments(row_major(x, moments.dtype()), moments);
-  return moments;
+  cpu_channel_moments(row_major(x, type), eps, out);
+  return out;
 }
 
 TensorSpec BatchNorm::infer(Inputs x) const { return x[0].spec(); }
 
-// Ioffe and Szegedy's formula: scale (g - mean(g) - xhat mean(g xhat)), where g is the cotangent times
-// weight.
+// Ioffe and Szegedy's formula: (h - mean(h) - n mean(h n)) / deviation, where n is the normalised x, and h
+// the cotangent times weight. A channel is scaled as the kernels have scaled it: n does not depend on that,
+// but squares and products of its elements then stay in range.
 Grads BatchNorm::vjp(const Vjp& v) const {
-  const Tensor x = v.input(0), weight = v.has_input(2) ? v.input(2) : Tensor();
+  const Tensor &x = v.input(0), weight = v.has_input(2) ? v.input(2) : Tensor();
   const DType type = compute_type(x.dtype());
   Grads out(4);
   const Axes axes = all_but_channels(x);
-  const Tensor g = to(v.grad, type), wide = to(x, type), centred = wide - mean(wide, axes, true),
-               scale = rsqrt(mean(square(centred), axes, true) + eps), normal = centred * scale,
-               weighted = weight ? g * by_channel(to(weight, type), x) : g;
+  const auto of_channel = [&](std::int64_t i) {
+    return by_channel(reshape(slice(v.input(1), 1, i, i + 1), {x.size(1)}), x);
+  };
+  const Tensor g = to(v.grad, type), unit = of_channel(3), near = to(x, type) * unit - of_channel(0),
+               centred = near - mean(near, axes, true),
+               scale = rsqrt(mean(square(centred), axes, true) + square(unit * std::sqrt(eps))),
+               normal = centred * scale, h = weight ? g * by_channel(to(weight, type), x) : g;
   if (v.needs(0))
-    out[0] =
-        to(scale * (weighted - mean(weighted, axes, true) - normal * mean(weighted * normal, axes, true)),
-           x.dtype());
+    out[0] = to((h - mean(h, axes, true) - normal * mean(h * normal, axes, true)) * scale * unit, x.dtype());
   if (v.needs(2)) out[2] = to(sum(g * normal, axes), x.dtype());
   if (v.needs(3)) out[3] = to(sum(g, axes), x.dtype());
   return out;
@@ -58,9 +72,9 @@ Grads BatchNorm::vjp(const Vjp& v) const {
 BatchNormBackward::BatchNormBackward(const Vjp& v)
     : g(row_major(v.grad)),
       x(row_major(v.input(0))),
-      moments(v.input(1)),
+      statistics(v.input(1)),
       weight(v.has_input(2) ? v.input(2) : Tensor()),
-      sums(empty({2, x.size(1)}, compute_type(x.dtype()), x.device())),
+      sums(empty({4, x.size(1)}, compute_type(x.dtype()), x.device())),
       x_grad(empty(x.spec())) {}
 
 Grads BatchNormBackward::grads(const Vjp& v) const {
@@ -89,15 +103,13 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
     if (x.rank() == 2)
       return contiguous(transpose(
           squeeze(batch_norm(unsqueeze(transpose(x), 0), running_mean, running_var, weight, bias, o), 0)));
-    const Tensor moments = channel_moments(x);
-    const auto follow = [&](Tensor running, std::int64_t row, double share) {
-      const NoGrad quiet;
-      const Tensor now = reshape(slice(moments, 0, row, row + 1), channels);
-      running.copy_(running * (1 - o.momentum) + to(now, running.dtype()) * share);
-    };
-    follow(running_mean, 0, o.momentum);
-    follow(running_var, 1, o.momentum * static_cast<double>(count) / static_cast<double>(count - 1));
-    return record(BatchNorm{o.eps}, {x, moments, weight, bias});
+    const ChannelMoments moments = channel_moments(x, o.eps);
+    if (!detail::recomputing()) {
+      const double n = static_cast<double>(count);
+      follow(running_mean, moments.running, 0, o.momentum, 1);
+      follow(running_var, moments.running, 1, o.momentum, n / (n - 1));
+    }
+    return record(BatchNorm{o.eps}, {x, moments.statistics, weight, bias});
   }
   return in_wide(x, [&](auto wide) {
     const Tensor t = wide(x);

@@ -5,6 +5,7 @@
 #include "core/cuda/strided.cuh"
 #include "ops/check.h"
 #include "ops/norm/batch_norm.h"
+#include "ops/norm/statistics.h"
 
 namespace bobbin {
 namespace {
@@ -72,67 +73,85 @@ struct Terms {
   C a, b;
 };
 
-// Computes mean and variance from the differences to the channel's first element, so that numbers far from 0
-// lose few digits to cancellation.
+// Computes mean and variance from the differences to an element of the channel, so that numbers far from 0
+// lose few digits to cancellation. f64 holds the squares of all f32 numbers; an f64 channel whose sums it
+// does not hold is added again, multiplied by a power of two.
 template<class T>
-__global__ void __launch_bounds__(sum_threads) add_moments(const Sizes s, const T* x, Sum<T>* moments) {
-  const Sum<T> first = cuda::widen(x[s.at(blockIdx.x, 0)]);
-  const double2 sums = channel_sums(s, [&](std::int64_t at) {
-    const Sum<T> difference = cuda::widen(x[at]) - first;
-    return Terms<double>{static_cast<double>(difference),
-                         static_cast<double>(difference) * static_cast<double>(difference)};
-  });
+__global__ void __launch_bounds__(sum_threads)
+    add_moments(const Sizes s, const T* x, Sum<T>* running, RowStatistics<Sum<T>>* statistics, double eps) {
+  const std::int64_t count = s.images * s.size;
+  const auto element = [&](std::int64_t i) {
+    return static_cast<double>(cuda::widen(x[s.at(blockIdx.x, i)]));
+  };
+  const double first = median(element(0), element(count / 2), element(count - 1)),
+               share = 1 / static_cast<double>(count);
+  double unit = 1;
+  const auto sums_of = [&] {
+    return channel_sums(s, [&](std::int64_t at) {
+      const double d = static_cast<double>(cuda::widen(x[at])) * unit - first * unit;
+      return Terms<double>{d, d * d};
+    });
+  };
+  double2 sums = sums_of();
+  if constexpr (std::is_same_v<T, double>) {
+    const double v = sums.y * share + eps;  // the same in all threads
+    if (!(v > 0x1p-900 && v < 0x1p900)) {
+      unit = v < 1 ? 0x1p600 : 0x1p-600;
+      __syncthreads();  // all threads have read the shared sums
+      sums = sums_of();
+    }
+  }
   if (threadIdx.x > 0) return;
-  const double mean = sums.x / static_cast<double>(s.images * s.size),
-               squares = sums.y / static_cast<double>(s.images * s.size);
-  const double variance = squares - mean * mean;  // NaN stays
-  moments[blockIdx.x] = static_cast<Sum<T>>(first + mean);
-  moments[s.channels + blockIdx.x] = static_cast<Sum<T>>(variance < 0 ? 0 : variance);
-}
-
-template<class C>
-__device__ C scale_of(C variance, double eps) {
-  return 1 / sqrt(variance + static_cast<C>(eps));
+  using C = Sum<T>;
+  const C shift = static_cast<C>(first * unit);
+  statistics[blockIdx.x] = bobbin::statistics<C>(shift, sums.x, sums.y, share, eps * unit * unit, unit);
+  const double mean = sums.x * share, variance = sums.y * share - mean * mean;  // NaN stays
+  running[blockIdx.x] = static_cast<C>((first * unit + mean) / unit);
+  running[s.channels + blockIdx.x] = static_cast<C>(variance < 0 ? 0 : variance / unit / unit);
 }
 
 template<class T>
 __global__ void __launch_bounds__(sum_threads)
-    add_gradients(const Sizes s, const T* g, const T* x, const Sum<T>* moments, Sum<T>* sums, double eps) {
-  const Sum<T> mean = moments[blockIdx.x];
+    add_gradients(const Sizes s, const T* g, const T* x, const RowStatistics<Sum<T>>* statistics,
+                  Sum<T>* sums) {
+  using C = Sum<T>;
+  const RowStatistics<C> n = statistics[blockIdx.x];
   const double2 both = channel_sums(s, [&](std::int64_t at) {
-    const Sum<T> cotangent = cuda::widen(g[at]);
-    return Terms<Sum<T>>{cotangent, cotangent * (cuda::widen(x[at]) - mean)};
+    const C cotangent = cuda::widen(g[at]);
+    return Terms<C>{cotangent, cotangent * n.normal(cuda::widen(x[at]))};
   });
   if (threadIdx.x > 0) return;
-  sums[blockIdx.x] = static_cast<Sum<T>>(both.x);
-  sums[s.channels + blockIdx.x] =
-      static_cast<Sum<T>>(both.y * scale_of(moments[s.channels + blockIdx.x], eps));
+  const double share = 1 / static_cast<double>(s.images * s.size), sum[] = {both.x, both.y};
+  for (int k = 0; k < 2; ++k) {
+    C* const to = sums + k * s.channels + blockIdx.x;
+    to[0] = static_cast<C>(sum[k]);
+    to[2 * s.channels] = static_cast<C>(sum[k] * share);
+  }
 }
 
 template<class T>
 struct Normalize {
   const T *x, *weight, *bias;
-  const Sum<T>* moments;
+  const RowStatistics<Sum<T>>* statistics;
   T* y;
-  double eps;
-  __device__ void operator()(const Sizes& s, int c, std::int64_t i) const {
-    const Sum<T> by = scale_of(moments[s.channels + c], eps) * (weight ? cuda::widen(weight[c]) : 1),
-                 more = bias ? cuda::widen(bias[c]) : 0;
-    y[i] = cuda::narrow<T>((cuda::widen(x[i]) - moments[c]) * by + more);
+  __device__ void operator()(const Sizes&, int c, std::int64_t i) const {
+    const Sum<T> by = weight ? cuda::widen(weight[c]) : 1, more = bias ? cuda::widen(bias[c]) : 0;
+    y[i] = cuda::narrow<T>(statistics[c].normal(cuda::widen(x[i])) * by + more);
   }
 };
 
 template<class T>
 struct Gradient {
   const T *g, *x, *weight;
-  const Sum<T>*moments, *sums;
+  const RowStatistics<Sum<T>>* statistics;
+  const Sum<T>* sums;
   T* to;
-  double eps;
   __device__ void operator()(const Sizes& s, int c, std::int64_t i) const {
-    const Sum<T> by = scale_of(moments[s.channels + c], eps), count = static_cast<Sum<T>>(s.images * s.size),
-                 all = sums[c] / count, along = sums[s.channels + c] / count * by,
-                 out = by * (weight ? cuda::widen(weight[c]) : 1);
-    to[i] = cuda::narrow<T>((cuda::widen(g[i]) - all - (cuda::widen(x[i]) - moments[c]) * along) * out);
+    const RowStatistics<Sum<T>> n = statistics[c];
+    const Sum<T> all = sums[2 * s.channels + c], along = sums[3 * s.channels + c],
+                 by = weight ? cuda::widen(weight[c]) : 1;
+    to[i] = cuda::narrow<T>((cuda::widen(g[i]) - all - n.normal(cuda::widen(x[i])) * along) * n.inverse *
+                            n.unit * by);
   }
 };
 
@@ -152,19 +171,20 @@ void for_each(const Tensor& y, const F& f) {
 
 }  // namespace
 
-void cuda::channel_moments(const Tensor& x, const Tensor& moments) {
+void cuda::channel_moments(const Tensor& x, double eps, const ChannelMoments& out) {
   const Channels s(x.shape());
   visit_floating(x.dtype(), [&]<class T>(Type<T>) {
     launch(BatchNorm::name,
            {.device = x.device(), .grid = static_cast<unsigned>(s.channels), .block = sum_threads},
-           add_moments<T>, Sizes(s), x.raw<T>(), moments.raw<Sum<T>>());
+           add_moments<T>, Sizes(s), x.raw<T>(), out.running.raw<Sum<T>>(),
+           out.statistics.raw<RowStatistics<Sum<T>>>(), eps);
   });
 }
 
 void BatchNorm::cuda(Inputs x, Tensor& y) const {
   visit_floating(y.dtype(), [&]<class T>(Type<T>) {
-    for_each(y,
-             Normalize<T>{x[0].raw<T>(), x[2].raw<T>(), x[3].raw<T>(), x[1].raw<Sum<T>>(), y.raw<T>(), eps});
+    for_each(y, Normalize<T>{x[0].raw<T>(), x[2].raw<T>(), x[3].raw<T>(), x[1].raw<RowStatistics<Sum<T>>>(),
+                             y.raw<T>()});
   });
 }
 
@@ -172,12 +192,12 @@ std::optional<Grads> BatchNorm::fused_vjp_cuda(const Vjp& v) const {
   const BatchNormBackward b(v);
   const Channels s(b.x.shape());
   visit_floating(b.x.dtype(), [&]<class T>(Type<T>) {
+    const auto* const statistics = b.statistics.raw<RowStatistics<Sum<T>>>();
     cuda::launch(name,
                  {.device = b.x.device(), .grid = static_cast<unsigned>(s.channels), .block = sum_threads},
-                 add_gradients<T>, Sizes(s), b.g.raw<T>(), b.x.raw<T>(), b.moments.raw<Sum<T>>(),
-                 b.sums.raw<Sum<T>>(), eps);
-    for_each(b.x_grad, Gradient<T>{b.g.raw<T>(), b.x.raw<T>(), b.weight.raw<T>(), b.moments.raw<Sum<T>>(),
-                                   b.sums.raw<Sum<T>>(), b.x_grad.raw<T>(), eps});
+                 add_gradients<T>, Sizes(s), b.g.raw<T>(), b.x.raw<T>(), statistics, b.sums.raw<Sum<T>>());
+    for_each(b.x_grad, Gradient<T>{b.g.raw<T>(), b.x.raw<T>(), b.weight.raw<T>(), statistics,
+                                   b.sums.raw<Sum<T>>(), b.x_grad.raw<T>()});
   });
   return b.grads(v);
 }

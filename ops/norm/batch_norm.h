@@ -16,10 +16,16 @@ struct Channels {
   std::int64_t count() const { return images * size; }
 };
 
-/// The mean, and the variance without correction, of each channel: [2, channels], f32 or f64.
-Tensor channel_moments(const Tensor& x);
+/// What a pass over the elements of each channel gives, in f32 or f64.
+struct ChannelMoments {
+  Tensor running;     ///< mean and variance, without correction: [2, channels]
+  Tensor statistics;  ///< a RowStatistics of each channel: [channels, 4]
+};
+ChannelMoments channel_moments(const Tensor& x, double eps);
 
-/// x, its channel_moments and, if given, weight and bias -> (x - mean) / sqrt(variance + eps) weight + bias.
+/// x, the statistics of its channels and, if given, weight and bias -> (x - mean) / sqrt(variance + eps)
+/// weight
+/// + bias.
 struct BatchNorm {
   double eps;
   static constexpr std::string_view name = "batch_norm";
@@ -36,9 +42,9 @@ struct BatchNorm {
 
 /// The tensors that the kernels of the fused derivatives read and write.
 struct BatchNormBackward {
-  Tensor g, x, moments, weight;  ///< the cotangent and x, row-major; moments and weight as in BatchNorm
-  Tensor sums;                   ///< [2, channels]: of g, and of g (x - mean) / sqrt(variance + eps)
-  Tensor x_grad;                 ///< of x's dtype
+  Tensor g, x, statistics, weight;  ///< the cotangent and x, row-major; statistics and weight as in BatchNorm
+  Tensor sums;    ///< [4, channels]: sums of g and of g times the normalised x; both divided by their count
+  Tensor x_grad;  ///< of x's dtype
 
   explicit BatchNormBackward(const Vjp&);
   /// The gradients of all inputs. The kernels must have written x_grad and sums.
@@ -46,10 +52,10 @@ struct BatchNormBackward {
 };
 
 /// Writes channel_moments of a row-major x, of f32 or f64.
-void cpu_channel_moments(const Tensor& x, const Tensor& moments);
+void cpu_channel_moments(const Tensor& x, double eps, const ChannelMoments&);
 namespace cuda {
 /// The same on a GPU, of any floating dtype.
-void channel_moments(const Tensor& x, const Tensor& moments);
+void channel_moments(const Tensor& x, double eps, const ChannelMoments&);
 }  // namespace cuda
 
 }  // namespace bobbin

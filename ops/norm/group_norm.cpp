@@ -1,10 +1,10 @@
 // Normalisation over groups of channels.
 #include <bobbin/norm.h>
-#include <bobbin/view.h>
 
 #include <algorithm>
 
 #include "ops/norm/normalize.h"
+#include "ops/norm/row_norm.h"
 
 namespace bobbin {
 
@@ -16,12 +16,10 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
     fail<ShapeError>(op, ": ", x.size(1), " channels do not part into ", groups, " groups");
   require_like(op, x, weight, {x.size(1)}, "a weight");
   require_like(op, x, bias, {x.size(1)}, "a bias");
-  return in_wide(x, [&](auto wide) {
-    const Tensor parts =
-        reshape(wide(x), {x.size(0), groups, x.numel() / std::max<std::int64_t>(1, x.size(0) * groups)});
-    return affine(reshape(standardized(parts, {2}, eps), x.shape()), by_channel(wide(weight), x),
-                  by_channel(wide(bias), x));
-  });
+  std::int64_t channel = 1;  // elements of one channel of one image
+  for (int i = 2; i < x.rank(); ++i) channel *= x.size(i);
+  return record(GroupNorm{{x.size(1) / groups * channel, groups, std::max<std::int64_t>(channel, 1)}, eps},
+                {x, weight, bias});
 }
 
 }  // namespace bobbin

@@ -2,15 +2,15 @@
 #include <bobbin/norm.h>
 
 #include "ops/norm/normalize.h"
+#include "ops/norm/row_norm.h"
 
 namespace bobbin {
 
 Tensor layer_norm(const Tensor& x, const Shape& over, const Tensor& weight, const Tensor& bias, double eps) {
-  const Axes axes = last_axes("layer_norm", x, over);
+  const std::int64_t length = last_axes("layer_norm", x, over);
   require_like("layer_norm", x, weight, over, "a weight");
   require_like("layer_norm", x, bias, over, "a bias");
-  return in_wide(
-      x, [&](auto wide) { return affine(standardized(wide(x), axes, eps), wide(weight), wide(bias)); });
+  return record(LayerNorm{{length}, eps}, {x, weight, bias});
 }
 
 }  // namespace bobbin

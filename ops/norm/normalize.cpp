@@ -1,7 +1,6 @@
-// Checks and steps of the formula that the normalisations share.
+// Checks that the normalisations share, and steps of their formulas.
 #include "ops/norm/normalize.h"
 
-#include <bobbin/reduce.h>
 #include <bobbin/view.h>
 
 #include "ops/check.h"
@@ -20,21 +19,14 @@ void require_channels(std::string_view op, const Tensor& x) {
   if (x.rank() < 2) fail<ShapeError>(op, ": expected x [n, channels, ...]; got ", x.spec());
 }
 
-Axes last_axes(std::string_view op, const Tensor& x, const Shape& over) {
+std::int64_t last_axes(std::string_view op, const Tensor& x, const Shape& over) {
   require_floating(op, x);
   const int first = x.rank() - over.size();
-  Axes axes;
-  for (int i = 0; i < over.size(); ++i) {
+  if (over.size() == 0) fail<ShapeError>(op, ": expected the sizes of at least one axis; got none");
+  for (int i = 0; i < over.size(); ++i)
     if (first < 0 || x.shape()[first + i] != over[i])
       fail<ShapeError>(op, ": expected last axes ", over, "; got ", x.spec());
-    axes.push_back(first + i);
-  }
-  return axes;
-}
-
-Tensor standardized(const Tensor& x, const Axes& axes, double eps) {
-  const Tensor centred = x - mean(x, axes, true);
-  return centred * rsqrt(mean(square(centred), axes, true) + eps);
+  return numel(over);
 }
 
 Tensor affine(Tensor y, const Tensor& weight, const Tensor& bias) {

@@ -1,5 +1,4 @@
-// What the normalisations share: the checks of their arguments, and the steps of their formula, composed of
-// public operations.
+// What the normalisations share: the checks of their arguments, and steps of formulas in public operations.
 #pragma once
 #include <bobbin/elementwise.h>
 #include <bobbin/tensor.h>
@@ -13,11 +12,9 @@ void require_like(std::string_view op, const Tensor& x, const Tensor& t, const S
                   std::string_view what);
 /// Throws unless x is floating and [n, channels, ...].
 void require_channels(std::string_view op, const Tensor& x);
-/// The last axes of x. Throws unless they have the sizes `over`.
-Axes last_axes(std::string_view op, const Tensor& x, const Shape& over);
+/// The number of elements over the last axes of x. Throws unless they have the sizes `over`, at least one.
+std::int64_t last_axes(std::string_view op, const Tensor& x, const Shape& over);
 
-/// (x - mean) / sqrt(variance + eps) over these axes.
-Tensor standardized(const Tensor& x, const Axes& axes, double eps);
 /// y weight + bias; either may be undefined.
 Tensor affine(Tensor y, const Tensor& weight, const Tensor& bias);
 /// t [channels] in a shape that broadcasts to x [n, channels, ...]; undefined stays undefined.

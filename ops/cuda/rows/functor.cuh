@@ -7,6 +7,7 @@
 //   static constexpr int inputs;     tensors read, 1 or 2, of one shape and dtype
 //   static constexpr bool has_max;   whether sums are relative to the maximum of the first input
 //   static constexpr int sums;       number of sums per row, at least 1
+//   using Sum;                       optional: the type of sums, in place of C: double, where sums need it
 //   static constexpr bool caches;    whether `put` starts from what `add` stored in v[0]; needs C = T
 //
 //   struct Row; Row row(int64 r) const;
@@ -33,13 +34,28 @@
 //       One thread per row calls it, to write one number per row, such as a loss.
 //
 // Rows are numbered row-major over the other axes. All members are __device__; `row` and `result` may read
-// and write memory. ops/softmax/softmax_functor.cuh is a good first example.
+// and write memory. A functor derived from LastAxisOnly takes only rows along the last axis.
+// ops/softmax/softmax_functor.cuh is a good first example.
 #pragma once
 #include "ops/cuda/rows/algorithm.h"
 #include "ops/cuda/rows/exp.cuh"
 #include "ops/cuda/rows/warp_reduce.cuh"
 
 namespace bobbin::cuda {
+
+namespace detail {
+template<class F>
+struct SumType {
+  using type = Compute<typename F::Storage>;
+};
+template<class F>
+requires requires { typename F::Sum; }
+struct SumType<F> {
+  using type = typename F::Sum;
+};
+}  // namespace detail
+template<class F>
+using SumOf = typename detail::SumType<F>::type;
 
 /// The operands of a kernel. Rows of an input are `pitch` elements apart. Row r of every operand begins at
 /// the same distance from a multiple of 16 bytes.
@@ -59,7 +75,7 @@ template<class F>
 struct Stats {
   using C = Compute<typename F::Storage>;
   C max;
-  C sum[F::sums];
+  SumOf<F> sum[F::sums];
 
   __device__ static Stats none() {
     Stats s{};
@@ -109,6 +125,11 @@ inline constexpr bool is_masked = requires {
   requires F::masked;
 };
 
+/// The base of functors that take only rows along the last axis: the other kernels are not compiled for them.
+struct LastAxisOnly {};
+template<class F>
+inline constexpr bool is_last_axis = is_masked<F> || std::is_base_of_v<LastAxisOnly, F>;
+
 /// Masks a pack of the first input, or one element of it.
 template<class F, class R>
 __device__ __forceinline__ void mask_pack(const F& f, uint4& x, const R& row, std::int64_t column) {
@@ -137,11 +158,11 @@ __device__ __forceinline__ Compute<typename F::Storage> max_of(const uint4 (&x)[
 }
 
 /// Adds a pack of each input to the sums. `divergent`: the lanes of this warp hold different rows.
-template<bool divergent = false, class F, class S, class R>
-__device__ __forceinline__ void add_pack(const F& f, uint4 (&x)[F::inputs], S m, S (&s)[F::sums],
+template<bool divergent = false, class F, class C, class S, class R>
+__device__ __forceinline__ void add_pack(const F& f, uint4 (&x)[F::inputs], C m, S (&s)[F::sums],
                                          const R& row, std::int64_t column) {
   using T = typename F::Storage;
-  S v[F::inputs][per_pack<T>];
+  C v[F::inputs][per_pack<T>];
 #pragma unroll
   for (int k = 0; k < F::inputs; ++k) unpack<T>(x[k], v[k]);
   if constexpr (divergent && requires { f.add_divergent(v, m, s, row, column); })

@@ -24,7 +24,7 @@
 //     Row:      all blocks that run at the same time share the rows, and read them twice.
 //     Exchange: as in `block`.
 //   strided (strided_rows.cuh)
-//     Shapes:   longer rows along another axis; not for functors with a mask.
+//     Shapes:   longer rows along another axis; only for functors that take them.
 //     Row:      in the registers of a block; each thread holds a few columns of neighbouring rows. If a row
 //               has more columns, they are kept in shared memory, or read twice.
 //     Exchange: shuffles, then shared memory.
@@ -106,7 +106,7 @@ void run_rows(std::string_view op, const RowOperands& x, const F& f, bool early 
     case Algorithm::tile:
       return launch(op, l, tile_rows<F>, a, x.outer, static_cast<int>(x.inner), p.slabs, p.lanes);
     case Algorithm::strided:
-      if constexpr (!is_masked<F>)
+      if constexpr (!is_last_axis<F>)
         return launch(op, l, p.packs ? strided_rows<F, true> : strided_rows<F, false>, a, x.inner, p.cached);
       break;
     case Algorithm::block:

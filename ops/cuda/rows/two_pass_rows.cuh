@@ -60,7 +60,7 @@ struct TwoPassRow {
     for (int from = 0; from < packs; from += chunk) {
       load(from, x);
       raise(own, max_of<F>(x));
-      C part[F::sums] = {};  // adding the sums of short parts rounds less
+      SumOf<F> part[F::sums] = {};  // adding the sums of short parts rounds less
 #pragma unroll
       for (int i = 0; i < P; ++i) add_pack(a.f, x[i], own.max, part, row, column(from, i));
 #pragma unroll

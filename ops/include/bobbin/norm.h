@@ -1,13 +1,19 @@
-// Normalisations. All but batch_norm in training are composed of other operations. Gradients of any order;
-// 16-bit inputs are normalised in f32. weight and bias may be undefined. Floating dtypes. All throw
-// ShapeError and DTypeError.
+// Normalisations: one kernel each, forward and for the first derivative; gradients of any order. 16-bit inputs
+// are normalised in f32, from the first load to the last store. weight and bias may be undefined. Floating
+// dtypes. All throw ShapeError and DTypeError.
+//
+// Elements that are normalised together are called a row here. Rows of any scale are right: squares do not
+// overflow, and the mean of a row far from 0 is exact to a fraction of its deviation. Equal elements give the
+// bias. A row with an infinite or NaN element is NaN, as is one of equal elements with eps = 0; other rows are
+// not touched by it. Rows without elements, and no rows, give an empty result.
 #pragma once
 #include <bobbin/tensor.h>
 
 namespace bobbin {
 
 /// (x - mean) / sqrt(var + eps) weight + bias over the last axes, whose sizes are `over`: the shape of weight
-/// and bias (Ba, Kiros and Hinton, arXiv:1607.06450). The variance is without correction.
+/// and bias (Ba, Kiros and Hinton, arXiv:1607.06450). `over` has one axis at least. The variance is without
+/// correction.
 Tensor layer_norm(const Tensor& x, const Shape& over, const Tensor& weight = {}, const Tensor& bias = {},
                   double eps = 1e-5);
 /// x / sqrt(mean(x^2) + eps) weight over the last axes (Zhang and Sennrich, arXiv:1910.07467).
@@ -26,8 +32,9 @@ struct BatchNormOptions {
 };
 /// Normalises each channel of x [n, channels, ...] over all other axes (Ioffe and Szegedy, arXiv:1502.03167).
 /// weight, bias, running_mean and running_var are [channels]. Training updates the last two in place, without
-/// recording; running_var gets the variance with Bessel's correction, as in PyTorch. Training throws
-/// ShapeError if a channel has fewer than two elements.
+/// recording, and rounds them once; running_var gets the variance with Bessel's correction, as in PyTorch. They
+/// stay as they are while a backward pass through checkpoint() repeats the call. Training throws ShapeError if
+/// a channel has fewer than two elements.
 Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
                   const Tensor& weight = {}, const Tensor& bias = {}, const BatchNormOptions& = {});
 

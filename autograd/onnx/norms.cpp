@@ -1,0 +1,93 @@
+// Rules of layer norm, RMS norm and group norm.
+#include "autograd/onnx/rules.h"
+#include "ops/norm/row_norm.h"
+
+namespace bobbin::onnx {
+namespace {
+
+using Name = std::string;
+
+// Calls f(s) with inputs and result in f32 if they have a 16-bit dtype, as Bobbin's kernels compute them.
+template<class F>
+Name in_wide(Graph& g, const Step& s, F f) {
+  if (s.dtype == DType::f32 || s.dtype == DType::f64) return f(s);
+  const auto cast = [&g](const Name& x, DType d) { return g.add("Cast", {x}, {{"to", type_number(d)}}); };
+  Step wide{{}, s.x, s.y, DType::f32};
+  for (auto& name : s.in) wide.in.push_back(name.empty() ? name : cast(name, DType::f32));
+  return cast(f(wide), s.dtype);
+}
+
+Name affine(Graph& g, Name y, const Name& weight, const Name& bias) {
+  if (!weight.empty()) y = g.add("Mul", {y, weight});
+  return bias.empty() ? y : g.add("Add", {y, bias});
+}
+
+// LayerNormalization of the last axes, from `axis` on. ONNX wants a scale: ones, of x's shape there, if none
+// is given.
+Name layer(Graph& g, const Name& x, Name scale, const Name& bias, int axis, double eps, const Shape& over,
+           DType d) {
+  if (scale.empty()) scale = g.constant("ones", ones(over, d));
+  std::vector<Name> in{x, scale};
+  if (!bias.empty()) in.push_back(bias);
+  return g.add("LayerNormalization", in, {{"axis", std::int64_t{axis}}, {"epsilon", eps}});
+}
+
+// The last axes of a shape that have `length` elements: how many.
+int last_axes(const Shape& x, std::int64_t length) {
+  int count = 0;
+  for (std::int64_t n = 1; count == 0 || n < length; ++count) n *= x[x.size() - 1 - count];
+  return count;
+}
+
+Name layer_norm(Graph& g, const LayerNorm& op, const Step& s) {
+  const Shape& shape = s.y.shape();
+  const int axes = s.x[1] ? s.x[1].rank() : s.x[2] ? s.x[2].rank() : last_axes(shape, op.layout.length);
+  Shape over;
+  for (int i = shape.size() - axes; i < shape.size(); ++i) over.push_back(shape[i]);
+  return layer(g, s.in[0], s.in[1], s.in[2], -axes, op.eps, over, s.dtype);
+}
+
+// RMSNormalization comes with opset 23, so it is written in the operators of opset 17.
+Name rms_norm(Graph& g, const RmsNorm& op, const Step& s) {
+  const int axes = s.x[1] ? s.x[1].rank() : last_axes(s.y.shape(), op.layout.length);
+  Ints over;
+  for (int i = -axes; i < 0; ++i) over.push_back(i);
+  const Name mean = g.add("ReduceMean", {g.add("Mul", {s.in[0], s.in[0]})},
+                          {{"axes", over}, {"keepdims", std::int64_t{1}}});
+  const Name inverse =
+      g.add("Reciprocal", {g.add("Sqrt", {g.add("Add", {mean, g.number(op.eps, s.dtype)})})});
+  return affine(g, g.add("Mul", {s.in[0], inverse}), s.in[1], "");
+}
+
+// Layer norm of the groups, then weight and bias of each channel.
+Name group_norm(Graph& g, const GroupNorm& op, const Step& s) {
+  const Shape& shape = s.y.shape();
+  const std::int64_t length = op.layout.length;
+  const Name parts = g.add("Reshape", {s.in[0], g.sizes(Ints{shape[0], op.layout.groups, length})});
+  const Name normal = layer(g, parts, "", "", -1, op.eps, {length}, s.dtype);
+  const auto by_channel = [&](std::size_t i) -> Name {
+    if (s.in[i].empty() || shape.size() == 2) return s.in[i];
+    Ints sizes{shape[1]};
+    sizes.resize(static_cast<std::size_t>(shape.size() - 1), 1);
+    return g.add("Reshape", {s.in[i], g.sizes(sizes)});
+  };
+  return affine(g, g.add("Reshape", {normal, g.sizes(shape)}), by_channel(1), by_channel(2));
+}
+
+template<Operator T>
+void add_norm(Rules& rules, Name (*rule)(Graph&, const T&, const Step&)) {
+  add_rule<T>(rules, [rule](Graph& g, const T& op, const Step& s) {
+    if (s.x[0].numel() == 0) fail<ValueError>("of no elements");
+    return in_wide(g, s, [&](const Step& wide) { return rule(g, op, wide); });
+  });
+}
+
+}  // namespace
+
+void add_norms(Rules& r) {
+  add_norm<LayerNorm>(r, layer_norm);
+  add_norm<RmsNorm>(r, rms_norm);
+  add_norm<GroupNorm>(r, group_norm);
+}
+
+}  // namespace bobbin::onnx
