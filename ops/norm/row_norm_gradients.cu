@@ -55,10 +55,10 @@ __global__ void __launch_bounds__(bound_threads) all_gradients(const Gradients<T
         copy_pack(to + (2 * i + 1) * threads, a.g + at);
       }
   };
-  // Normalised elements, cotangents and weights of pack i.
-  const auto load = [&](int i, const RowStatistics<C>& s, C(&n)[E], C(&h)[E], C(&w)[E]) {
-    unpack<T>(own[2 * i * threads], n);
-    unpack<T>(own[(2 * i + 1) * threads], h);
+  // Normalised elements, cotangents and weights of pack i; `apart` is `threads`.
+  const auto load = [&](int i, int apart, const RowStatistics<C>& s, C(&n)[E], C(&h)[E], C(&w)[E]) {
+    unpack<T>(own[2 * i * apart], n);
+    unpack<T>(own[(2 * i + 1) * apart], h);
 #pragma unroll
     for (int e = 0; e < E; ++e) {
       n[e] = s.normal(n[e]);
@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(bound_threads) all_gradients(const Gradients<T
     for (int i = 0; i < P; ++i)
       if (has(i)) {
         C n[E], h[E], w[E];
-        load(i, s, n, h, w);
+        load(i, threads, s, n, h, w);
 #pragma unroll
         for (int e = 0; e < E; ++e) {
           a.gradient.add(n[e], h[e] * w[e], sums);
@@ -109,12 +109,13 @@ __global__ void __launch_bounds__(bound_threads) all_gradients(const Gradients<T
       }
     }
     const auto means = a.gradient.means(sums);
-    ptx::opaque(own);  // reads the packs again, or the compiler keeps them in registers
+    // Read anew, so that the compiler does not keep the packs in registers.
+    const int apart = ptx::ntid_x() * static_cast<int>(blockDim.y);
 #pragma unroll
     for (int i = 0; i < P; ++i)
       if (has(i)) {
         C n[E], h[E], w[E];
-        load(i, s, n, h, w);
+        load(i, apart, s, n, h, w);
 #pragma unroll
         for (int e = 0; e < E; ++e) n[e] = means.gradient(s, n[e], h[e] * w[e]);
         store_pack(a.x_grad + r * a.columns + column(i), pack<T>(n));
