@@ -153,7 +153,7 @@ void backward(const BatchNormBackward& v, const Tensor& x_grad) {
       __builtin_prefetch(x + at + next_image);
       const auto cotangent = simd::load_n(g + at, n, T(0));
       out[0] += cotangent;
-      out[1] += cotangent * normal(simd::load_n(x + at, n, T(0)));
+      out[1] += cotangent * normal(simd::load_n(x + at, n, x[at]));
     });
     for (std::size_t k = 0; k < 2; ++k) {
       const auto row = static_cast<std::int64_t>(k) * s.channels + c;

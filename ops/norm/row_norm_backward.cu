@@ -29,6 +29,7 @@ struct RowNormBackwardRow : cuda::LastAxisOnly {
   __device__ Row row(std::int64_t r) const { return {kept[r], weights.first(r)}; }
   template<int n>
   __device__ void add(C (&v)[2][n], C, C (&s)[2], const Row& row, std::int64_t column) const {
+    if (column >= weights.columns) return;  // 0, normalised, may be infinite
     C w[n];
     weights.load(weight, row.first_weight, column, C(1), w);
 #pragma unroll

@@ -171,7 +171,8 @@ void backward_row(const RowStatistics<T>& s, bool centred, std::int64_t n, const
     return w ? v * load_n(w + i, k) : v;
   };
   const auto [sum, along] = sums_of<2, T>(n, [&](std::int64_t i, std::int64_t k, auto& sums) {
-    const Vector<T> v = load_n(g + i, k), z = normal(load_n(x + i, k)), h = weighted(i, k) * part;
+    const Vector<T> v = load_n(g + i, k), z = normal(load_n(x + i, k, x[0])),
+                    h = weighted(i, k) * part;  // x[0]: past the end of the row, z is finite too
     sums[0] += h;
     sums[1] += h * z;
     if (!weight_sum) return;

@@ -82,7 +82,7 @@ std::vector<Sample> GroupNorm::samples() {
   };
   return {batch({"two groups", {sample_input({2, 4, 3}), sample_input({4}), sample_input({4})}, in(2)}),
           {"images", {sample_input({1, 4, 2, 2}), sample_input({4}), sample_input({4})}, in(4)},
-          {"of channels", {sample_input({3, 4}), sample_input({4}), sample_input({4})}, in(2)},
+          {"of channels", {sample_input({3, 6}), sample_input({6}), sample_input({6})}, in(2)},
           {"no weight", {sample_input({2, 2, 3})}, in(1)},
           {"no images", {sample_input({0, 4, 2}), sample_input({4}), sample_input({4})}, in(2)},
           {"extreme rows", {reshape(extreme_rows(), {3, 2, 4})}, in(2), {}, false},
