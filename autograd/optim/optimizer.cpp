@@ -57,7 +57,7 @@ Optimizer::Optimizer(Parameters all, double rate, double weight_decay) : lr(rate
 
 void Optimizer::begin_step(const Counts& participants) {
   // Parameters that had the same count when the step was captured are updated by one kernel with one count.
-  for (std::size_t k = 1; k < participants.size() && !counts_.empty(); ++k) {
+  for (std::size_t k = 1; k < participants.size(); ++k) {
     const auto& [a, count_a] = participants[k - 1];
     const auto& [b, count_b] = participants[k];
     if (count_a == count_b && counts_[a] != counts_[b])
@@ -69,8 +69,7 @@ void Optimizer::begin_step(const Counts& participants) {
   require_not_negative("optimizer", "lr", rate);
   lr = rate;
   ++steps_;
-  if (!counts_.empty())
-    for (auto& [i, count] : participants) ++counts_[i];
+  for (auto& [i, count] : participants) ++counts_[i];
 }
 
 void Optimizer::step() {
@@ -82,9 +81,12 @@ void Optimizer::step() {
         fail<ShapeError>("optimizer: a gradient of ", p.spec(), " cannot be ", g.spec());
       parts.push_back({i, group_of_[i], p, g.is_contiguous() ? g : empty_like(g).copy_(g), steps(i)});
     }
-  if (!counts_.empty()) std::ranges::stable_sort(parts, {}, &Part::steps);  // fewer, larger updates
   Counts participants;
-  for (auto& part : parts) participants.emplace_back(part.index, part.steps);
+  if (!counts_.empty()) {
+    if (!std::ranges::is_sorted(parts, {}, &Part::steps))
+      std::ranges::stable_sort(parts, {}, &Part::steps);  // fewer, larger updates
+    for (auto& part : parts) participants.emplace_back(part.index, part.steps);
+  }
 
   const double rate = lr;
   begin_step(participants);
@@ -102,8 +104,7 @@ void Optimizer::step() {
 void Optimizer::undo_step(const Counts& participants, double rate) {
   lr = rate;
   --steps_;
-  if (!counts_.empty())
-    for (auto& [i, count] : participants) --counts_[i];
+  for (auto& [i, count] : participants) --counts_[i];
 }
 
 void Optimizer::zero_grad() {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <limits>
 
@@ -55,6 +56,56 @@ TEST(LayerEdges, OptionsOutsideTheirDomainAreValueErrors) {
       else
         EXPECT_THROW(with(v), ValueError) << name << " = " << v;
   }
+}
+
+TEST(LayerEdges, InitialisersRefuseWhatGivesNoNumbers) {
+  using namespace nn::init;
+  Tensor w = full({2, 3}, 7);
+  for (const auto& [name, with, zero, one] :
+       std::vector<Option>{{"normal_ std", [&](double v) { normal_(w, 0, v); }},
+                           {"trunc_normal_ std", [&](double v) { trunc_normal_(w, 0, v); }, false},
+                           {"uniform_ width", [&](double v) { uniform_(w, 0, v); }},
+                           {"xavier_uniform_ gain", [&](double v) { xavier_uniform_(w, v); }},
+                           {"xavier_normal_ gain", [&](double v) { xavier_normal_(w, v); }},
+                           {"kaiming_uniform_ gain", [&](double v) { kaiming_uniform_(w, {.gain = v}); }},
+                           {"kaiming_normal_ gain", [&](double v) { kaiming_normal_(w, {.gain = v}); }},
+                           {"orthogonal_ gain", [&](double v) { orthogonal_(w, v); }}}) {
+    for (const double v : {nan, -1., inf}) {
+      EXPECT_THROW(with(v), ValueError) << name << " = " << v;
+      EXPECT_EQ(w.to_vector<float>(), std::vector<float>(6, 7)) << name << " = " << v;
+    }
+    if (zero)
+      EXPECT_NO_THROW(with(0)) << name;
+    else
+      EXPECT_THROW(with(0), ValueError) << name;
+    EXPECT_NO_THROW(with(1)) << name;
+    for (const float x : w.to_vector<float>()) EXPECT_TRUE(std::isfinite(x)) << name;
+    w.fill_(7);
+  }
+  for (const double v : {nan, inf}) {
+    EXPECT_THROW(normal_(w, v, 1), ValueError);
+    EXPECT_THROW(trunc_normal_(w, v, 1), ValueError);
+    EXPECT_THROW(uniform_(w, v, 1), ValueError);
+    EXPECT_THROW(calculate_gain(Nonlinearity::leaky_relu, v), ValueError);
+  }
+  for (const Shape& s : {Shape{0, 3}, Shape{3, 0}, Shape{0, 0}}) {
+    Tensor none = zeros(s);
+    for (const auto& f : {kaiming_uniform_, kaiming_normal_}) EXPECT_NO_THROW(f(none, {}));
+    for (const auto& f : {xavier_uniform_, xavier_normal_, orthogonal_}) EXPECT_NO_THROW(f(none, 1));
+  }
+}
+
+TEST(LayerEdges, EmptyBatches) {
+  EXPECT_EQ(nn::LSTM(2, 3)(zeros({0, 4, 2})).y.shape(), (Shape{0, 4, 3}));
+  EXPECT_EQ(nn::GRU(2, 3, {.layers = 2, .bidirectional = true, .dropout = .5})(zeros({0, 4, 2})).y.shape(),
+            (Shape{0, 4, 6}));
+  EXPECT_EQ(nn::MultiheadAttention(4, 2, .1)(zeros({0, 3, 4}), true).shape(), (Shape{0, 3, 4}));
+  EXPECT_EQ(nn::MultiheadAttention(4, 2, .1)(zeros({2, 0, 4}), true).shape(), (Shape{2, 0, 4}));
+  EXPECT_EQ(nn::TransformerBlock(4, 2, .1)(zeros({0, 3, 4})).shape(), (Shape{0, 3, 4}));
+  EXPECT_EQ(nn::Embedding(4, 2)(zeros({0, 3}, DType::i64)).shape(), (Shape{0, 3, 2}));
+  EXPECT_EQ(nn::Conv2d(1, 2, 3)(zeros({0, 1, 5, 5})).shape(), (Shape{0, 2, 3, 3}));
+  EXPECT_EQ(nn::Conv1d(1, 2, 3)(zeros({0, 1, 5})).shape(), (Shape{0, 2, 3}));
+  EXPECT_EQ(nn::MaxPool2d(2)(zeros({0, 1, 6, 6})).shape(), (Shape{0, 1, 3, 3}));
 }
 
 TEST(LayerEdges, FlattenKeepsTheWidthOfAnEmptyBatch) {

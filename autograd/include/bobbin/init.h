@@ -1,7 +1,8 @@
 // Initialisers: each overwrites a tensor's elements in place, without recording, and returns the tensor:
 // nn::init::kaiming_normal_(conv.weight). Random ones draw from the default generator. The fan-in of a weight
 // [out, in, k...] is `in` times the product of k; its fan-out is `out` times that product. Initialisers that
-// use the fans throw ShapeError for fewer than two axes; all throw DTypeError for integers.
+// use the fans throw ShapeError for fewer than two axes; all throw DTypeError for integers, and ValueError
+// for bounds, means and slopes that are not finite, and deviations and gains that are not finite or negative.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -24,7 +25,7 @@ struct KaimingOptions {
   double gain = 1.4142135623730951;  ///< calculate_gain of the activation that follows; by default, of relu
 };
 
-/// Sets all elements to `value`.
+/// Sets all elements to `value`, of any dtype and also NaN.
 Tensor& constant_(Tensor&, double value);
 /// Uniform on [low, high).
 Tensor& uniform_(Tensor&, double low = 0, double high = 1);
