@@ -36,7 +36,10 @@ void expect_within(const Tensor& got, const Tensor& want, const Tensor& scale, d
   const DType d = got.dtype();
   const auto g = exact(got).to_vector<double>(), w = want.to_vector<double>(),
              s = expand(scale, want.shape()).to_vector<double>();
-  const double least = d == DType::f16 ? 0x1p-24 : d == DType::f64 ? 0x1p-1060 : 0x1p-140;
+  const double least = d == DType::f16    ? 0x1p-24
+                       : d == DType::bf16 ? 0x1p-133
+                       : d == DType::f64  ? 0x1p-1060
+                                          : 0x1p-140;
   for (std::size_t i = 0; i < g.size(); ++i) {
     if (std::isnan(w[i]) && std::isnan(g[i])) continue;
     const double allowed = ulps * epsilon(computed(d)) * s[i] +
