@@ -21,7 +21,7 @@ struct Gradients {
   T* x_grad;
   C* parts;  // [teams, 2, columns]: sums of g times the normalised x, and of g
   std::int64_t rows;
-  int columns;
+  std::int64_t columns;
   RowGradient<C> gradient;
 };
 
@@ -205,18 +205,22 @@ Tensor parts_of(const RowNormCall& c, Gradients<T> a, bool& all) {
   std::int64_t held = 1;
   while (held < most_packs<T> && 32 * held < packs) held *= 2;
   const std::int64_t of_row = 32 * ceil_div(packs, 32 * held), rows_at_once = of_row == 32 ? 8 : 1;
+  const auto threads = static_cast<int>(of_row * rows_at_once);
+  const std::size_t shared = static_cast<std::size_t>(threads * 4 * held) * 16 +
+                             4 * sizeof(Compute<T>) * static_cast<std::size_t>(of_row / 32);
   all = c.x_grad && n % per_pack<T> == 0 && packs >= 16 && of_row <= most_threads && is_aligned(a.x) &&
-        is_aligned(a.g) && is_aligned(a.weight);
+        is_aligned(a.g) && is_aligned(a.weight) && static_cast<std::int64_t>(shared) <= chip.shared_per_block;
   if (all) {
     const Kernel<T> kernel = kernel_for<T>(held);
-    const auto threads = static_cast<int>(of_row * rows_at_once);
-    const std::size_t shared = static_cast<std::size_t>(threads) * 4 * static_cast<std::size_t>(held) * 16 +
-                               4 * sizeof(Compute<T>) * static_cast<std::size_t>(of_row / 32);
     int resident = 0;  // blocks of a multiprocessor
     {
       const DeviceGuard guard(device);
-      check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                 cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
+      const auto* const code = reinterpret_cast<const void*>(kernel);
+      check(cudaFuncSetAttribute(code, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(chip.shared_per_block)),
+            c.name);
+      check(cudaFuncSetAttribute(code, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                 cudaSharedmemCarveoutMaxShared),
             c.name);
       check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, shared), c.name);
     }
@@ -251,7 +255,7 @@ bool weight_gradients(const RowNormCall& c) {
   const Tensor parts = parts_of<T>(
       c,
       {c.x.raw<T>(), c.g.raw<T>(), c.weight.raw<T>(), c.statistics.raw<RowStatistics<C>>(), c.x_grad.raw<T>(),
-       nullptr, c.rows(), static_cast<int>(c.layout.length), RowGradient<C>(c.layout.length, c.centred)},
+       nullptr, c.rows(), c.layout.length, RowGradient<C>(c.layout.length, c.centred)},
       all);
   launch(c.name,
          {c.x.device(), dim3(static_cast<unsigned>(ceil_div(c.layout.length, width)), 2),
