@@ -225,6 +225,32 @@ TEST_F(CudaOptimizer, CapturedStepsThatThrowDoNotCount) {
   }
 }
 
+// A state that was copied to the host and given to new objects.
+TEST_F(CudaOptimizer, ResumesWhereItStopped) {
+  for (auto& [name, make, matrices] : kinds()) {
+    SCOPED_TRACE(name);
+    const Tensors start{randn({300}), randn({17}, DType::f64)};
+    Tensors whole = leaves(start, gpu), first = leaves(start, gpu);
+    const auto a = make(whole), b = make(first);
+    const auto train = [](optim::Optimizer& o, const Tensors& p, int from, int to) {
+      for (int i = from; i < to; ++i) {
+        for (std::size_t k = 0; k < p.size(); ++k)
+          if (k == 0 || i > 2) Tensor(p[k]).set_grad(p[k].detach() * (1 + i) + .5);
+        o.step();
+      }
+    };
+    train(*a, whole, 0, 20), train(*b, first, 0, 10);
+    StateDict saved;
+    for (auto& [key, t] : b->state_dict()) saved.emplace(key, clone(to(t, cpu)));
+    Tensors second = leaves(first, gpu);
+    const auto c = make(second);
+    c->load_state_dict(saved);
+    train(*c, second, 10, 20);
+    for (std::size_t k = 0; k < whole.size(); ++k)
+      EXPECT_EQ(second[k].to_vector<double>(), whole[k].to_vector<double>()) << k;
+  }
+}
+
 // Clipping, a step and an average in one graph.
 TEST_F(CudaOptimizer, CapturedClipsAndAveragesAreEagerOnes) {
   const auto train = [](bool capturing) {
