@@ -11,7 +11,8 @@ void Dims::too_long() { fail<ShapeError>("a tensor has at most ", max_rank, " di
 
 std::ostream& operator<<(std::ostream& out, const Dims& dims) {
   out << '[';
-  for (int i = 0; i < dims.size(); ++i) out << (i ? "," : "") << dims[i];
+  // As text, because a number would be written with the separators of the stream's locale: "[2.000]".
+  for (int i = 0; i < dims.size(); ++i) out << (i ? "," : "") << std::to_string(dims[i]);
   return out << ']';
 }
 
