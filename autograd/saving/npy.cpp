@@ -6,14 +6,16 @@
 #include <bobbin/saving.h>
 #include <bobbin/tape.h>
 #include <bobbin/view.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <optional>
-#include <sstream>
 
+#include "autograd/saving/elements.h"
+#include "autograd/saving/npy_header.h"
 #include "core/atomic_file.h"
+#include "core/input_file.h"
 
 namespace bobbin {
 namespace {
@@ -26,39 +28,37 @@ constexpr std::array<std::pair<DType, std::string_view>, 7> descriptions{{{DType
                                                                           {DType::u8, "|u1"},
                                                                           {DType::boolean, "|b1"}}};
 
-struct Header {
-  std::string_view descr, shape;
-  bool fortran = false;
-};
+// "<f4", ">f4", "=f4", "f4", "|u1", "<u1", "u1", "|b1", "?": NumPy reads each of them.
+std::optional<ElementType> element_type(std::string_view descr) {
+  bool swapped = false;
+  if (!descr.empty() && std::string_view("<>=|").find(descr[0]) != std::string_view::npos) {
+    swapped = descr[0] == '>';
+    descr.remove_prefix(1);
+  }
+  if (descr == "?") return ElementType{'b', 1};
+  if (descr.size() != 2 || descr[1] < '1' || descr[1] > '8') return {};
+  if (std::string_view("fiub").find(descr[0]) == std::string_view::npos) return {};
+  return ElementType{descr[0], descr[1] - '0', swapped};
+}
 
-// Reads {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }, keys in this order.
-std::optional<Header> read_header(std::string_view text) {
-  const auto here = [&](std::string_view token) {
-    const bool found = text.starts_with(token);
-    if (found) text.remove_prefix(token.size());
-    return found;
-  };
-  const auto next = [&](std::string_view token) {  // after white space
-    text.remove_prefix(std::min(text.find_first_not_of(" \t\n\v\f\r"), text.size()));
-    return here(token);
-  };
-  const auto until = [&](std::size_t end) {
-    const std::string_view part = text.substr(0, end);
-    text.remove_prefix(part.size());
-    return part;
-  };
-  Header h;
-  if (!next("{") || !next("'descr':") || !next("'")) return {};
-  h.descr = until(text.find('\''));
-  if (!here("',") || !next("'fortran_order':")) return {};
-  h.fortran = next("True,");
-  if ((!h.fortran && !next("False,")) || !next("'shape':") || !next("(")) return {};
-  h.shape = until(text.find_first_not_of("0123456789, "));
-  if (!here(")")) return {};
-  here(",");
-  if (!next("}")) return {};
-  next("");
-  return text.empty() ? std::optional(h) : std::nullopt;
+// Reads all elements into t, those that need a conversion block by block.
+bool read_elements(const std::string& where, const ElementType& type, Tensor& t,
+                   const std::function<std::size_t(char*, std::size_t)>& read, const ReadOptions& options) {
+  const auto n = static_cast<std::size_t>(t.numel()), size = static_cast<std::size_t>(type.size),
+             wide = static_cast<std::size_t>(size_of(t.dtype()));
+  if (same_bytes(type, t.dtype())) {
+    if (read(t.raw<char>(), n * size) != n * size) return false;
+    take_elements(where, type, t.raw<char>(), n, t.dtype(), t.raw<char>(), options);
+    return true;
+  }
+  constexpr std::size_t block = 1 << 13;
+  std::vector<char> bytes(block * size);
+  for (std::size_t done = 0; done < n; done += block) {
+    const std::size_t now = std::min(block, n - done);
+    if (read(bytes.data(), now * size) != now * size) return false;
+    take_elements(where, type, bytes.data(), now, t.dtype(), t.raw<char>() + done * wide, options);
+  }
+  return true;
 }
 
 }  // namespace
@@ -68,11 +68,9 @@ std::string npy_bytes(std::string_view op, const Tensor& t) {
       std::find_if(descriptions.begin(), descriptions.end(), [&](auto& d) { return d.first == t.dtype(); });
   if (known == descriptions.end())
     fail<DTypeError>(op, ": NumPy has no ", t.dtype(), "; convert it with to(x, DType::f32)");
-  std::ostringstream header;
-  header << "{'descr': '" << known->second << "', 'fortran_order': False, 'shape': (";
-  for (const std::int64_t n : t.shape()) header << n << ", ";
-  header << "), }";
-  std::string text = header.str();
+  std::string text = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': (", known->second);
+  for (const std::int64_t n : t.shape()) text += fmt::format("{}, ", n);
+  text += "), }";
   text.append(63 - (10 + text.size()) % 64, ' ').push_back('\n');  // elements begin on a multiple of 64
   const auto length = static_cast<std::uint16_t>(text.size());
   std::string bytes("\x93NUMPY\x01\x00", 8);
@@ -82,51 +80,50 @@ std::string npy_bytes(std::string_view op, const Tensor& t) {
   return bytes.append(here.raw<char>(), static_cast<std::size_t>(here.numel() * size_of(here.dtype())));
 }
 
-std::string read_file(std::string_view op, const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) fail<IoError>(op, ": ", path.string(), " cannot be opened");
-  std::string bytes(std::istreambuf_iterator<char>(in), {});
-  if (in.bad()) fail<IoError>(op, ": ", path.string(), " cannot be read");
-  return bytes;
-}
-
-Tensor npy_tensor(const std::string& name, std::string_view bytes) {
-  const auto bad = [&](const auto&... what) { fail<FormatError>("load_npy: ", name, ": ", what...); };
-  if (bytes.size() < 12 || bytes.substr(0, 6) != "\x93NUMPY") bad("no NPY header");
-  const auto byte = [&](std::size_t i) {
-    return static_cast<std::size_t>(static_cast<unsigned char>(bytes[i]));
-  };
+Tensor npy_tensor(const std::string& where, std::uint64_t size,
+                  const std::function<std::size_t(char*, std::size_t)>& read, const ReadOptions& options) {
+  const auto bad = [&](const auto&... what) { fail<FormatError>(where, ": ", what...); };
+  if (size == 0) bad("it is empty");
+  std::array<char, 12> head{};
+  const auto byte = [&](std::size_t i) { return std::uint64_t{static_cast<unsigned char>(head[i])}; };
+  if (read(head.data(), 10) < 10 || std::string_view(head.data(), 6) != "\x93NUMPY")
+    bad("no NPY header: it does not begin with \\x93NUMPY");
+  if (byte(6) < 1 || byte(6) > 3 || byte(7) != 0)
+    bad("version ", byte(6), ".", byte(7), " of the NPY format; known are 1.0, 2.0 and 3.0");
   const bool wide = byte(6) > 1;
-  const std::size_t length = byte(8) | byte(9) << 8 | (wide ? byte(10) << 16 | byte(11) << 24 : 0),
-                    begin = wide ? 12 : 10;
-  if (length > bytes.size() - begin) bad("a header of ", length, " bytes does not fit the file");
-  const std::string_view text = bytes.substr(begin, length);
-  const auto header = read_header(text);
-  if (!header) bad("its header is not understood: ", text);
-  const auto* known = std::find_if(descriptions.begin(), descriptions.end(),
-                                   [&](auto& d) { return d.second == header->descr; });
-  if (known == descriptions.end()) bad("dtype ", header->descr, ", which bobbin does not hold");
-  Shape shape;
-  std::istringstream sizes{std::string(header->shape)};
-  for (std::string part; std::getline(sizes, part, ',');)
-    if (part.find_first_not_of(' ') != std::string::npos) {
-      if (part.size() > 18) bad("a size of ", part);
-      shape.push_back(std::stoll(part));
-    }
+  const std::uint64_t begin = wide ? 12 : 10;
+  if (wide && read(head.data() + 10, 2) < 2) bad("it ends within the NPY header");
+  const std::uint64_t length = byte(8) | byte(9) << 8 | (wide ? byte(10) << 16 | byte(11) << 24 : 0);
+  if (length > size - begin) bad("a header of ", length, " bytes does not fit into ", size, " bytes");
+  std::string text(length, '\0');
+  if (read(text.data(), length) != length) bad("it ends within the NPY header");
+  const NpyHeader header = read_npy_header(where, text);
+
+  const auto type = element_type(header.descr);
+  const auto dtype = type ? dtype_for(*type, options) : std::nullopt;
+  if (!dtype)
+    bad("dtype '", header.descr, "', which bobbin does not hold",
+        type && dtype_for(*type, {.convert = true}) ? "; ReadOptions::convert reads it" : "");
+  if (header.shape.size() > static_cast<std::size_t>(max_rank))
+    bad("an array of ", header.shape.size(), " dimensions; bobbin's tensors have at most ", max_rank);
+  const Shape shape{std::span(header.shape)};
+  std::uint64_t bytes = static_cast<std::uint64_t>(type->size);
+  bool overflow = false;
+  for (const std::int64_t n : shape)
+    overflow |= __builtin_mul_overflow(bytes, static_cast<std::uint64_t>(n), &bytes);
+  if (shape.contains(0)) bytes = 0, overflow = false;
+  if (overflow || bytes != size - begin - length)
+    bad(size - begin - length, " bytes of elements; the header promises shape ", shape, " of '", header.descr,
+        "'");
+
   Shape stored = shape;
-  std::reverse(stored.begin(), stored.end());
-  const std::string_view body = bytes.substr(begin + length);
-  const std::int64_t n = numel(shape);
-  if (n > (std::int64_t{1} << 56) || body.size() != static_cast<std::size_t>(n * size_of(known->first)))
-    bad(body.size(), " bytes do not hold ", TensorSpec{shape, known->first, {}});
-  Tensor t = empty(header->fortran ? stored : shape, known->first);
-  std::copy(body.begin(), body.end(), t.raw<char>());
-  if (known->first == DType::boolean &&
-      std::any_of(body.begin(), body.end(), [](char b) { return (b & ~1) != 0; }))
-    bad("it holds a bool that is neither 0 nor 1");
-  if (!header->fortran) return t;
+  if (header.fortran) std::reverse(stored.begin(), stored.end());
+  Tensor t = empty(stored, *dtype);
+  if (!read_elements(where, *type, t, read, options)) bad("it ends within the elements");
+  if (!header.fortran) return t;
   Axes order;
   for (int i = t.rank() - 1; i >= 0; --i) order.push_back(i);
+  const NoGrad quiet;
   return contiguous(permute(t, order));
 }
 
@@ -137,8 +134,11 @@ void save_npy(const std::filesystem::path& path, const Tensor& t) {
   file.commit();
 }
 
-Tensor load_npy(const std::filesystem::path& path) {
-  return npy_tensor(path.string(), read_file("load_npy", path));
+Tensor load_npy(const std::filesystem::path& path, const ReadOptions& options) {
+  InputFile file("load_npy", path);
+  return npy_tensor(
+      "load_npy: " + file.name(), file.size(), [&](char* out, std::size_t n) { return file.read(out, n); },
+      options);
 }
 
 }  // namespace bobbin

@@ -1,18 +1,20 @@
 // NumPy arrays as bytes.
 #pragma once
+#include <bobbin/read_options.h>
 #include <bobbin/tensor.h>
 
-#include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 
 namespace bobbin {
 
-/// The contents of a file. Throws IoError that begins with op.
-std::string read_file(std::string_view op, const std::filesystem::path&);
 /// A tensor as the bytes of an npy file. Throws DTypeError that begins with op, for bf16.
 std::string npy_bytes(std::string_view op, const Tensor&);
-/// The tensor of an npy file. Throws FormatError that begins with `name`.
-Tensor npy_tensor(const std::string& name, std::string_view bytes);
+/// Reads the tensor of an npy file of `size` bytes. `read` gives its next bytes, and their number; fewer than
+/// were asked for mean the end. No more memory is taken than `size` allows. Throws FormatError that begins
+/// with `where`.
+Tensor npy_tensor(const std::string& where, std::uint64_t size,
+                  const std::function<std::size_t(char*, std::size_t)>& read, const ReadOptions&);
 
 }  // namespace bobbin

@@ -136,7 +136,7 @@ TEST_F(Saving, NpyRefusesWhatItDoesNotUnderstand) {
           .shape(),
       (Shape{2, 1}));
   for (const char* header :
-       {"{'descr': '>f4', 'fortran_order': False, 'shape': (2,), }",
+       {"{'descr': '>f4', 'fortran_order': False, 'shape': (3,), }",
         "{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", "nonsense",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 99999999999,), }"})
