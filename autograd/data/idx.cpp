@@ -1,41 +1,28 @@
 // Reads IDX files, plain or gzip. zlib's gzFile ignores garbage after a gzip member; this reader throws.
 #include <bobbin/data_files.h>
 #include <bobbin/error.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <limits>
 #include <memory>
+#include <new>
 #include <optional>
 #include <span>
-#include <system_error>
-#include <utility>
+
+#include "core/input_file.h"
 
 namespace bobbin {
 namespace {
-
-[[noreturn]] void refuse(const std::filesystem::path& path, int error) {
-  fail<IoError>("read_idx: cannot read '", path.string(), "': ", std::generic_category().message(error));
-}
-
-void require_regular(const std::filesystem::path& path, const struct stat& status) {
-  if (S_ISREG(status.st_mode)) return;
-  fail<IoError>("read_idx: cannot read '", path.string(), "': it is ",
-                S_ISDIR(status.st_mode) ? "a directory" : "not a regular file");
-}
 
 /// The state of zlib. The 16 selects gzip, so a bare zlib stream is an error.
 struct Inflater {
   z_stream stream{};
   bool between_members = false;
 
-  explicit Inflater(const std::filesystem::path& path) {
-    if (inflateInit2(&stream, 16 + MAX_WBITS) != Z_OK) refuse(path, ENOMEM);
+  Inflater() {
+    if (inflateInit2(&stream, 16 + MAX_WBITS) != Z_OK) throw std::bad_alloc();
   }
   ~Inflater() { inflateEnd(&stream); }
   Inflater(const Inflater&) = delete;
@@ -45,11 +32,8 @@ struct Inflater {
 /// Reads the bytes of a file in order, and decompresses them if it is gzip.
 class ByteSource {
  public:
-  /// Opens a regular file; never blocks on a file of another kind. Throws IoError.
-  explicit ByteSource(std::filesystem::path path);
-  ~ByteSource();
-  ByteSource(const ByteSource&) = delete;
-  ByteSource& operator=(const ByteSource&) = delete;
+  /// Opens a regular file. Throws IoError.
+  explicit ByteSource(const std::filesystem::path&);
 
   /// Reads up to out.size() bytes and returns their number. Fewer bytes mean the end of the contents; for
   /// gzip, the checksum of the last member is then correct. Throws IoError if reading fails, and FormatError
@@ -58,46 +42,29 @@ class ByteSource {
 
   /// The number of bytes of the contents, if it is known before reading: for plain files.
   std::optional<std::uint64_t> size() const;
+  /// The number of bytes of the file.
+  std::uint64_t file_size() const { return file_.size(); }
 
  private:
   bool refill();
+  bool padding();
   std::size_t read_plain(std::span<std::uint8_t> out);
   std::size_t read_gzip(std::span<std::uint8_t> out);
 
-  std::filesystem::path path_;
-  int file_ = -1;
-  std::uint64_t file_size_ = 0;
+  InputFile file_;
   std::array<std::uint8_t, 1 << 16> buffer_;
   std::span<const std::uint8_t> pending_;  // read from the file, but not used yet
   std::unique_ptr<Inflater> inflater_;     // null for a plain file
 };
 
-ByteSource::ByteSource(std::filesystem::path path) : path_(std::move(path)) {
-  // The kind of file is checked before it is opened, because opening a device can have effects; and again
-  // after it is opened, because the name may refer to another file by then.
-  struct stat status {};
-  if (::stat(path_.c_str(), &status) != 0) refuse(path_, errno);
-  require_regular(path_, status);
-  file_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (file_ < 0) refuse(path_, errno);
-  try {
-    if (::fstat(file_, &status) != 0) refuse(path_, errno);
-    require_regular(path_, status);
-    file_size_ = static_cast<std::uint64_t>(status.st_size);
-    refill();
-    if (pending_.size() >= 2 && pending_[0] == 0x1F && pending_[1] == 0x8B) {
-      inflater_ = std::make_unique<Inflater>(path_);
-    }
-  } catch (...) {
-    ::close(file_);
-    throw;
-  }
+ByteSource::ByteSource(const std::filesystem::path& path) : file_("read_idx", path) {
+  refill();
+  if (pending_.size() >= 2 && pending_[0] == 0x1F && pending_[1] == 0x8B)
+    inflater_ = std::make_unique<Inflater>();
 }
 
-ByteSource::~ByteSource() { ::close(file_); }
-
 std::optional<std::uint64_t> ByteSource::size() const {
-  return inflater_ ? std::nullopt : std::optional(file_size_);
+  return inflater_ ? std::nullopt : std::optional(file_.size());
 }
 
 std::size_t ByteSource::read(std::span<std::uint8_t> out) {
@@ -107,13 +74,8 @@ std::size_t ByteSource::read(std::span<std::uint8_t> out) {
 /// Reads the next part of the file if all of the last one has been used; returns false at the end.
 bool ByteSource::refill() {
   if (!pending_.empty()) return true;
-  ssize_t got = 0;
-  do {
-    got = ::read(file_, buffer_.data(), buffer_.size());
-  } while (got < 0 && errno == EINTR);
-  if (got < 0) refuse(path_, errno);
-  pending_ = std::span(buffer_).first(static_cast<std::size_t>(got));
-  return got > 0;
+  pending_ = std::span(buffer_).first(file_.read(buffer_.data(), buffer_.size()));
+  return !pending_.empty();
 }
 
 std::size_t ByteSource::read_plain(std::span<std::uint8_t> out) {
@@ -133,8 +95,8 @@ std::size_t ByteSource::read_gzip(std::span<std::uint8_t> out) {
   while (done < out.size()) {
     const bool more = refill();
     if (inflater_->between_members) {
-      if (!more) break;
-      inflateReset(&stream);  // only another member may follow a member
+      if (!more || padding()) break;
+      inflateReset(&stream);  // only another member may follow a member, or zeros to the end
       inflater_->between_members = false;
     }
     const std::size_t room = std::min<std::size_t>(out.size() - done, 1u << 30);
@@ -148,15 +110,25 @@ std::size_t ByteSource::read_gzip(std::span<std::uint8_t> out) {
     if (result == Z_STREAM_END) {
       inflater_->between_members = true;
     } else if (result == Z_BUF_ERROR && !more) {
-      fail<FormatError>("read_idx: '", path_.string(), "': the gzip stream ends too early");
+      fail<FormatError>("read_idx: '", file_.name(), "': the gzip stream ends too early");
     } else if (result == Z_MEM_ERROR) {
-      refuse(path_, ENOMEM);
+      throw std::bad_alloc();
     } else if (result != Z_OK && result != Z_BUF_ERROR) {
-      fail<FormatError>("read_idx: '", path_.string(), "': damaged gzip stream: ",
+      fail<FormatError>("read_idx: '", file_.name(), "': damaged gzip stream: ",
                         stream.msg != nullptr ? stream.msg : "zlib cannot decode it");
     }
   }
   return done;
+}
+
+/// Whether zeros follow, up to the end of the file.
+bool ByteSource::padding() {
+  if (pending_.front() != 0) return false;
+  for (; refill(); pending_ = {})
+    if (std::ranges::any_of(pending_, [](std::uint8_t b) { return b != 0; }))
+      fail<FormatError>("read_idx: '", file_.name(),
+                        "': neither a gzip stream nor zeros alone follow a gzip stream");
+  return true;
 }
 
 /// The name of an element type of IDX other than unsigned bytes; null for an unknown code.
@@ -221,7 +193,7 @@ std::uint64_t count_elements(const std::vector<std::int64_t>& dims, const std::s
 
 }  // namespace
 
-IdxArray read_idx(const std::filesystem::path& path, int expected_rank) {
+IdxArray read_idx(const std::filesystem::path& path, int expected_rank, const ReadOptions& options) {
   if (expected_rank < 0 || expected_rank > 255) {
     fail<ValueError>("read_idx: expected_rank must be in [0, 255]; got ", expected_rank);
   }
@@ -238,9 +210,16 @@ IdxArray read_idx(const std::filesystem::path& path, int expected_rank) {
     if (held < count) too_short(held);
   }
 
-  // The header may be false, so memory is allocated in pieces, as bytes are read.
+  // The header may be false, so memory is allocated in pieces, as bytes are read. What gzip holds is known at
+  // its end, so the limit is compared with the header's number once the file has shown that it holds more
+  // than a piece.
   constexpr std::uint64_t kPiece = 1 << 20;
+  const std::uint64_t most =
+      std::max(options.max_unpacked, std::min<std::uint64_t>(source.file_size(), 1ULL << 56) * 100);
   while (array.bytes.size() < count) {
+    if (!source.size() && count > most && !array.bytes.empty())
+      fail<FormatError>(file, "it unpacks to ", count, " bytes, more than ", most,
+                        "; ReadOptions::max_unpacked raises this limit");
     const std::size_t done = array.bytes.size(), piece = std::min<std::uint64_t>(kPiece, count - done);
     array.bytes.resize(done + piece);
     const std::size_t got = source.read(std::span(array.bytes).subspan(done));
@@ -254,8 +233,11 @@ IdxArray read_idx(const std::filesystem::path& path, int expected_rank) {
   return array;
 }
 
-Tensor idx_tensor(const std::filesystem::path& path, int expected_rank) {
-  const IdxArray array = read_idx(path, expected_rank);
+Tensor idx_tensor(const std::filesystem::path& path, int expected_rank, const ReadOptions& options) {
+  const IdxArray array = read_idx(path, expected_rank, options);
+  if (array.dims.size() > static_cast<std::size_t>(max_rank))
+    fail<FormatError>("read_idx: '", path.string(), "': has ", array.dims.size(),
+                      " dimensions; bobbin's tensors have at most ", max_rank);
   Shape shape;
   for (const std::int64_t n : array.dims) shape.push_back(n);
   Tensor t = empty(shape, DType::u8);

@@ -179,7 +179,28 @@ TEST_F(Idx, RefusesTrailingBytes) {
   expect_refusal<FormatError>(file(gzip(longer)), "more bytes follow");
   expect_refusal<FormatError>(file(joined(gzip(idx({1}, {1})), gzip({7}))), "more bytes follow");
   expect_refusal<FormatError>(file(joined(gzip(idx({1}, {1})), {'x', 'y', 'z'})), "gzip");
-  expect_refusal<FormatError>(file(joined(gzip(idx({1}, {1})), {0, 0})), "gzip");
+  expect_refusal<FormatError>(file(joined(gzip(idx({1}, {1})), {0, 0, 7})), "gzip");
+}
+
+// As gzip(1) does: tapes and downloads pad with zeros.
+TEST_F(Idx, ZerosBehindGzipArePadding) {
+  for (const std::size_t zeros : {1UL, 2UL, 200'000UL})
+    EXPECT_EQ(read_idx(file(joined(gzip(idx({1}, {5})), Bytes(zeros)))).bytes, Bytes{5});
+  expect_refusal<FormatError>(file(joined(idx({1}, {5}), {0})), "more bytes follow");
+}
+
+TEST_F(Idx, GzipMayNotUnpackBeyondTheLimit) {
+  const Bytes zipped = gzip(idx({4, 1u << 20}, Bytes(4u << 20)));  // some 4 kB
+  file(zipped);
+  try {
+    read_idx(path, 0, {.max_unpacked = 2 << 20});
+    ADD_FAILURE();
+  } catch (const FormatError& e) {
+    EXPECT_THAT(e.what(), HasSubstr("ReadOptions::max_unpacked raises this limit"));
+  }
+  EXPECT_EQ(read_idx(path, 0, {.max_unpacked = 4 << 20}).bytes.size(), 4u << 20);
+  const Bytes dense = gzip(idx({300}, counting(300)));
+  EXPECT_EQ(read_idx(file(dense), 0, {.max_unpacked = 1}).bytes.size(), 300u) << "at most 100 times the file";
 }
 
 TEST_F(Idx, RefusesEveryTruncationOfGzip) {

@@ -100,7 +100,7 @@ elseif(WAY STREQUAL deb)
   # itself is looked at instead.
   pack(DEB *.deb)
   run(dpkg-deb --field ${package} Depends)
-  foreach(needed libfmt-dev zlib1g-dev libtinyxml2-dev libzip-dev libcsv-dev pkg-config)
+  foreach(needed libfmt-dev zlib1g-dev libpng-dev libjpeg62-turbo-dev libtinyxml2-dev libzip-dev libcsv-dev pkg-config)
     if(NOT output MATCHES "${needed}")
       message(FATAL_ERROR "${package} does not depend on ${needed}: ${output}")
     endif()
