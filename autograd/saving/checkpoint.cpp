@@ -71,6 +71,7 @@ std::map<std::string, std::string> load_checkpoint(const std::filesystem::path& 
                                                    optim::Optimizer& optimizer,
                                                    const CheckpointParts& parts) {
   TensorFile file = load_safetensors(path);
+  if (!file.unreadable.empty()) throw FormatError(file.unreadable.begin()->second);
   StateDict& all = file.tensors;
   const auto random = all.find("generator");
   if (random == all.end() || random->second.shape() != Shape{2} || random->second.dtype() != DType::i64)
