@@ -25,8 +25,8 @@ void require_step(const char* schedule, std::int64_t step) {
 // Linear and Cosine.
 template<class Schedule>
 void require_warmed(const char* name, const Schedule& s) {
-  require(finite({s.peak, s.end}) && s.warm_up >= 0 && s.steps >= s.warm_up, name,
-          "finite rates >= 0 and 0 <= warm_up <= steps");
+  require(finite({s.peak, s.end}) && s.warm_up >= 0 && s.steps >= 0, name,
+          "finite rates >= 0, warm_up >= 0 and steps >= 0");
 }
 
 double part(std::int64_t step, std::int64_t steps) {

@@ -21,7 +21,7 @@ struct StepDecay {
 struct Linear {
   double peak;               ///< the highest rate
   std::int64_t steps;        ///< of the whole training
-  std::int64_t warm_up = 0;  ///< of these, the rise: at most `steps`
+  std::int64_t warm_up = 0;  ///< of these, the rise; may exceed them
   double end = 0;            ///< rate after the last step
   /// The rate of this step.
   double operator()(std::int64_t step) const;
@@ -32,7 +32,7 @@ struct Linear {
 struct Cosine {
   double peak;               ///< the highest rate
   std::int64_t steps;        ///< of the whole training
-  std::int64_t warm_up = 0;  ///< of these, the rise: at most `steps`
+  std::int64_t warm_up = 0;  ///< of these, the rise; may exceed them
   double end = 0;            ///< rate after the last step
   /// The rate of this step.
   double operator()(std::int64_t step) const;
