@@ -109,9 +109,16 @@ BOBBIN_FN2(ReluBackward, floating, b > T(0) ? a : T(0))  // gradient, output
 // Losses of a prediction a and a target b.
 BOBBIN_FN2(SquaredError, floating, T((a - b) * (a - b)))
 BOBBIN_FN2(AbsoluteError, floating, T(a < b ? b - a : a - b))
-BOBBIN_FN2(BceWithLogits, floating,
-           T((a > T(0) ? a : T(a != a ? a : T(0))) - a * b + log1p(math::exp(T(a < T(0) ? a : -a)))))
-BOBBIN_FN2(KlDiv, floating, T(b == T(0) ? T(T(0) * a) : T(b * (log(b) - a))))
+struct BceWithLogits {
+  static constexpr Types types = Types::floating;
+  template<class T>
+  BOBBIN_HD T operator()(T a, T b) const {
+    const T cost = a > T(0) ? T(T(1) - b) : T(-b);
+    const bool limit = cost == T(0) && a - a != T(0) && a == a;  // 0 of an infinite logit
+    return (limit ? T(0) : T(cost * a)) + log1p(math::exp(T(a < T(0) ? a : -a)));
+  }
+};
+BOBBIN_FN2(KlDiv, floating, T(b == T(0) ? T(a != a ? T(T(0) * a) : T(0)) : T(b * (log(b) - a))))
 struct Huber {
   static constexpr Types types = Types::floating;
   double delta;

@@ -8,6 +8,8 @@
 #include <bobbin/view.h>
 
 #include "ops/check.h"
+#include "ops/softmax/softmax.h"
+#include "ops/wide.h"
 
 namespace bobbin {
 namespace {
@@ -47,18 +49,24 @@ Tensor along_classes(const Tensor& w, const Tensor& x, int axis) {
 
 detail::RowTerms detail::row_terms(const CrossEntropyTerms& terms, const Tensor& x, const Tensor& target,
                                    const Tensor& weight) {
-  const Tensor w = weight ? weight : ones({x.size(terms.axis)}, x.dtype(), x.device());
+  const DType compute = compute_type(x.dtype());
+  const Tensor w = weight ? wide(weight) : ones({x.size(terms.axis)}, compute, x.device());
   const Tensor spread = mean(w) * terms.smoothing;
   if (target.dtype() != DType::i64) {
-    const Tensor t =
-        sum(target * along_classes(w, x, terms.axis), {terms.axis}) * (1 - terms.smoothing) + spread;
-    return {ones_like(t), Tensor(), t};
+    const Tensor t = sum(wide(target) * along_classes(w, x, terms.axis), {terms.axis});
+    return {Tensor(), t * (1 - terms.smoothing) + spread};
   }
-  const Tensor counts = ne(target, scalar(static_cast<double>(terms.ignore_index), target));
-  const Tensor of_class = embedding(reshape(w, {-1, 1}), where(counts, target, scalar(0, target)));
-  const Tensor class_weight = to(counts, x.dtype()) * reshape(of_class, target.shape());
-  return {to(counts, x.dtype()), class_weight,
-          class_weight * (1 - terms.smoothing) + to(counts, x.dtype()) * spread};
+  const Tensor counted = counted_rows(target, terms.ignore_index), counts = to(counted, compute);
+  const Tensor of_class = embedding(reshape(w, {-1, 1}), where(counted, target, scalar(0, target)));
+  const Tensor class_weight = counts * reshape(of_class, target.shape());
+  return {class_weight, class_weight * (1 - terms.smoothing) + counts * spread};
+}
+
+Tensor detail::counted_rows(const Tensor& target, std::int64_t ignore_index) {
+  // In two parts, of which double holds each.
+  const std::int64_t low = ignore_index % (std::int64_t{1} << 32);
+  const auto part = [&](std::int64_t v) { return scalar(static_cast<double>(v), target); };
+  return ne(target, low == ignore_index ? part(low) : part(ignore_index - low) + part(low));
 }
 
 int detail::class_axis(std::string_view op, const Tensor& x) {
@@ -90,7 +98,7 @@ TensorSpec CrossEntropyBackward::infer(Inputs x) const {
 
 namespace {
 
-// The cotangent of each row's loss.
+// The cotangent of each row's loss, from a g of the compute type.
 Tensor row_cotangent(const CrossEntropyTerms& terms, const detail::RowTerms& rows, const Tensor& g) {
   switch (terms.reduction) {
     case Reduction::none:
@@ -114,9 +122,9 @@ Tensor optional_weight(const Vjp& v) { return v.has_input(2) ? v.input(2) : Tens
 // The gradient of targets that are probabilities.
 Tensor target_gradient(const CrossEntropyTerms& terms, const Vjp& v) {
   const Tensor &x = v.input(0), w = optional_weight(v);
-  const Tensor up = row_cotangent(terms, detail::row_terms(terms, x, v.input(1), w), v.grad);
-  const Tensor slope = unsqueeze(up, terms.axis) * -log_softmax(x, terms.axis) * (1 - terms.smoothing);
-  return w ? slope * along_classes(w, x, terms.axis) : slope;
+  const Tensor up = row_cotangent(terms, detail::row_terms(terms, x, v.input(1), w), wide(v.grad));
+  const Tensor slope = unsqueeze(up, terms.axis) * -log_softmax(wide(x), terms.axis) * (1 - terms.smoothing);
+  return to(w ? slope * along_classes(wide(w), x, terms.axis) : slope, x.dtype());
 }
 
 }  // namespace
@@ -142,20 +150,27 @@ std::optional<Grads> CrossEntropy::fused_vjp_cuda(const Vjp& v) const {
 // D = g (P s - t) with s = sum(t) and P = softmax(X). For a cotangent H of D, the gradients are
 //   for X: g s softmax_backward(P, H);
 //   for g: sum(H (P s - t));
-//   for probabilities: g w (1-e) (sum(H P) - H).
+//   for probabilities: g w (1-e) (sum(H P) - H). Every constant added to H gives the same; less the H of the
+//   element that dominates the row, no digits are lost.
 Grads CrossEntropyBackward::vjp(const Vjp& v) const {
-  const Tensor &x = v.input(0), &t = v.input(1), w = optional_weight(v), &g = v.input(3), &h = v.grad;
+  const Tensor x = wide(v.input(0)), g = wide(v.input(3)), h = wide(v.grad);
+  const Tensor w = v.has_input(2) ? wide(v.input(2)) : Tensor(),
+               t = v.input(1).dtype() == DType::i64 ? v.input(1) : wide(v.input(1));
+  const DType dtype = v.grad.dtype();
   const detail::RowTerms rows = detail::row_terms(terms, x, t, w);
   const Tensor up = unsqueeze(row_cotangent(terms, rows, g), terms.axis), p = softmax(x, terms.axis);
   Grads out(4);
-  if (v.needs(0)) out[0] = up * unsqueeze(rows.sum, terms.axis) * softmax_backward(p, h, terms.axis);
+  if (v.needs(0))
+    out[0] = to(up * unsqueeze(rows.sum, terms.axis) * softmax_backward(p, h, terms.axis), dtype);
   if (v.needs(1)) {
-    const Tensor slope = up * (sum(h * p, {terms.axis}, true) - h) * (1 - terms.smoothing);
-    out[1] = w ? slope * along_classes(w, x, terms.axis) : slope;
+    const auto over_row = [&](const Tensor& y) { return sum(y, {terms.axis}, true); };
+    const Tensor d = h - over_row(where(gt(p, scalar(dominant_probability, p)), h, scalar(0, h)));
+    const Tensor slope = up * (over_row(d * p) - d) * (1 - terms.smoothing);
+    out[1] = to(w ? slope * along_classes(w, x, terms.axis) : slope, dtype);
   }
   if (v.needs(3)) {
     const Tensor product = h * backward_of(terms, x, t, w, ones_like(g));
-    out[3] = terms.reduction == Reduction::none ? sum(product, {terms.axis}) : sum(product);
+    out[3] = to(terms.reduction == Reduction::none ? sum(product, {terms.axis}) : sum(product), dtype);
   }
   return out;
 }

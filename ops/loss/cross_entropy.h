@@ -45,12 +45,15 @@ struct CrossEntropyBackward {
 };
 
 namespace detail {
-/// For each row: 0 if it is ignored, else 1; the weight of its class (undefined for probabilities); and the
-/// sum of its weighted targets.
+/// For each row, in the compute type of the logits (f32 for 16-bit ones, which cannot count 70,000 rows): the
+/// weight of its class, 0 if it is ignored (undefined for probabilities); and the sum of its weighted
+/// targets.
 struct RowTerms {
-  Tensor counts, class_weight, sum;
+  Tensor class_weight, sum;
 };
 RowTerms row_terms(const CrossEntropyTerms&, const Tensor& x, const Tensor& target, const Tensor& weight);
+/// Whether each row counts: its class is not `ignore_index`. Bool.
+Tensor counted_rows(const Tensor& target, std::int64_t ignore_index);
 /// The axis of the classes; throws ShapeError for a scalar.
 int class_axis(std::string_view op, const Tensor& x);
 /// Throws GradError if w needs a gradient.

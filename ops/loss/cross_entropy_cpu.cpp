@@ -1,6 +1,7 @@
 // Cross-entropy and its gradient on the CPU.
 #include <bobbin/tensor.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "ops/cpu/rows.h"
 #include "ops/cpu/softmax_rows.h"
 #include "ops/loss/cross_entropy.h"
+#include "ops/softmax/softmax.h"
 
 namespace bobbin {
 namespace {
@@ -26,6 +28,7 @@ class RowTargets {
   }
 
   bool indexed() const { return index_ != nullptr; }
+  std::int64_t index(std::int64_t row) const { return index_[row]; }
   bool ignored(std::int64_t row) const { return index_ && index_[row] == terms_.ignore_index; }
   std::int64_t rows() const { return rows_; }
   double weight(std::int64_t c) const { return weight_[static_cast<std::size_t>(c)]; }
@@ -40,9 +43,16 @@ class RowTargets {
   template<class T>
   double sum(std::int64_t row, const T* probabilities) const {
     if (index_) return (1 - terms_.smoothing) * weight(index_[row]) + spread() * total_weight_;
-    double total = 0;
-    for (std::int64_t c = 0; c < classes_; ++c) total += (*this)(row, c, probabilities);
-    return total;
+    return rows::sum<double>(classes_, [&](std::int64_t c) { return (*this)(row, c, probabilities); });
+  }
+  /// The sum of the row's targets but that of class m.
+  template<class T>
+  double sum_without(std::int64_t m, std::int64_t row, const T* probabilities) const {
+    if (index_)
+      return (index_[row] == m ? 0 : (1 - terms_.smoothing) * weight(index_[row])) +
+             spread() * (total_weight_ - weight(m));
+    return rows::sum<double>(classes_,
+                             [&](std::int64_t c) { return c == m ? 0.0 : (*this)(row, c, probabilities); });
   }
   /// The divisor of `mean`.
   double divisor() const {
@@ -124,12 +134,24 @@ void CrossEntropyBackward::cpu(Inputs x, Tensor& out) const {
              }
              const double up =
                  g[terms.reduction == Reduction::none ? static_cast<std::size_t>(row) : 0] * scale;
-             const double total = rows::exponentials(logits, rows::max(logits, n), y, n);
-             const double k = up * targets.sum(row, t) / total;
+             const T max = rows::max(logits, n);
+             const double total = rows::exponentials(logits, max, y, n);
+             const double all = targets.sum(row, t), k = up * all / total;
+             // Where p and t are both near sum(t) = 1, p sum(t) - t would cancel: the gradient there comes
+             // from the other exponentials and targets.
+             const std::int64_t m =
+                 targets.indexed() ? targets.index(row) : std::find(logits, logits + n, max) - logits;
+             const bool dominated = m<n&& static_cast<double>(y[m])> dominant_probability * total;
+             double of_m = 0;
+             if (dominated) {
+               const double rest = rows::sum<T>(n, [=](std::int64_t c) { return c == m ? T(0) : y[c]; });
+               of_m = up * (targets.sum_without(m, row, t) - all * (rest / total));
+             }
              // An explicit fma. Without it, the compiler fuses one of the two products in vectorised code and
              // the other in scalar code, and the address of a row decides which elements are in vectors.
              for (std::int64_t c = 0; c < n; ++c)
                y[c] = static_cast<T>(std::fma(k, static_cast<double>(y[c]), -(up * targets(row, c, t))));
+             if (dominated) y[m] = static_cast<T>(of_m);
            });
 }
 

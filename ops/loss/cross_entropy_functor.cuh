@@ -73,13 +73,13 @@ struct CrossEntropyRow {
   using C = Compute<T>;
   using Call = CrossEntropyCall<T>;
   static constexpr bool dense = kind == TargetKind::dense, smoothed = kind == TargetKind::smoothed;
-  static constexpr int inputs = 1, sums = dense ? 4 : smoothed ? 3 : 2;
+  static constexpr int inputs = 1, sums = dense ? 5 : smoothed ? 3 : 2;
   static constexpr bool has_max = true, caches = std::is_same_v<C, T>;
   // The sums of a row with maximum m: index targets need the first two, smoothed ones three, dense ones all.
   // rest: the exponentials of elements below m. equals: the number of elements equal to m, which is kept
   // apart because adding it would round small exponentials away. distance: sum (origin - x), or for dense
-  // targets sum t (m - x). share: sum t.
-  enum Sum { rest, equals, distance, share };
+  // targets sum t (m - x). share: sum t over the elements below m. top_share: over those equal to m.
+  enum Sum { rest, equals, distance, share, top_share };
 
   Call call;
 
@@ -120,43 +120,66 @@ struct CrossEntropyRow {
     if (from == to) return;
     s[rest] = (s[rest] + s[equals]) * exp_between<T>(from, to);
     s[equals] = 0;
-    if constexpr (dense) s[distance] += times(s[share], to - from);
+    if constexpr (dense) {
+      s[share] += s[top_share];
+      s[top_share] = 0;
+      s[distance] += times(s[share], to - from);
+    }
   }
 
-  /// dx = k e - up (for dense targets, up times the coefficient), minus `own` at the row's class.
-  struct Finish {
-    C max, k, up, own;
+  /// dx = k e - up (for dense targets, up times the coefficient), minus `own` at the row's class. At an
+  /// element equal to the maximum, all terms may nearly cancel: `top` is dx at the row's class if its e is 1,
+  /// from the other elements' exponentials and targets. For dense targets dx is top + own at the only element
+  /// equal to the maximum, if it is not of the row's class.
+  struct SparseFinish {
+    C max, k, up, own, top;
   };
+  struct DenseFinish : SparseFinish {
+    bool
+        one_top;  // whether one element alone is equal to the maximum, and this thread's e are relative to it
+  };
+  using Finish = std::conditional_t<dense, DenseFinish, SparseFinish>;
   __device__ __forceinline__ Finish finish(C own_max, C max, const C (&s)[sums], const Row& row) const {
     C up = static_cast<C>(call.divisor.inverse());
     if (call.cotangent) up *= row.own;
-    Finish f{.max = max, .k = 0, .up = 0, .own = up * own_coefficient(row)};
-    C all = f.own;
+    Finish f{};
+    f.max = max;
+    f.own = up * own_coefficient(row);
+    C all = f.own, others = 0;  // up times all targets, and times those that `top` leaves
     if constexpr (dense || smoothed) {
       f.up = up * call.unit();
-      all += f.up * (dense ? s[sums - 1] : static_cast<C>(call.classes));
+      all += f.up * (dense ? s[sums - 2] + s[sums - 1] : static_cast<C>(call.classes));
+      others = f.up * (dense ? s[sums - 2] : static_cast<C>(call.classes - 1));
     }
     f.k = valid(max, row) ? all / (s[rest] + s[equals]) : std::numeric_limits<C>::quiet_NaN();
-    if (row.y == Call::ignored) f.k = f.up = f.own = 0;
-    if (caches && own_max != max) f.k *= exp_between<T>(own_max, max);
+    f.top = others - f.k * (s[rest] + (s[equals] - 1));
+    if constexpr (dense) f.one_top = s[equals] == 1;
+    if (row.y == Call::ignored) f.k = f.up = f.own = f.top = 0;
+    if (caches && own_max != max) {
+      f.k *= exp_between<T>(own_max, max);
+      if constexpr (dense)
+        f.one_top = false;
+      else
+        f.top = f.k - f.up - f.own;
+    }
     return f;
   }
 
   template<bool cached, int n>
   __device__ __forceinline__ void put(C (&v)[1][n], const Finish& f, const Row& row,
                                       std::int64_t column) const {
+    const unsigned own = row.y - static_cast<unsigned>(column);
 #pragma unroll
-    for (int j = 0; j < n; ++j) {
-      v[0][j] = f.k * (cached ? v[0][j] : exp_minus<T>(v[0][j], f.max));
+    for (int j = 0; j < n; ++j) {  // a branch around the loop would need more registers
+      const C e = cached ? v[0][j] : exp_minus<T>(v[0][j], f.max);
+      v[0][j] = f.k * e;
       if constexpr (dense)
         v[0][j] -= f.up * call.coefficient(row.r, column + j);
       else if constexpr (smoothed)
         v[0][j] -= f.up;
-    }
-    const unsigned own = row.y - static_cast<unsigned>(column);
-#pragma unroll
-    for (int j = 0; j < n; ++j) {  // a branch around the loop would need more registers
-      if (own == j) v[0][j] -= f.own;
+      if (own == j) v[0][j] = e >= 1 && !dense ? f.top : v[0][j] - f.own;
+      if constexpr (dense)
+        if (f.one_top && e >= 1) v[0][j] = own == j ? f.top : f.top + f.own;
       if (!cached && row.y == Call::ignored) v[0][j] = 0;  // also where the logit is NaN or infinite
     }
   }
@@ -175,7 +198,7 @@ struct CrossEntropyRow {
     if (log != log) return log;  // NaN logits give NaN for every target
     const C own = times(own_coefficient(row), (max - row.own) + log);
     if constexpr (dense)
-      return own + times(call.unit(), s[distance] + s[share] * log);
+      return own + times(call.unit(), s[distance] + (s[share] + s[top_share]) * log);
     else if constexpr (smoothed)
       return own +
              times(call.smoothing, s[distance] + static_cast<C>(call.classes) * ((max - origin(row)) + log));
@@ -194,8 +217,10 @@ struct CrossEntropyRow {
         for (int j = 0; j < n; ++j) {
           if constexpr (dense) {
             const C t = call.coefficient(row.r, column + j);
-            sum += v[0][j] == m ? C(0) : times(t, m - v[0][j]);
-            s[share] += t;
+            const bool top = v[0][j] == m;
+            sum += top ? C(0) : times(t, m - v[0][j]);
+            s[share] += top ? C(0) : t;
+            s[top_share] += top ? t : C(0);
           } else {
             sum += origin(row) - v[0][j];
           }

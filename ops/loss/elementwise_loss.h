@@ -1,15 +1,25 @@
 // Losses that compare prediction and target element by element; the public functions reduce them.
 #pragma once
 #include "ops/elementwise/binary.h"
+#include "ops/wide.h"
 
 namespace bobbin {
+
+/// sum_back for gradients that are computed in the compute type: rounds them to the loss's dtype at the end.
+template<class... G>
+Grads sum_back_wide(const Vjp& v, const G&... gradients) {
+  Grads g = sum_back(v, gradients...);
+  for (Tensor& x : g)
+    if (x) x = to(x, v.grad.dtype());
+  return g;
+}
 
 struct SquaredError : Binary<SquaredError, fn::SquaredError> {
   static constexpr std::string_view name = "mse_loss";
   static constexpr Saves saves = Saves::inputs;
   Grads vjp(const Vjp& v) const {
-    const Tensor slope = v.grad * (v.input(0) - v.input(1)) * 2;
-    return sum_back(
+    const Tensor slope = wide(v.grad) * (wide(v.input(0)) - wide(v.input(1))) * 2;
+    return sum_back_wide(
         v, [&] { return slope; }, [&] { return -slope; });
   }
   static std::vector<Sample> samples();
@@ -19,8 +29,8 @@ struct AbsoluteError : Binary<AbsoluteError, fn::AbsoluteError> {
   static constexpr std::string_view name = "l1_loss";
   static constexpr Saves saves = Saves::inputs;
   Grads vjp(const Vjp& v) const {
-    const Tensor slope = v.grad * sign(v.input(0) - v.input(1));
-    return sum_back(
+    const Tensor slope = wide(v.grad) * sign(wide(v.input(0)) - wide(v.input(1)));
+    return sum_back_wide(
         v, [&] { return slope; }, [&] { return -slope; });
   }
   static std::vector<Sample> samples();
@@ -34,8 +44,8 @@ struct Huber : Binary<Huber, fn::Huber> {
     return Binary::infer(x);
   }
   Grads vjp(const Vjp& v) const {
-    const Tensor slope = v.grad * clamp(v.input(0) - v.input(1), -f.delta, f.delta);
-    return sum_back(
+    const Tensor slope = wide(v.grad) * clamp(wide(v.input(0)) - wide(v.input(1)), -f.delta, f.delta);
+    return sum_back_wide(
         v, [&] { return slope; }, [&] { return -slope; });
   }
   static std::vector<Sample> samples();
@@ -45,9 +55,12 @@ struct BceWithLogits : Binary<BceWithLogits, fn::BceWithLogits> {
   static constexpr std::string_view name = "binary_cross_entropy_with_logits";
   static constexpr Saves saves = Saves::inputs;
   Grads vjp(const Vjp& v) const {
-    const Tensor &x = v.input(0), &t = v.input(1);
-    return sum_back(
-        v, [&] { return v.grad * (sigmoid(x) - t); }, [&] { return -v.grad * x; });
+    // sigmoid(x) - t, without losing a small difference where both are near 1.
+    const Tensor x = wide(v.input(0)), t = wide(v.input(1)), g = wide(v.grad);
+    const auto for_logit = [&] {
+      return g * where(gt(x, scalar(0, x)), (1 - t) - sigmoid(-x), sigmoid(x) - t);
+    };
+    return sum_back_wide(v, for_logit, [&] { return -g * x; });
   }
   static std::vector<Sample> samples();
 };
@@ -57,13 +70,13 @@ struct KlDiv : Binary<KlDiv, fn::KlDiv> {
   static constexpr std::string_view name = "kl_div";
   static constexpr Saves saves = Saves::inputs;
   Grads vjp(const Vjp& v) const {
-    const Tensor &x = v.input(0), &t = v.input(1);
+    const Tensor x = wide(v.input(0)), t = wide(v.input(1)), g = wide(v.grad);
     const auto for_target = [&] {
       const Tensor zero = scalar(0, t), none = eq(t, zero), safe = where(none, ones_like(t), t);
-      return v.grad * where(none, zero, log(safe) + 1 - x);
+      return g * where(none, zero, log(safe) + 1 - x);
     };
-    return sum_back(
-        v, [&] { return -v.grad * t; }, for_target);
+    return sum_back_wide(
+        v, [&] { return -g * t; }, for_target);
   }
   static std::vector<Sample> samples();
 };

@@ -7,6 +7,7 @@
 
 #include "ops/check.h"
 #include "ops/loss/cross_entropy.h"
+#include "ops/wide.h"
 
 namespace bobbin {
 
@@ -18,13 +19,16 @@ Tensor nll_loss(const Tensor& x, const Tensor& target, const CrossEntropyOptions
   require_index(op, target);
   if (Shape rows = x.shape(); rows.erase(terms.axis), target.shape() != rows)
     fail<ShapeError>(op, ": class indices for ", x.spec(), " must be i64", rows, "; got ", target.spec());
-  const detail::RowTerms rows = detail::row_terms(terms, x, target, o.weight);
-  const Tensor counts = ne(target, scalar(static_cast<double>(o.ignore_index), target));
-  const Tensor index = unsqueeze(where(counts, target, scalar(0, target)), terms.axis);
-  const Tensor picked = squeeze(gather(x, terms.axis, index), terms.axis);
-  Tensor loss = where(counts, -picked * rows.class_weight, scalar(0, x));
-  if (o.reduction == Reduction::none) return loss;
-  return o.reduction == Reduction::sum ? sum(loss) : sum(loss) / sum(rows.class_weight);
+  const Tensor class_weight = detail::row_terms(terms, x, target, o.weight).class_weight;
+  const Tensor counted = detail::counted_rows(target, o.ignore_index);
+  const Tensor index = unsqueeze(where(counted, target, scalar(0, target)), terms.axis);
+  const Tensor picked = wide(squeeze(gather(x, terms.axis, index), terms.axis));
+  // A row of weight 0 adds no loss, even if its log-probability is infinite.
+  const Tensor none = scalar(0, class_weight);
+  Tensor loss = where(ne(class_weight, none), -picked * class_weight, none);
+  if (o.reduction != Reduction::none) loss = sum(loss);
+  if (o.reduction == Reduction::mean) loss = loss / sum(class_weight);
+  return to(loss, x.dtype());
 } catch (const IndexError& e) {
   fail<IndexError>("nll_loss: ", e.what());
 }

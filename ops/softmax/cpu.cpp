@@ -1,6 +1,9 @@
 // Softmax, log-softmax and their derivatives on the CPU, over blocks of contiguous rows. The result of a row
 // does not depend on the block it is in.
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
 
 #include "ops/check.h"
 #include "ops/cpu/rows.h"
@@ -46,11 +49,11 @@ class Writer {
   F f_;
 };
 
-// Computes the sum of a[i] b[i], step by step.
+// Computes the sum of o[i] g[i] and the largest o[i], step by step.
 template<class T>
 class Dot {
  public:
-  Dot(const T* a, const T* b, std::int64_t n) : a_(a), b_(b), n_(n) {}
+  Dot(const T* o, const T* g, std::int64_t n) : o_(o), g_(g), n_(n) {}
   [[gnu::always_inline]] void step() {
     if (next_ + vectors_in_step * lanes < T >> n_) return;
 #pragma GCC unroll 4
@@ -65,19 +68,24 @@ class Dot {
     end_chunk();
     return total_;
   }
+  T most() const {
+    return simd::reduce<T>(most_, [](const auto& p, const auto& q) { return p > q ? p : q; });
+  }
 
  private:
   void take(std::int64_t k) {
-    sum_ += load_n(a_ + next_, k) * load_n(b_ + next_, k);
+    const Vector<T> o = load_n(o_ + next_, k);
+    sum_ += o * load_n(g_ + next_, k);
+    most_ = simd::max(o, most_);
     next_ += lanes<T>;
   }
   void end_chunk() {
     total_ += static_cast<double>(simd::reduce_sum<T>(sum_));
     sum_ = Vector<T>{};
   }
-  const T *a_, *b_;
+  const T *o_, *g_;
   std::int64_t n_, next_ = 0;
-  Vector<T> sum_{};
+  Vector<T> sum_{}, most_{};
   double total_ = 0;
 };
 
@@ -129,15 +137,17 @@ void softmax(const RowBlock& block, std::int64_t n) {
   if (block.large) simd::end_streams();
 }
 
-// dx = o (g - sum(o g)). The sum of a row and the output of the previous row are computed step by step in
-// turn.
+// dx = o ((g - c) - rest), as dominated_row.h explains. The sum of a row and the output of the previous row
+// are computed step by step in turn.
 template<class T>
 void softmax_backward(const RowBlock& block, std::int64_t n) {
   struct Difference {
     const T *o, *g;
-    T dot;
+    RowSums<T> sums;
     Vector<T> operator()(std::int64_t i, std::int64_t k) const {
-      return load_n(o + i, k) * (load_n(g + i, k) - Vector<T>::all(dot));
+      Vector<T> d = load_n(g + i, k);
+      if (sums.c != 0) d = d - Vector<T>::all(sums.c);
+      return load_n(o + i, k) * (d - Vector<T>::all(sums.rest));
     }
   };
   using Out = Writer<T, Difference>;
@@ -150,10 +160,49 @@ void softmax_backward(const RowBlock& block, std::int64_t n) {
       previous.step();
     }
     previous.finish();
-    previous = Out(block.output<T>(r), n, block.large, {o, g, static_cast<T>(dot.finish())});
+    const T sum = static_cast<T>(dot.finish());
+    const RowSums<T> sums = is_dominant(dot.most()) ? dominated_sums(o, g, n) : RowSums<T>{0, sum};
+    previous = Out(block.output<T>(r), n, block.large, {o, g, sums});
   }
   previous.finish();
   if (block.large) simd::end_streams();
+}
+
+// The sum of g, added as rows::sum adds, and the largest o.
+template<class T>
+std::pair<double, T> sum_and_max(const T* g, const T* o, std::int64_t n) {
+  constexpr std::int64_t width = lanes<T>, partials = 16 / width;
+  constexpr T none = -std::numeric_limits<T>::infinity();
+  Vector<T> most = Vector<T>::all(none);
+  double total = 0;
+  for (std::int64_t c = 0; c < n; c += chunk) {
+    const std::int64_t end = std::min(n, c + chunk);
+    Vector<T> sum[partials] = {};
+    for (std::int64_t i = c, j = 0; i < end; i += width, j = (j + 1) % partials) {
+      const std::int64_t k = std::min(width, end - i);
+      sum[j] += load_n(g + i, k);
+      most = simd::max(load_n(o + i, k, none), most);
+    }
+    for (std::int64_t j = 1; j < partials; ++j) sum[0] += sum[j];
+    total += static_cast<double>(simd::reduce_sum<T>(sum[0]));
+  }
+  return {total, simd::reduce<T>(most, [](const auto& p, const auto& q) { return p > q ? p : q; })};
+}
+
+// dx = g - exp(o) sum(g); where exp(o) dominates the row, as softmax.h says.
+template<class T>
+void log_softmax_backward(const T* o, const T* g, T* y, std::int64_t n) {
+  const T log_dominant = static_cast<T>(std::log(dominant_probability));
+  const auto [sum_g, most] = sum_and_max(g, o, n);
+  const T total = static_cast<T>(sum_g);
+  const std::int64_t m = most > log_dominant ? std::find(o, o + n, most) - o : n;
+  T of_m = 0;
+  if (m < n) {
+    const double rest = sum<T>(n, [=](std::int64_t i) { return i == m ? T(0) : g[i]; }), log = most;
+    of_m = static_cast<T>(-std::expm1(log) * static_cast<double>(g[m]) - std::exp(log) * rest);
+  }
+  for (std::int64_t i = 0; i < n; ++i) y[i] = g[i] - math::exp(o[i]) * total;
+  if (m < n) y[m] = of_m;
 }
 
 // Calls f(Type<T>{}, block, length) for blocks of rows of `length` elements of the compute type T.
@@ -195,12 +244,8 @@ void LogSoftmax::cpu(Inputs x, Tensor& y) const {
 
 void LogSoftmaxBackward::cpu(Inputs x, Tensor& y) const {
   rows::each_block(x, y, axis, []<class T>(Type<T>, const RowBlock& block, std::int64_t n) {
-    for (std::int64_t r = 0; r < block.count; ++r) {
-      const T *const o = block.input<T>(0, r), *const g = block.input<T>(1, r);
-      T* const y = block.output<T>(r);
-      const T total = static_cast<T>(rows::sum<T>(n, [=](std::int64_t i) { return g[i]; }));
-      for (std::int64_t i = 0; i < n; ++i) y[i] = g[i] - math::exp(o[i]) * total;
-    }
+    for (std::int64_t r = 0; r < block.count; ++r)
+      rows::log_softmax_backward(block.input<T>(0, r), block.input<T>(1, r), block.output<T>(r), n);
   });
 }
 

@@ -9,6 +9,7 @@
 #include "core/ceil_div.h"
 #include "ops/cpu/exponentials.h"
 #include "ops/cpu/rows.h"
+#include "ops/softmax/dominated_row.h"
 
 namespace bobbin::rows {
 
@@ -40,6 +41,8 @@ class RowGroups {
     if (block_.large) simd::end_streams();
   }
 
+  /// The number of rows in the group.
+  std::int64_t rows() const { return rows_; }
   /// The rows of input k.
   const T* in(std::size_t k) const { return in_[k]; }
   /// terms(r) is a vector of row r. Lane r of the result is its lanes, combined with f.
@@ -63,6 +66,7 @@ class RowGroups {
         f(i, of(load(x[0] + i)), of(load(x[1] + i)));
     };
     const std::int64_t last = last_;
+#pragma GCC unroll 2
     for (std::int64_t i = 0; i < last; i += lanes) at(i, [](const Vector<T>& v) { return v; });
     at(last, [mask = in_row_, fill = Vector<T>::all(rest)](const Vector<T>& v) {
       return if_then_else(mask, v, fill);
@@ -134,16 +138,17 @@ void softmax_short(const RowBlock& block, std::int64_t n) {
     const simd::Exponentials<T> exponentials(max);
     const Vector<T> total = groups.reduce(
         [&](std::int64_t r) {
-          Vector<T> sum{};
+          Vector<T> sum{}, other{};  // added to in turn, which rounds less
           exponentials.of(r, [&, e = buffer + r * pitch](const auto& exp) {
             groups.template each_vector<1>(r, none, [&](std::int64_t i, const Vector<T>& x) {
               groups.template prefetch<1>(r, i);
-              const Vector<T> v = exp(x);
+              const Vector<T> v = exp(x), next = other + v;
               store<T>(v, e + i);
-              sum += v;
+              other = sum;
+              sum = next;
             });
           });
-          return sum;
+          return sum + other;
         },
         [](const auto& a, const auto& b) { return a + b; });
     T scale[lanes];
@@ -156,12 +161,14 @@ void softmax_short(const RowBlock& block, std::int64_t n) {
   });
 }
 
-/// dx = o (g - sum(o g)) for rows of at most max_short elements.
+/// dx = o ((g - c) - rest) for rows of at most max_short elements; c and rest are explained in
+/// dominated_row.h.
 template<class T>
 void softmax_backward_short(const RowBlock& block, std::int64_t n) {
   RowGroups<T> groups(block, n);
   groups.each([&] {
     T dot[simd::lanes<T>];
+    Vector<T> most{};  // of all rows
     store<T>(groups.reduce(
                  [&](std::int64_t r) {
                    Vector<T> sum{};
@@ -169,11 +176,23 @@ void softmax_backward_short(const RowBlock& block, std::int64_t n) {
                        r, 0, [&](std::int64_t i, const Vector<T>& o, const Vector<T>& g) {
                          groups.template prefetch<2>(r, i);
                          sum += o * g;
+                         most = simd::max(o, most);
                        });
                    return sum;
                  },
                  [](const auto& a, const auto& b) { return a + b; }),
              dot);
+    if (is_dominant(simd::reduce<T>(most, [](const auto& a, const auto& b) { return a > b ? a : b; }))) {
+      groups.write([&](std::int64_t r) {
+        const T *const o = groups.in(0) + r * n, *const g = groups.in(1) + r * n;
+        const bool dominated = std::any_of(o, o + n, is_dominant<T>);
+        const RowSums<T> sums = dominated ? dominated_sums(o, g, n) : RowSums<T>{0, dot[r]};
+        return [o, g, c = Vector<T>::all(sums.c), rest = Vector<T>::all(sums.rest)](std::int64_t i) {
+          return load(o + i) * ((load(g + i) - c) - rest);
+        };
+      });
+      return;
+    }
     groups.write([&](std::int64_t r) {
       return [o = groups.in(0) + r * n, g = groups.in(1) + r * n,
               less = Vector<T>::all(dot[r])](std::int64_t i) { return load(o + i) * (load(g + i) - less); };

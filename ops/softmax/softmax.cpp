@@ -4,7 +4,10 @@
 #include <bobbin/elementwise.h>
 #include <bobbin/reduce.h>
 
+#include <cmath>
+
 #include "ops/check.h"
+#include "ops/wide.h"
 
 namespace bobbin {
 namespace {
@@ -35,27 +38,34 @@ TensorSpec LogSoftmax::infer(Inputs x) const { return infer_forward(name, x); }
 TensorSpec SoftmaxBackward::infer(Inputs x) const { return infer_backward(name, x); }
 TensorSpec LogSoftmaxBackward::infer(Inputs x) const { return infer_backward(name, x); }
 
-// dX = O (dO - s) with s = sum(O dO). For a cotangent H of dX, the gradients are
+// dX = O (D - sum(O D)) with D = dO - c. For a cotangent H of dX, the gradients are
 //   for dO: O (H - sum(O H)), which is softmax_backward again;
-//   for O:  H (dO - s) - dO sum(O H).
+//   for O:  H (D - sum(O D)) - D sum(O H).
 Grads SoftmaxBackward::vjp(const Vjp& v) const {
-  const Tensor &o = v.input(0), &g = v.input(1), &h = v.grad;
   Grads out(2);
+  if (v.needs(1)) out[1] = softmax_backward(v.input(0), v.grad, axis);
+  if (!v.needs(0)) return out;
+  const Tensor o = wide(v.input(0)), g = wide(v.input(1)), h = wide(v.grad);
   const auto over_row = [&](const Tensor& t) { return sum(t, row_axes(t, axis), true); };
-  if (v.needs(0)) out[0] = h * (g - over_row(o * g)) - g * over_row(o * h);
-  if (v.needs(1)) out[1] = softmax_backward(o, h, axis);
+  const Tensor d = g - over_row(where(gt(o, scalar(dominant_probability, o)), g, scalar(0, g)));
+  out[0] = to(h * (d - over_row(o * d)) - d * over_row(o * h), v.grad.dtype());
   return out;
 }
 
-// dX = dO - exp(O) S with S = sum(dO). For a cotangent H of dX, the gradients are
-//   for dO: H - sum(exp(O) H);
-//   for O:  -H exp(O) S.
+// dX = dO - P S with P = exp(O) and S = sum(dO). For a cotangent H of dX, the gradients are
+//   for O:  -H P S;
+//   for dO: H - sum(P H). With c = H of the element that dominates the row (0 if none does), this is
+//           (H - c) - sum(P' H), where P' = P - 1 there and P elsewhere.
 Grads LogSoftmaxBackward::vjp(const Vjp& v) const {
-  const Tensor &o = v.input(0), &g = v.input(1), &h = v.grad;
-  const Tensor p = exp(o);
+  const Tensor o = wide(v.input(0)), h = wide(v.grad);
+  const auto over_row = [&](const Tensor& t) { return sum(t, row_axes(t, axis), true); };
   Grads out(2);
-  if (v.needs(0)) out[0] = -h * p * sum(g, row_axes(g, axis), true);
-  if (v.needs(1)) out[1] = h - sum(p * h, row_axes(g, axis), true);
+  if (v.needs(0)) out[0] = to(-h * exp(o) * over_row(wide(v.input(1))), v.grad.dtype());
+  if (v.needs(1)) {
+    const Tensor dominant = gt(o, scalar(std::log(dominant_probability), o));
+    const Tensor c = over_row(where(dominant, h, scalar(0, h)));
+    out[1] = to((h - c) - over_row(where(dominant, expm1(o), exp(o)) * h), v.grad.dtype());
+  }
   return out;
 }
 

@@ -8,6 +8,10 @@
 
 namespace bobbin {
 
+/// An element of O above this dominates its row: 1 - O has lost digits that the other elements of the row
+/// still have. At most one element of a softmax does, whatever its rounding; with 1/2, two equal ones might.
+inline constexpr double dominant_probability = 0.75;
+
 struct Softmax {
   int axis;
   static constexpr std::string_view name = "softmax";
@@ -20,7 +24,9 @@ struct Softmax {
   static std::vector<Sample> samples();
 };
 
-/// Inputs O and dO.
+/// Inputs O and dO. With c = dO of the element that dominates the row, 0 if none does,
+/// dX = O ((dO - c) - sum over the other elements of O (dO - c)). Where the sum of O is 1, this is
+/// O (dO - sum(O dO)), but no difference of nearly equal numbers takes the digits of small results.
 struct SoftmaxBackward {
   int axis;
   static constexpr std::string_view name = "softmax_backward";
@@ -45,7 +51,8 @@ struct LogSoftmax {
   static std::vector<Sample> samples();
 };
 
-/// Inputs O and dO.
+/// Inputs O and dO. Where exp(O) dominates the row, dX is -expm1(O) dO - exp(O) (the sum of the other dO),
+/// which keeps its digits as O approaches 0; elsewhere dO - exp(O) sum(dO).
 struct LogSoftmaxBackward {
   int axis;
   static constexpr std::string_view name = "log_softmax_backward";

@@ -182,9 +182,11 @@ std::unique_ptr<Reference> row_reference(const OpBase& op, Inputs x) {
   if (const auto* s = as<SoftmaxBackward>(op))
     return by_row(s->axis, 2, []<class T>(std::span<const T> in, std::span<T> out) {
       const std::size_t n = out.size();
-      T dot(0);
-      for (std::size_t i = 0; i < n; ++i) dot += in[i] * in[n + i];
-      for (std::size_t i = 0; i < n; ++i) out[i] = in[i] * (in[n + i] - dot);
+      T c(0), rest(0);
+      for (std::size_t i = 0; i < n; ++i)
+        if (value(in[i]) > dominant_probability) c += in[n + i];
+      for (std::size_t i = 0; i < n; ++i) rest += in[i] * (in[n + i] - c);
+      for (std::size_t i = 0; i < n; ++i) out[i] = in[i] * ((in[n + i] - c) - rest);
     });
   if (const auto* s = as<LogSoftmaxBackward>(op))
     return by_row(s->axis, 2, []<class T>(std::span<const T> in, std::span<T> out) {

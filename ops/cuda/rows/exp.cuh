@@ -30,6 +30,16 @@ __device__ __forceinline__ Compute<T> exp_of(Compute<T> x) {
     return ptx::ex2_approx_ftz(x * 1.44269502f);
 }
 
+/// e^x - 1 for |x| <= ln 2 / 2; in f32 by the polynomial of math::detail::exp_less_1.
+__device__ __forceinline__ double expm1_small(double x) { return expm1(x); }
+__device__ __forceinline__ float expm1_small(float x) {
+  float p = fmaf(x, 1.3814540e-3f, 8.3687451e-3f);
+  p = fmaf(p, x, 4.1668391e-2f);
+  p = fmaf(p, x, 1.6666520e-1f);
+  p = fmaf(p, x, 4.9999993e-1f);
+  return fmaf(p, x * x, x);
+}
+
 /// exp(x - m) for x <= m, for rows stored as T; NaN where both are infinite.
 template<class T>
 __device__ __forceinline__ Compute<T> exp_minus(Compute<T> x, Compute<T> m) {

@@ -40,12 +40,16 @@
 
 namespace bobbin::cuda {
 
+/// The sums of F as the choice of an algorithm counts them: those without exponentials cost as much as one.
+template<class F>
+inline constexpr int costly_sums = F::has_max ? F::sums : 1;
+
 namespace detail {
 
 // The block kernel with `packs` packs of all inputs per thread.
 template<class F, int packs>
 const void* block_kernel() {
-  if constexpr (has_block_kernel(packs, F::sums))
+  if constexpr (has_block_kernel(packs, costly_sums<F>))
     return reinterpret_cast<const void*>(block_rows<F, packs / F::inputs>);
   else
     return nullptr;
@@ -92,7 +96,7 @@ void run_rows(std::string_view op, const RowOperands& x, const F& f, bool early 
     a.in[k] = static_cast<const T*>(x.in(k));
     a.pitch[k] = x.pitch[k];
   }
-  const RowShape shape{x.outer, x.columns, x.inner, static_cast<int>(sizeof(T)), F::inputs, F::sums};
+  const RowShape shape{x.outer, x.columns, x.inner, static_cast<int>(sizeof(T)), F::inputs, costly_sums<F>};
   const TeamKernels& kernels = detail::team_kernels<F>();
   const RowLaunch& p = cached_launch(d, shape, kernels);
   Launch l{d, dim3(static_cast<unsigned>(p.grid)), dim3(static_cast<unsigned>(p.threads)),

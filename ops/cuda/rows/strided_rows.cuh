@@ -165,7 +165,7 @@ struct StridedRows {
 /// `packs`: a thread holds packs. `cached`: shared memory keeps all that a block reads; else the columns are
 /// read twice, if there is more than one chunk.
 template<class F, bool packs>
-__global__ void __launch_bounds__(strided_threads, 1)
+__global__ void __launch_bounds__(strided_threads, F::has_max ? 1 : 2)
     strided_rows(const RowArgs<F> a, const std::int64_t inner, const bool cached) {
   using Rows = StridedRows<F, packs>;
   constexpr int V = Rows::V;

@@ -38,10 +38,10 @@ Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction = Reduction
 Tensor l1_loss(const Tensor& input, const Tensor& target, Reduction = Reduction::mean);
 /// With d = |x - y|: d^2 / 2 up to delta, delta (d - delta / 2) beyond. Throws ValueError unless delta > 0.
 Tensor huber_loss(const Tensor& input, const Tensor& target, double delta = 1, Reduction = Reduction::mean);
-/// -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), computed without overflow.
+/// -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), without overflow; a term of weight 0 is 0, also at +-inf.
 Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target,
                                         Reduction = Reduction::mean);
-/// t (log t - x), where x are log-probabilities and 0 log 0 = 0. `mean` divides by the number of elements.
+/// t (log t - x) for log-probabilities x; 0 where t is 0. `mean` divides by the number of elements.
 Tensor kl_div(const Tensor& input, const Tensor& target, Reduction = Reduction::mean);
 
 }  // namespace bobbin

@@ -9,7 +9,7 @@ namespace bobbin {
 /// O = exp(x - max) / sum(exp(x - max)) along an axis. The tape keeps only O; the derivative is
 /// softmax_backward.
 Tensor softmax(const Tensor& x, int axis = -1);
-/// The product of softmax's Jacobian with dO, without forming the Jacobian: dX = O * (dO - sum(O * dO)).
+/// For a softmax O, its Jacobian times dO: dX = O * (dO - sum(O * dO)); small results keep their digits.
 Tensor softmax_backward(const Tensor& output, const Tensor& grad, int axis = -1);
 
 /// Softmax along the last axis of x [..., s] over the elements where a bool mask is true. The mask broadcasts
@@ -21,7 +21,7 @@ Tensor masked_softmax(const Tensor& x, const Tensor& mask, bool causal = false);
 /// x - logsumexp(x) along an axis. logsumexp is max + log1p(the sum over the other entries), so that results
 /// near 0 keep their digits: for [17.5, 0] the first is -2.511e-8.
 Tensor log_softmax(const Tensor& x, int axis = -1);
-/// dX = dO - exp(O) * sum(dO).
+/// dX = dO - exp(O) * sum(dO), with the digits of 1 - exp(O) where O is near 0.
 Tensor log_softmax_backward(const Tensor& output, const Tensor& grad, int axis = -1);
 
 }  // namespace bobbin
