@@ -117,6 +117,10 @@ void add_products(Rules& r) {
   add_rule<AvgPool2d>(r, avg_pool);
   widen<Conv2d>(r);
   widen<Conv2dInputGrad>(r);
+  cast_to_result<Matmul>(r);
+  cast_to_result<Linear>(r);
+  cast_to_result<Conv2d>(r);
+  cast_to_result<Conv2dInputGrad>(r);
   widen<MaxPool2d>(r);
   widen<AvgPool2d>(r);
 }

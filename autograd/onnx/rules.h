@@ -54,6 +54,19 @@ void widen(Rules& rules) {
   };
 }
 
+/// Casts inputs of T that are narrower than its result, as those of products under Autocast are.
+template<Operator T>
+void cast_to_result(Rules& rules) {
+  Rule& rule = rules.at(typeid(detail::OpModel<T>));
+  rule = [same = rule](Graph& g, const OpBase& op, const Step& s) {
+    Step cast = s;
+    for (std::size_t i = 0; i < s.in.size(); ++i)
+      if (!s.in[i].empty() && s.x[i].dtype() != s.dtype)
+        cast.in[i] = g.add("Cast", {s.in[i]}, {{"to", type_number(s.dtype)}});
+    return same(g, op, cast);
+  };
+}
+
 void add_elementwise(Rules&);
 void add_products(Rules&);
 void add_reductions(Rules&);

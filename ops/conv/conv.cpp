@@ -62,10 +62,12 @@ ConvShape conv_shape(std::string_view op, const ConvOptions& o, const Shape& x, 
           along(x[3], weight[3], o.stride.w, o.padding.w, o.dilation.w)};
 }
 
-void require_bias(std::string_view op, Inputs x, std::int64_t channels) {
+DType result_dtype(bool wide, Inputs x) { return wide ? compute_type(x[0].dtype()) : x[0].dtype(); }
+
+void require_bias(std::string_view op, Inputs x, DType result, std::int64_t channels) {
   const Tensor bias = bias_of(x);
   if (!bias) return;
-  require_same_dtype(op, x[0], bias);
+  if (bias.dtype() != result) require_same_dtype(op, x[0], bias);
   if (bias.rank() != 1 || bias.size(0) != channels)
     fail<ShapeError>(op, ": expected a bias [", channels, "]; got ", bias.spec());
 }
@@ -73,18 +75,22 @@ void require_bias(std::string_view op, Inputs x, std::int64_t channels) {
 TensorSpec Conv2d::infer(Inputs x) const {
   require_images(name, x);
   const ConvShape s = conv_shape(name, options, x[0].shape(), x[1].shape());
-  require_bias(name, x, s.out);
-  return {s.y(), x[0].dtype(), x[0].device()};
+  const DType result = result_dtype(wide, x);
+  require_bias(name, x, result, s.out);
+  return {s.y(), result, x[0].device()};
 }
 
 Grads Conv2d::vjp(const Vjp& v) const {
   Grads out(static_cast<std::size_t>(v.count()));
   const Tensor g = sums_gradient(v, activation, [&] {
-    return conv2d(v.input(0), v.input(1), v.count() > 2 ? v.input(2) : Tensor(), options);
+    const Conv2d sums{options, Activation::none, wide};
+    return v.count() > 2 ? record(sums, {v.input(0), v.input(1), v.input(2)})
+                         : record(sums, {v.input(0), v.input(1)});
   });
+  const Tensor narrow = v.needs(0) || v.needs(1) ? to(g, v.input(v.needs(0) ? 1 : 0).dtype()) : g;
   const auto size = [&](int i) { return Pair(v.spec(i).shape[2], v.spec(i).shape[3]); };
-  if (v.needs(0)) out[0] = record(Conv2dInputGrad{options, size(0)}, {g, v.input(1)});
-  if (v.needs(1)) out[1] = record(Conv2dWeightGrad{options, size(1)}, {v.input(0), g});
+  if (v.needs(0)) out[0] = record(Conv2dInputGrad{options, size(0)}, {narrow, v.input(1)});
+  if (v.needs(1)) out[1] = record(Conv2dWeightGrad{options, size(1)}, {v.input(0), narrow});
   if (v.count() > 2) out[2] = bias_grad(v, g);
   return out;
 }
@@ -100,18 +106,19 @@ TensorSpec Conv2dInputGrad::infer(Inputs x) const {
   if (g.shape() != s.y())
     fail<ShapeError>(name, ": expected g ", s.y(), " for images of ", size.h, " x ", size.w, "; got ",
                      g.spec());
-  require_bias(name, x, s.in);
-  return {s.x(), g.dtype(), g.device()};
+  const DType result = result_dtype(wide, x);
+  require_bias(name, x, result, s.in);
+  return {s.x(), result, g.device()};
 }
 
 // With a cotangent h of the result, which stands for x in the trilinear form: the gradient of g is
 // conv2d(h, weight), that of the weight is its gradient for x = h.
 Grads Conv2dInputGrad::vjp(const Vjp& v) const {
   Grads out(static_cast<std::size_t>(v.count()));
-  if (v.needs(0)) out[0] = record(Conv2d{options}, {v.grad, v.input(1)});
+  const Tensor h = v.needs(0) || v.needs(1) ? to(v.grad, v.input(v.needs(0) ? 1 : 0).dtype()) : v.grad;
+  if (v.needs(0)) out[0] = record(Conv2d{options}, {h, v.input(1)});
   if (v.needs(1))
-    out[1] =
-        record(Conv2dWeightGrad{options, Pair(v.spec(1).shape[2], v.spec(1).shape[3])}, {v.grad, v.input(0)});
+    out[1] = record(Conv2dWeightGrad{options, Pair(v.spec(1).shape[2], v.spec(1).shape[3])}, {h, v.input(0)});
   if (v.count() > 2) out[2] = bias_grad(v);
   return out;
 }
@@ -171,7 +178,7 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
   if (size.h < 1 || size.w < 1)
     fail<ShapeError>(op, ": nothing is left of ", x.spec(), " without its padding");
   const Tensor all[] = {x, weight, bias};
-  require_bias(op, all, weight.size(1) * o.groups);
+  require_bias(op, all, x.dtype(), weight.size(1) * o.groups);
   return record_with_bias(Conv2dInputGrad{o, size}, x, weight, bias);
 }
 

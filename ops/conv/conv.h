@@ -36,6 +36,7 @@ struct ConvShape {
 struct Conv2d {
   ConvOptions options;
   Activation activation = Activation::none;
+  bool wide = false;  ///< for 16-bit x and weight, the bias and the result are f32
   static constexpr std::string_view name = "conv2d";
   Saves saves(Needs needs) const { return saved_by_layer(needs, activation); }
   TensorSpec infer(Inputs) const;
@@ -64,6 +65,7 @@ struct Conv2dBackwardInputs {
 struct Conv2dInputGrad {
   ConvOptions options;
   Pair size;
+  bool wide = false;  ///< for 16-bit g and weight, the bias and the result are f32
   static constexpr std::string_view name = "conv2d_input_grad";
   static Saves saves(Needs needs) { return saved_by_layer(needs, Activation::none); }
   TensorSpec infer(Inputs) const;

@@ -151,7 +151,7 @@ void Conv2d::cpu(Inputs x, Tensor& y) const {
 
 std::optional<Grads> Conv2d::fused_vjp_cpu(const Vjp& v) const {
   const DType type = v.grad.dtype();
-  if (!is_relu_or_none(activation) || !v.needs(1) || compute_type(type) != type) return {};
+  if (wide || !is_relu_or_none(activation) || !v.needs(1) || compute_type(type) != type) return {};
   const ConvShape s = conv_shape(name, options, v.spec(0).shape, v.spec(1).shape);
   if (!s.is_direct()) return {};
 

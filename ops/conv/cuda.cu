@@ -69,7 +69,7 @@ void Conv2d::cuda(Inputs x, Tensor& y) const {
   const ConvShape s = conv_shape(name, options, x[0].shape(), x[1].shape());
   const Tensor &in = x[0], &weight = x[1], bias = bias_of(x);
   const bool relu = activation == Activation::relu;
-  if (cuda::implicit_forward(name, s, in, weight, bias, relu, y))
+  if (!wide && cuda::implicit_forward(name, s, in, weight, bias, relu, y))
     return is_relu_or_none(activation) ? void() : add_bias(name, y, {}, activation, y);
   // Sums are rounded to y's dtype once, after the bias and the activation.
   const bool more = bias || activation != Activation::none;
@@ -81,7 +81,7 @@ void Conv2d::cuda(Inputs x, Tensor& y) const {
 }
 
 std::optional<Grads> Conv2d::fused_vjp_cuda(const Vjp& v) const {
-  if (!is_relu_or_none(activation) || !v.needs(1)) return {};
+  if (wide || !is_relu_or_none(activation) || !v.needs(1)) return {};
   const ConvShape s = conv_shape(name, options, v.spec(0).shape, v.spec(1).shape);
   if (!cuda::can_be_implicit(s, v.grad.dtype())) return {};
 
@@ -97,11 +97,11 @@ void Conv2dInputGrad::cuda(Inputs x, Tensor& y) const {
   if (y.numel() == 0) return;
   const Tensor &g = x[0], &weight = x[1], bias = bias_of(x);
   const ConvShape s = conv_shape(name, options, y.shape(), weight.shape());
-  if (cuda::implicit_input_grad(name, s, g, {}, weight, bias, y)) return;
+  if (!wide && cuda::implicit_input_grad(name, s, g, {}, weight, bias, y)) return;
   if (s.group_out() > 0 && !s.is_pointwise()) return cuda::im2col_input_grad(name, s, g, weight, bias, y);
   // Pointwise: sums are rounded to y's dtype once, after the bias.
-  const DType wide = bias ? compute_type(y.dtype()) : y.dtype();
-  const Tensor z = wide != y.dtype() ? empty(y.shape(), wide, y.device()) : y;
+  const DType summed = bias ? compute_type(y.dtype()) : y.dtype();
+  const Tensor z = summed != y.dtype() ? empty(y.shape(), summed, y.device()) : y;
   s.group_out() == 0 ? cuda::fill_elements(z, 0) : cuda::im2col_input_grad(name, s, g, weight, {}, z);
   if (bias) add_bias(name, z, bias, Activation::none, y);
 }

@@ -206,7 +206,7 @@ void im2col_input_grad(std::string_view op, const ConvShape& s, const Tensor& g,
                 .y_next = columns_step(s)});
     if (!columns) return;
     const std::int64_t n = b.count * s.in * s.h * s.w;
-    visit_floating(g.dtype(), [&]<class T>(Type<T>) {
+    visit_floating(x.dtype(), [&]<class T>(Type<T>) {
       using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
       launch(op, {.device = x.device(), .grid = blocks_for(n, threads), .block = threads}, col2im<Sum, T>,
              Sizes(op, s), columns.raw<Sum>(), bias.raw<T>(),

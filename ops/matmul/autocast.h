@@ -8,17 +8,18 @@
 
 namespace bobbin {
 
-/// record(op, inputs). While an Autocast lives and all inputs are f32, op runs on inputs rounded to its
-/// dtype, and the result is f32 again.
+/// record(op, inputs). While an Autocast lives and all inputs are f32, op runs on factors (the first two
+/// inputs) that are rounded to its dtype; `wide` lets it return the f32 sums, to which it adds the f32 bias.
 template<Operator T>
 Tensor record_autocast(T op, std::initializer_list<Tensor> inputs) {
   const DType narrow = autocast_dtype();
   if (narrow == DType::f32 ||
       std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x && x.dtype() != DType::f32; }))
     return record(std::move(op), inputs);
-  std::vector<Tensor> rounded;
-  for (const Tensor& x : inputs) rounded.push_back(x ? to(x, narrow) : x);
-  return to(record(std::move(op), Inputs(rounded)), DType::f32);
+  std::vector<Tensor> rounded(inputs);
+  for (std::size_t i = 0; i < 2; ++i) rounded[i] = to(rounded[i], narrow);
+  op.wide = true;
+  return record(std::move(op), Inputs(rounded));
 }
 
 }  // namespace bobbin

@@ -38,7 +38,8 @@ void Matmul::cuda(Inputs x, Tensor& y) const {
   if (y.numel() == 0) return;
   const std::int64_t rows = y.size(-2), cols = y.size(-1), inner = x[0].size(-1);
   if (inner == 0) return cuda::fill_elements(y, 0);
-  const Tensor a = readable(x[0], y.dtype()), b = readable(x[1], y.dtype());
+  const DType dtype = x[0].dtype();
+  const Tensor a = readable(x[0], dtype), b = readable(x[1], dtype);
   const Shape batch = batch_of(y);
   const EvenBatch even(a, b, batch);
   cuda::Gemm p{.rows = rows,
@@ -48,13 +49,15 @@ void Matmul::cuda(Inputs x, Tensor& y) const {
                .b = operand(b, even.b_step),
                .y = y.raw(),
                .y_stride = cols,
-               .dtype = y.dtype(),
+               .dtype = dtype,
                .y_dtype = y.dtype(),
                .tf32 = tf32_allowed(),
                .batch = even.count,
                .y_next = even.count == 1 ? 0 : rows * cols};
-  const std::int64_t size = size_of(y.dtype()), matrices = numel(batch);
-  const auto at = [size](const Tensor& t, std::int64_t elements) { return t.raw<char>() + elements * size; };
+  const std::int64_t matrices = numel(batch);
+  const auto at = [](const Tensor& t, std::int64_t elements) {
+    return t.raw<char>() + elements * size_of(t.dtype());
+  };
   for (std::int64_t i = 0; i < matrices; i += even.count) {
     p.a.data = at(a, batch_offset(a, batch, i));
     p.b.data = at(b, batch_offset(b, batch, i));

@@ -85,14 +85,15 @@ TensorSpec Linear::infer(Inputs x) const {
   if (weight.rank() != 2 || in.rank() < 1 || in.size(-1) != weight.size(1))
     fail<ShapeError>(name, ": expected x [..., in] and weight [out, in]; got ", in.spec(), " and ",
                      weight.spec());
+  const DType result = wide ? compute_type(in.dtype()) : in.dtype();
   if (bias) {
-    require_same_dtype(name, in, bias);
+    if (bias.dtype() != result) require_same_dtype(name, in, bias);
     if (bias.rank() != 1 || bias.size(0) != weight.size(0))
       fail<ShapeError>(name, ": expected a bias [", weight.size(0), "]; got ", bias.spec());
   }
   Shape shape = in.shape();
   shape[in.rank() - 1] = weight.size(0);
-  return {shape, in.dtype(), in.device()};
+  return {shape, result, in.device()};
 }
 
 void Linear::cpu(Inputs x, Tensor& y) const {
@@ -106,23 +107,30 @@ void Linear::cpu(Inputs x, Tensor& y) const {
 }
 
 Tensor Linear::sums_gradient(const Vjp& v) const {
-  return bobbin::sums_gradient(
-      v, activation, [&] { return linear(v.input(0), v.input(1), v.has_input(2) ? v.input(2) : Tensor()); });
+  return bobbin::sums_gradient(v, activation, [&] {
+    const Linear sums{Activation::none, wide};
+    return record(sums, {v.input(0), v.input(1), v.has_input(2) ? v.input(2) : Tensor()});
+  });
 }
 
 Grads Linear::vjp(const Vjp& v) const {
   const Tensor g = sums_gradient(v);
-  const Tensor rows = reshape(g, {g.numel() / std::max<std::int64_t>(1, g.size(-1)), g.size(-1)});
+  const auto rows = [](const Tensor& t) {
+    return reshape(t, {t.numel() / std::max<std::int64_t>(1, t.size(-1)), t.size(-1)});
+  };
   Grads out(3);
-  if (v.needs(0)) out[0] = matmul(g, v.input(1));
-  if (v.needs(1)) out[1] = matmul(transpose(rows), reshape(v.input(0), {rows.size(0), v.input(0).size(-1)}));
-  if (v.needs(2)) out[2] = sum(rows, {0});
+  if (v.needs(2)) out[2] = sum(rows(g), {0});
+  if (!v.needs(0) && !v.needs(1)) return out;
+  const Tensor narrow = to(g, v.input(v.needs(0) ? 1 : 0).dtype());
+  if (v.needs(0)) out[0] = matmul(narrow, v.input(1));
+  if (v.needs(1))
+    out[1] = matmul(transpose(rows(narrow)), reshape(v.input(0), {rows(g).size(0), v.input(0).size(-1)}));
   return out;
 }
 
 std::optional<Grads> Linear::fused_vjp_cpu(const Vjp& v) const {
   const DType type = v.grad.dtype();
-  if (compute_type(type) != type) return {};
+  if (wide || compute_type(type) != type) return {};
   const Tensor g = row_major(sums_gradient(v)), x = v.needs(1) ? row_major(v.input(0)) : Tensor(),
                weight = v.needs(0) ? row_major(v.input(1)) : Tensor();
   Grads out = v.empty_grads();

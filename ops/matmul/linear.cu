@@ -87,7 +87,7 @@ void Linear::cuda(Inputs x, Tensor& y) const {
                .b = {weight.raw(), in, true},
                .y = y.raw(),
                .y_stride = out,
-               .dtype = y.dtype(),
+               .dtype = x[0].dtype(),
                .y_dtype = y.dtype(),
                .tf32 = tf32_allowed()};
   // relu may come after rounding to 16 bits: the result is the same.
@@ -110,7 +110,7 @@ void Linear::cuda(Inputs x, Tensor& y) const {
 }
 
 std::optional<Grads> Linear::fused_vjp_cuda(const Vjp& v) const {
-  if (!is_relu_or_none(activation) || (v.needs(2) && !v.needs(1))) return {};
+  if (wide || !is_relu_or_none(activation) || (v.needs(2) && !v.needs(1))) return {};
   const bool relu = activation == Activation::relu;
   const std::int64_t out = v.grad.size(-1), rows = v.grad.numel() / out;
   const std::int64_t in = v.needs(1) ? v.input(0).size(-1) : v.input(1).size(-1);

@@ -9,6 +9,7 @@ namespace bobbin {
 /// Inputs: x, weight and an optional bias.
 struct Linear {
   Activation activation;
+  bool wide = false;  ///< for 16-bit x and weight, the bias and the result are f32
   static constexpr std::string_view name = "linear";
   Saves saves(Needs) const;
   TensorSpec infer(Inputs) const;

@@ -88,7 +88,7 @@ TensorSpec Matmul::infer(Inputs x) const {
   Shape shape = broadcast(name, batch_of(a), batch_of(b));
   shape.push_back(a.size(-2));
   shape.push_back(b.size(-1));
-  return {shape, a.dtype(), a.device()};
+  return {shape, wide ? compute_type(a.dtype()) : a.dtype(), a.device()};
 }
 
 void Matmul::cpu(Inputs x, Tensor& y) const {
@@ -100,11 +100,21 @@ void Matmul::cpu(Inputs x, Tensor& y) const {
 }
 
 Grads Matmul::vjp(const Vjp& v) const {
-  Grads g(2);
-  if (v.needs(0)) g[0] = sum_to(matmul(v.grad, transpose(v.input(1))), v.spec(0).shape);
-  if (v.needs(1)) g[1] = sum_to(matmul(transpose(v.input(0)), v.grad), v.spec(1).shape);
-  return g;
+  const DType narrow = v.input(v.needs(0) ? 1 : 0).dtype();
+  // The products of a wide cotangent are those of 16-bit factors on a GPU, whose tensor cores take no others.
+  // The CPU computes in f32 in any case, and need not round a cotangent that f16 may not hold.
+  const bool exact = wide && !v.grad.device().is_cuda();
+  const Tensor g = exact ? v.grad : to(v.grad, narrow);
+  const auto product = [&](const Tensor& a, const Tensor& b, int i) {
+    return to(sum_to(matmul(a, b), v.spec(i).shape), narrow);
+  };
+  Grads out(2);
+  if (v.needs(0)) out[0] = product(g, transpose(to(v.input(1), g.dtype())), 0);
+  if (v.needs(1)) out[1] = product(transpose(to(v.input(0), g.dtype())), g, 1);
+  return out;
 }
+
+Tensor wide_matmul(const Tensor& a, const Tensor& b) { return record(Matmul{.wide = true}, {a, b}); }
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
   if (a.rank() == 0 || b.rank() == 0)

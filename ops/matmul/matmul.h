@@ -26,6 +26,7 @@ std::int64_t batch_offset(const Tensor& x, const Shape& batch, std::int64_t i);
 
 /// Operands of at least two dimensions; the axes before those broadcast.
 struct Matmul {
+  bool wide = false;  ///< the result of 16-bit operands is f32, as it is summed
   static constexpr std::string_view name = "matmul";
   static constexpr Strided strided = Strided::all;
   static constexpr Saves saves(Needs needs) {
@@ -37,5 +38,8 @@ struct Matmul {
   Grads vjp(const Vjp&) const;
   static std::vector<Sample> samples();
 };
+
+/// matmul of operands of at least two dimensions, whose result is f32 for 16-bit operands.
+Tensor wide_matmul(const Tensor& a, const Tensor& b);
 
 }  // namespace bobbin

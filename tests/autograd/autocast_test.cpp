@@ -10,7 +10,7 @@ TEST(Autocast, RoundsWhatProductsReadAndGivesF32) {
   manual_seed(1);
   const Tensor x = randn({4, 8}), w = randn({8, 3});
   const auto narrow = [](const Tensor& t) { return to(to(t, DType::bf16), DType::f32); };
-  const Tensor want = to(matmul(to(x, DType::bf16), to(w, DType::bf16)), DType::f32);
+  const Tensor want = matmul(narrow(x), narrow(w));
   {
     const Autocast scope(DType::bf16);
     const Tensor y = matmul(x, w);
@@ -27,6 +27,62 @@ TEST(Autocast, RoundsWhatProductsReadAndGivesF32) {
   EXPECT_EQ(autocast_dtype(), DType::f32);
   EXPECT_NE(matmul(x, w).to_vector<float>(), matmul(narrow(x), narrow(w)).to_vector<float>());
   EXPECT_THROW(Autocast(DType::i64), DTypeError);
+}
+
+// 300 x 300 and 64 terms of 40 x 40 are no numbers of f16; 4097 is rounded in bf16.
+TEST(Autocast, SumsAndTheirBiasStayF32) {
+  for (const DType t : {DType::f16, DType::bf16}) {
+    const Autocast scope(t);
+    EXPECT_EQ(matmul(full({1, 1}, 300), full({1, 1}, 300)).item(), 90000);
+    EXPECT_EQ(matmul(full({3, 2, 64}, 40), full({3, 64, 2}, 40)).at({1, 1, 1}), 102400);
+    const Tensor x = full({1, 64}, 8), w = full({2, 64}, 1), bias = full({2}, 1e5 + 1);
+    EXPECT_EQ(linear(x, w, bias).at({0, 1}), 512 + 1e5 + 1);
+    EXPECT_EQ(linear(full({1, 64}, 40), full({2, 64}, 40), bias, Activation::relu).at({0, 0}),
+              102400 + 1e5 + 1);
+    const Tensor image = full({1, 64, 3, 3}, 40), kernel = full({2, 64, 1, 1}, 40),
+                 wide_kernel = full({2, 64, 3, 3}, 40);
+    EXPECT_EQ(conv2d(image, kernel, bias).at({0, 1, 2, 2}), 102400 + 1e5 + 1);
+    EXPECT_EQ(conv2d(image, wide_kernel, bias).at({0, 1, 0, 0}), 9 * 102400 + 1e5 + 1);
+    EXPECT_EQ(conv_transpose2d(full({1, 64, 1, 1}, 40), full({64, 2, 1, 1}, 40), bias).at({0, 1, 0, 0}),
+              102400 + 1e5 + 1);
+  }
+}
+
+// Gradients of factors are those of rounded operands; the bias's is summed in f32.
+TEST(Autocast, GradientsOfEveryProduct) {
+  manual_seed(8);
+  const auto check = [](const std::vector<Tensor>& in, const auto& f) {
+    const auto gradients = [&](bool cast) {
+      std::vector<Tensor> leaves, out;
+      for (const Tensor& x : in)
+        leaves.push_back(
+            (cast ? x + 0 : to(to(to(x, DType::bf16), DType::f32), DType::f64)).detach().set_requires_grad());
+      Tensor y;
+      if (cast) {
+        const Autocast scope(DType::bf16);
+        y = f(leaves);
+      } else {
+        y = f(leaves);
+      }
+      EXPECT_EQ(y.dtype(), cast ? DType::f32 : DType::f64);
+      return grad(sum(square(y)), leaves);
+    };
+    const auto got = gradients(true), want = gradients(false);
+    for (std::size_t i = 0; i < in.size(); ++i) {
+      EXPECT_EQ(got[i].dtype(), DType::f32);
+      const double size = max(abs(want[i])).item();
+      EXPECT_LE(max(abs(to(got[i], DType::f64) - want[i])).item(), .02 * size) << "input " << i;
+    }
+  };
+  check({randn({4, 8}), randn({8, 3})}, [](auto& x) { return matmul(x[0], x[1]); });
+  for (const Activation a :
+       {Activation::none, Activation::relu, Activation::tanh, Activation::gelu, Activation::silu}) {
+    check({randn({4, 8}), randn({3, 8}), randn({3})}, [=](auto& x) { return linear(x[0], x[1], x[2], a); });
+    check({randn({2, 3, 5, 5}), randn({4, 3, 3, 3}), randn({4})},
+          [=](auto& x) { return conv2d(x[0], x[1], x[2], {}, a); });
+  }
+  check({randn({2, 3, 5, 5}), randn({3, 4, 3, 3}), randn({4})},
+        [](auto& x) { return conv_transpose2d(x[0], x[1], x[2]); });
 }
 
 TEST(Autocast, CheckpointsComputeAgainInTheSameType) {
