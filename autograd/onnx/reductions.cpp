@@ -103,7 +103,11 @@ Name masked_softmax(Graph& g, const MaskedSoftmax& op, const Step& s) {
   const auto leave = [&](const Name& mask) { x = g.add("Where", {mask, x, never}); };
   if (s.x.size() > 1) leave(s.in[1]);
   if (op.causal) leave(g.constant("causal", causal_mask(s.y.shape())));
-  return g.add("Softmax", {x}, {{"axis", std::int64_t{s.y.rank() - 1}}});
+  const Name y = g.add("Softmax", {x}, {{"axis", std::int64_t{s.y.rank() - 1}}});
+  if (!op.empty_is_zero) return y;
+  // ONNX's Softmax of a row of -inf alone is NaN.
+  const Name most = g.add("ReduceMax", {x}, {{"axes", Ints{-1}}, {"keepdims", std::int64_t{1}}});
+  return g.add("Where", {g.add("Equal", {most, never}), g.number(0, s.dtype), y});
 }
 
 }  // namespace

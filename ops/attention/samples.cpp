@@ -24,6 +24,12 @@ std::vector<Sample> attention_samples() {
              return scaled_dot_product_attention(x[0], x[1], x[2], {.mask = to(some, x[0].device())}) +
                     scaled_dot_product_attention(x[0], x[1], x[2], {.mask = x[3]});
            }},
+          {"queries that see nothing",
+           {sample_input({3, 3}), sample_input({2, 3}), sample_input({2, 2})},
+           [](Inputs x) {
+             const Tensor some = tensor({{1, 0}, {0, 0}, {1, 1}}, DType::boolean);
+             return scaled_dot_product_attention(x[0], x[1], x[2], {.mask = to(some, x[0].device())});
+           }},
           {"nothing to ask", {sample_input({0, 3}), sample_input({4, 3}), sample_input({4, 2})}, with(false)},
           invalid("sizes", {sample_input({2, 3}), sample_input({4, 2}), sample_input({4, 2})}, with(false),
                   "scaled_dot_product_attention: expected query [..., l, d], key [..., s, d] and value [..., "

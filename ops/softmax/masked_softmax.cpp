@@ -61,7 +61,12 @@ void MaskedSoftmax::cpu(Inputs x, Tensor& y) const {
         for (std::int64_t i = 0; i < seen; ++i) y[i] = keep && !*keep ? hidden : x[i];
       else
         for (std::int64_t i = 0; i < seen; ++i) y[i] = keep[i] ? x[i] : hidden;
-      const T scale = static_cast<T>(1 / rows::exponentials(y, rows::max(y, seen), y, seen));
+      const T max = rows::max(y, seen);
+      if (empty_is_zero && max == hidden && std::all_of(y, y + seen, [=](T v) { return v == max; })) {
+        std::fill(y, y + n, T(0));
+        return;
+      }
+      const T scale = static_cast<T>(1 / rows::exponentials(y, max, y, seen));
       for (std::int64_t i = 0; i < seen; ++i) y[i] *= scale;
       std::fill(y + seen, y + n, scale * 0);  // NaN if the row is NaN
     });

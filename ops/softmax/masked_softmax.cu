@@ -16,6 +16,7 @@ struct MaskedSoftmaxRow : cuda::SoftmaxRow<T> {
   cuda::StridedIndex<1> row_masks;  // offset of each row's mask
   int stride;                       // between the columns of a row's mask
   std::int64_t columns, period;     // the causal mask repeats every `period` rows; 0 without one
+  bool empty_is_zero;
 
   struct Row : Base::Row {
     const bool* keep;
@@ -30,6 +31,10 @@ struct MaskedSoftmaxRow : cuda::SoftmaxRow<T> {
     }
     if (period) w.end = cuda::smaller(columns, r % period + 1);
     return w;
+  }
+  __device__ typename Base::Finish finish(C own, C max, const C (&s)[1], const Row& row) const {
+    if (empty_is_zero && s[0] == 0) return {0, 0};  // all elements are -infinity, whose exponentials are 0
+    return Base::finish(own, max, s, row);
   }
   template<int n>
   __device__ void mask(C (&v)[n], const Row& w, std::int64_t column) const {
@@ -51,7 +56,8 @@ void MaskedSoftmax::cuda(Inputs x, Tensor& y) const {
                                 cuda::StridedIndex<1>(rows, {masks.first ? &masks.first : &y}),
                                 masks.along,
                                 y.size(-1),
-                                causal ? y.size(-2) : 0};
+                                causal ? y.size(-2) : 0,
+                                empty_is_zero};
     cuda::run_rows(name, cuda::RowOperands(x.first(1), y, y.rank() - 1), f);
   });
 }

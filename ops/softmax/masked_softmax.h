@@ -11,6 +11,7 @@ namespace bobbin {
 /// Inputs: x [..., s] and an optional bool mask that broadcasts to it, true for the elements that count.
 struct MaskedSoftmax {
   bool causal;
+  bool empty_is_zero = false;  ///< a row of -inf alone, masked or not, is 0, as attention wants it; else NaN
   static constexpr std::string_view name = "masked_softmax";
   static constexpr Saves saves = Saves::output;
   static constexpr Strided strided{.cpu = Strided::input(1), .cuda = Strided::all.cuda};
