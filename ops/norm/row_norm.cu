@@ -17,7 +17,7 @@ template<class T>
 struct RowNormRow : cuda::LastAxisOnly {
   using Storage = T;
   using C = Compute<T>;
-  using Sum = double;
+  using WideSum = double;
   static constexpr bool is_double = std::is_same_v<T, double>;
   static constexpr int inputs = 1, sums = is_double ? 4 : 2;
   static constexpr bool has_max = false, caches = false;

@@ -7,7 +7,7 @@
 //   static constexpr int inputs;     tensors read, 1 or 2, of one shape and dtype
 //   static constexpr bool has_max;   whether sums are relative to the maximum of the first input
 //   static constexpr int sums;       number of sums per row, at least 1
-//   using Sum;                       optional: the type of sums, in place of C: double, where sums need it
+//   using WideSum;                   optional: the type of sums, in place of C: double, where sums need it
 //   static constexpr bool caches;    whether `put` starts from what `add` stored in v[0]; needs C = T
 //
 //   struct Row; Row row(int64 r) const;
@@ -49,9 +49,9 @@ struct SumType {
   using type = Compute<typename F::Storage>;
 };
 template<class F>
-requires requires { typename F::Sum; }
+requires requires { typename F::WideSum; }
 struct SumType<F> {
-  using type = typename F::Sum;
+  using type = typename F::WideSum;
 };
 }  // namespace detail
 template<class F>
