@@ -102,6 +102,18 @@ TEST_F(CsvEdge, ColumnsOfALogMayHaveAnyName) {
   EXPECT_EQ(csv.values.to_vector<float>(), (std::vector<float>{1, 1, 2, 3, 4}));
 }
 
+TEST_F(CsvEdge, NamesInALogOfJsonAreUtf8) {
+  const auto lines = dir / "run.jsonl";
+  MetricsLog(lines).add(
+      1, {{"\u00e9\"\n", 1}, {"\xff\xc0\x80\xed\xa0\x80\xe2\x82", 2}, {"\xf0\x9f\x98\x80", 3}});
+  std::ostringstream text;
+  text << std::ifstream(lines).rdbuf();
+  std::string unknown;
+  for (int i = 0; i < 8; ++i) unknown += "\xEF\xBF\xBD";
+  EXPECT_EQ(text.str(),
+            "{\"step\":1,\"\u00e9\\\"\\n\":1.0,\"" + unknown + "\":2.0,\"\xf0\x9f\x98\x80\":3.0}\n");
+}
+
 TEST_F(CsvEdge, AResumedLogContinues) {
   for (int run = 0; run < 2; ++run) {
     MetricsLog log(path, MetricsLog::Mode::append);
