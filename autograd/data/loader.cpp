@@ -5,10 +5,12 @@
 #include <bobbin/tape.h>
 #include <bobbin/view.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -33,8 +35,9 @@ struct DataLoader::Iterator::Source {
     // The random numbers of a batch depend on seed, epoch and index alone, not on the thread.
     const GeneratorScope draws(
         {options.seed, static_cast<std::uint64_t>(epoch) << 44 | static_cast<std::uint64_t>(i + 1) << 20});
-    Batch batch =
-        dataset->batch(contiguous(slice(order, 0, i * options.batch_size, (i + 1) * options.batch_size)));
+    const std::int64_t first = i * options.batch_size,
+                       count = std::min(options.batch_size, order.numel() - first);
+    Batch batch = dataset->batch(contiguous(slice(order, 0, first, first + count)));
     for (Tensor& t : batch) t = to(t, options.device);
     return batch;
   }
@@ -92,21 +95,29 @@ DataLoader::DataLoader(DatasetPtr dataset, const DataLoaderOptions& options)
 }
 
 std::int64_t DataLoader::batches() const {
-  return (dataset_->size() + (options_.drop_last ? 0 : options_.batch_size - 1)) / options_.batch_size;
+  const std::int64_t n = dataset_->size(), rest = n % options_.batch_size;
+  return n / options_.batch_size + (rest > 0 && !options_.drop_last ? 1 : 0);
 }
 
 DataLoader::Iterator DataLoader::begin() {
   auto source = std::make_unique<Iterator::Source>();
   source->dataset = dataset_;
   source->options = options_;
-  source->epoch = epoch++;
+  source->epoch = epoch;
   source->batches = batches();
   const GeneratorScope draws({options_.seed, static_cast<std::uint64_t>(source->epoch) << 44});
   source->order = options_.shuffle ? randperm(dataset_->size()) : arange(dataset_->size());
-  if (options_.prefetch > 0)
-    source->worker = std::jthread([s = source.get()](const std::stop_token& stop) { s->work(stop); });
+  if (options_.prefetch > 0) {
+    try {
+      source->worker = std::jthread([s = source.get()](const std::stop_token& stop) { s->work(stop); });
+    } catch (const std::system_error&) {  // the system has no thread left: the loop makes its batches itself
+      source->options.prefetch = 0;
+    }
+  }
   Iterator first(std::move(source));
-  return ++first, std::move(first);
+  ++first;
+  ++epoch;  // an epoch that could not begin does not count
+  return first;
 }
 
 DataLoader::Iterator::Iterator(std::unique_ptr<Source> source) : source_(std::move(source)) {}

@@ -50,6 +50,26 @@ TEST_F(Data, ALoaderGivesEachExampleOnceAnEpoch) {
   EXPECT_THROW(DataLoader(numbers(3), {.batch_size = 0}), ValueError);
 }
 
+// As large as the type allows, the batch is the whole data set; and an epoch whose first batch throws does
+// not count.
+TEST_F(Data, ABatchMayBeLargerThanTheData) {
+  for (const int prefetch : {0, 2})
+    for (const std::int64_t size : {std::int64_t{5}, std::int64_t{6}, std::int64_t{1} << 62, INT64_MAX}) {
+      DataLoader loader(numbers(5), {.batch_size = size, .shuffle = false, .prefetch = prefetch});
+      EXPECT_EQ(loader.batches(), 1) << size;
+      EXPECT_THAT(epoch_of(loader), ElementsAre(ElementsAre(0, 1, 2, 3, 4))) << size;
+      DataLoader dropping(numbers(5), {.batch_size = size, .drop_last = true, .prefetch = prefetch});
+      EXPECT_EQ(dropping.batches(), size == 5 ? 1 : 0) << size;
+    }
+  const auto broken = transformed(std::make_shared<TensorDataset>(numbers(9)),
+                                  [](const Batch&) -> Batch { fail<ValueError>("broken"); });
+  for (const int prefetch : {0, 2}) {
+    DataLoader loader(broken, {.batch_size = 3, .prefetch = prefetch});
+    EXPECT_THROW(loader.begin(), ValueError);
+    EXPECT_EQ(loader.epoch, 0);
+  }
+}
+
 TEST_F(Data, WhatTransformsDrawDependsOnTheBatchAlone) {
   const auto noisy = transformed(std::make_shared<TensorDataset>(numbers(12)), [](Batch b) {
     b.push_back(randint(0, 1000, {b[0].numel()}));
