@@ -10,6 +10,7 @@
 
 #include "core/block_cache.h"
 #include "core/cuda/backend.h"
+#include "core/fork.h"
 
 namespace bobbin {
 namespace {
@@ -18,13 +19,16 @@ std::atomic<bool> poison = false;
 thread_local bool guard = false;
 thread_local std::int64_t damaged = 0;
 
+std::mutex cpu_mutex;  // of the CPU's allocator
+
 class CpuAllocator final : public Allocator {
  public:
+  CpuAllocator() { hold_during_fork<cpu_mutex>(); }
   void* allocate(std::size_t bytes) override {
     if (bytes == 0) return nullptr;
     if (bytes > (std::size_t{1} << 62)) out_of_memory(bytes);
     const SizeClass block(bytes, 64);
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(cpu_mutex);
     void* p = cache_.take(block);
     if (!p) p = from_system(block.bytes);
     stats_.bytes_live += static_cast<std::int64_t>(block.bytes);
@@ -35,7 +39,7 @@ class CpuAllocator final : public Allocator {
   void deallocate(void* p, std::size_t bytes) noexcept override {
     if (!p) return;
     const SizeClass block(bytes, 64);
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(cpu_mutex);
     stats_.bytes_live -= static_cast<std::int64_t>(block.bytes);
     if (caching_ && cache_.put(block, p)) return;
     ++stats_.system_calls;
@@ -43,17 +47,17 @@ class CpuAllocator final : public Allocator {
   }
 
   AllocatorStats stats() const override {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(cpu_mutex);
     AllocatorStats stats = stats_;
     stats.bytes_cached = static_cast<std::int64_t>(cache_.bytes());
     return stats;
   }
   void reset_peak() override {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(cpu_mutex);
     stats_.bytes_peak = stats_.bytes_live;
   }
   void release_cached() override {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(cpu_mutex);
     release();
   }
 
@@ -77,7 +81,6 @@ class CpuAllocator final : public Allocator {
                       " bytes are in live tensors");
   }
 
-  mutable std::mutex mutex_;
   BlockCache cache_;
   AllocatorStats stats_;
   const bool caching_ = BlockCache::wanted();
@@ -114,24 +117,24 @@ void poison_allocations(bool on) { poison = on; }
 void guard_allocations(bool on) { guard = on; }
 std::int64_t damaged_guards() { return damaged; }
 
-Storage::Storage(std::size_t size, Device where) : data(nullptr), bytes(size), device(where) {
-  guarded_ = guard && size > 0;
-  const std::size_t band = guarded_ ? guard_bytes : 0;
+Storage::Storage(std::size_t size, Device where)
+    : data(nullptr), bytes(size), device(where), from_(guard && size > 0 ? From::guarded : From::allocator) {
+  const std::size_t band = from_ == From::guarded ? guard_bytes : 0;
   auto* block = static_cast<char*>(allocator(device).allocate(size + 2 * band));
   data = block + band;
   if (poison && size) set_bytes(device, data, 0xFF, size);
-  if (!guarded_) return;
+  if (from_ != From::guarded) return;
   set_bytes(device, block, guard_value, band);
   set_bytes(device, block + band + size, guard_value, band);
 }
 
 Storage::Storage(void* memory, std::size_t size, std::shared_ptr<const void> owner)
-    : data(memory), bytes(size), device(Device::cpu()), owner_(std::move(owner)) {}
+    : data(memory), bytes(size), device(Device::cpu()), from_(From::caller), owner_(std::move(owner)) {}
 
 Storage::~Storage() {
-  if (owner_) return;
+  if (from_ == From::caller) return;
   auto* block = static_cast<char*>(data);
-  if (!guarded_) {
+  if (from_ == From::allocator) {
     allocator(device).deallocate(block, bytes);
     return;
   }

@@ -2,6 +2,7 @@
 #include <bobbin/error.h>
 #include <bobbin/parallel.h>
 #include <immintrin.h>
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -11,9 +12,11 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <new>
 #include <span>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace bobbin {
@@ -74,6 +77,9 @@ class Team {
     } catch (const std::system_error& e) {
       stop();
       fail<Error>("parallel_for: ", threads, " threads cannot be started: ", e.what());
+    } catch (...) {  // std::bad_alloc
+      stop();
+      throw;
     }
   }
   ~Team() { stop(); }
@@ -84,8 +90,8 @@ class Team {
     const auto n = static_cast<std::int64_t>(ranges_.size());
     for (std::int64_t i = 0; i < n; ++i) {
       Job::Range& range = ranges_[static_cast<std::size_t>(i)];
-      range.next = tiles * i / n;
-      range.end = tiles * (i + 1) / n;
+      range.next = first_tile(tiles, i, n);
+      range.end = first_tile(tiles, i + 1, n);
     }
     return ranges_;
   }
@@ -105,6 +111,10 @@ class Team {
   }
 
  private:
+  // tiles * i / n without overflow.
+  static std::int64_t first_tile(std::int64_t tiles, std::int64_t i, std::int64_t n) {
+    return tiles / n * i + tiles % n * i / n;
+  }
   void stop() {
     {
       std::lock_guard lock(mutex_);
@@ -149,8 +159,25 @@ class Team {
 };
 
 std::mutex team_mutex;  // held during a parallel_for that uses the team
-std::unique_ptr<Team> team;
+// Not destroyed at exit: other threads, and destructors of objects that are older, may still use it.
+Team* team = nullptr;
+Team* team_of_parent = nullptr;  // after a fork(): a child has none of its threads, and cannot join them
 std::atomic<int> wanted = 0;
+
+// In a child of fork(), where only the thread that called fork() goes on.
+void forget_team() {
+  if (team) team_of_parent = std::exchange(team, nullptr);
+  new (&team_mutex) std::mutex;  // another thread may have held it
+}
+
+Team& team_of(int threads) {
+  [[maybe_unused]] static const int once = pthread_atfork(nullptr, nullptr, forget_team);
+  if (!team || team->size() != threads) {
+    delete std::exchange(team, nullptr);
+    team = new Team(threads);
+  }
+  return *team;
+}
 
 }  // namespace
 
@@ -173,13 +200,10 @@ void detail::run_tiles(std::int64_t tiles, void (*call)(void*, std::int64_t), vo
     for (std::int64_t i = 0; i < tiles; ++i) call(f, i);
     return;
   }
-  if (!team || team->size() != threads) {
-    team.reset();
-    team = std::make_unique<Team>(threads);
-  }
-  Job job{call, f, team->ranges(tiles)};
+  Team& team = team_of(threads);
+  Job job{call, f, team.ranges(tiles)};
   inside_tile = true;
-  team->run(job);
+  team.run(job);
   inside_tile = false;
   if (job.error) std::rethrow_exception(job.error);
 }

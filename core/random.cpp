@@ -1,8 +1,10 @@
 // Draws of random numbers on the CPU; core/cuda/random.cu has the draws on a GPU.
 #include <bobbin/parallel.h>
 #include <bobbin/random.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -70,7 +72,10 @@ double box_muller(double u, double v, bool second) {
 }  // namespace
 
 Generator& default_generator() {
-  thread_local Generator generator;
+  // Numbers the threads that draw, from 1. The odd factor keeps their seeds far from those that people
+  // choose.
+  static std::atomic<std::uint64_t> threads = 0;
+  thread_local Generator generator = {gettid() == getpid() ? 0 : ++threads * 0x9E37'79B9'7F4A'7C15u, 0};
   return generator;
 }
 

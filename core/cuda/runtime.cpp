@@ -129,7 +129,8 @@ void surface(State& s) {
 // device.
 void opt_in(std::string_view op, const void* kernel, int device, std::size_t shared) {
   static std::mutex mutex;
-  static std::array<std::unordered_map<const void*, std::size_t>, max_devices> granted;
+  // Never destroyed, as other threads may launch kernels while the program ends.
+  static auto& granted = *new std::array<std::unordered_map<const void*, std::size_t>, max_devices>;
   std::lock_guard lock(mutex);
   std::size_t& now = granted[static_cast<std::size_t>(device)][kernel];
   if (now >= shared) return;

@@ -1,11 +1,16 @@
 // parallel_for: every tile once, exceptions, nesting, and results for any number of threads.
 #include <bobbin/error.h>
+#include <bobbin/matmul.h>
 #include <bobbin/parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <cstdio>
+#include <limits>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -198,6 +203,102 @@ TEST_F(Parallel, RefusesNumbersOfThreadsOutsideItsRange) {
         ThrowsMessage<ValueError>(StrEq("set_num_threads: expected 1 to 1024; got " + std::to_string(n))));
   EXPECT_EQ(num_threads(), 2);
   EXPECT_NO_THROW(set_num_threads(1024));
+}
+
+TEST_F(Parallel, DividesAnyNumberOfTiles) {
+  set_num_threads(3);
+  std::atomic<int> begun = 0;
+  EXPECT_THROW(parallel_for(std::numeric_limits<std::int64_t>::max(),
+                            [&](std::int64_t i) {
+                              EXPECT_GE(i, 0);
+                              if (++begun == 100) throw 1;
+                            }),
+               int);
+  EXPECT_EQ(calls(-5), std::vector<int>());
+  EXPECT_EQ(calls(std::numeric_limits<std::int64_t>::min()), std::vector<int>());
+}
+
+// The exit status of a child that runs f, or minus the signal that ended it; a hanging child gets SIGALRM.
+int in_child(const auto& f) {
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(30);
+    f();
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+double product() {  // large enough for all threads: 200 x 300 ones by 300 x 250 ones
+  return matmul(ones({200, 300}), ones({300, 250})).at({7, 9});
+}
+
+TEST_F(Parallel, AChildOfForkMayExitAndCompute) {
+  set_num_threads(4);
+  ASSERT_EQ(product(), 300);
+  EXPECT_EQ(in_child([] { std::exit(3); }), 3);
+  EXPECT_EQ(in_child([] { std::exit(product() == 300 && calls(50) == std::vector<int>(50, 1) ? 4 : 1); }), 4);
+  EXPECT_EQ(in_child([] {
+              set_num_threads(2);
+              const bool right = product() == 300;
+              std::exit(in_child([&] { std::exit(right && product() == 300 ? 5 : 1); }));
+            }),
+            5)
+      << "a grandchild";
+  EXPECT_EQ(product(), 300) << "the parent's team works on";
+}
+
+TEST_F(Parallel, ForkMeetsThreadsThatCompute) {
+  set_num_threads(3);
+  std::atomic<bool> stop = false;
+  std::vector<std::jthread> others;
+  for (int i = 0; i < 2; ++i)
+    others.emplace_back([&] {
+      while (!stop) product();
+    });
+  int right = 0;
+  for (int i = 0; i < 20; ++i) right += in_child([] { std::exit(product() == 300 ? 6 : 1); }) == 6;
+  stop = true;
+  EXPECT_EQ(right, 20);
+}
+
+// Constructed before the library's own objects, so its destructor runs after theirs.
+struct MultipliesAtExit {
+  bool on = false;
+  ~MultipliesAtExit() {
+    if (!on) return;
+    std::fprintf(stderr, "at exit: %g", product());
+    std::fflush(stderr);
+  }
+} multiplies_at_exit;
+
+TEST_F(Parallel, WorksInDestructorsAtExit) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto end = [](int before) {
+    multiplies_at_exit.on = true;
+    set_num_threads(before);
+    product();
+    set_num_threads(4);
+    std::exit(0);
+  };
+  EXPECT_EXIT(end(4), testing::ExitedWithCode(0), "at exit: 300");
+  EXPECT_EXIT(end(1), testing::ExitedWithCode(0), "at exit: 300") << "the team starts at exit";
+}
+
+TEST_F(Parallel, ExitMeetsThreadsThatCompute) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto end = [] {
+    set_num_threads(4);
+    std::atomic<int> begun = 0;
+    for (int i = 0; i < 3; ++i)
+      std::thread([&] {
+        for (;;) product(), ++begun;
+      }).detach();
+    EXPECT_TRUE(wait_for([&] { return begun > 20; }));
+    std::exit(7);
+  };
+  for (int i = 0; i < 5; ++i) EXPECT_EXIT(end(), testing::ExitedWithCode(7), "");
 }
 
 }  // namespace

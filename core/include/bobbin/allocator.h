@@ -50,7 +50,7 @@ std::int64_t damaged_guards();
 struct Storage {
   /// Uninitialised memory of the device's allocator. Throws OutOfMemory or DeviceError.
   Storage(std::size_t bytes, Device device);
-  /// Memory of the CPU that lives as long as `owner`.
+  /// Memory of the CPU that lives as long as `owner`; without an owner, the caller keeps it alive.
   Storage(void* data, std::size_t bytes, std::shared_ptr<const void> owner);
   ~Storage();  ///< frees the memory
   Storage(const Storage&) = delete;
@@ -63,7 +63,8 @@ struct Storage {
       0;  ///< the number of in-place edits; a derivative compares it with the number when it was recorded
 
  private:
-  bool guarded_ = false;
+  enum class From : std::uint8_t { allocator, guarded, caller };
+  From from_;
   std::shared_ptr<const void> owner_;
 };
 

@@ -19,7 +19,8 @@ void run_tiles(std::int64_t tiles, void (*call)(void*, std::int64_t), void* f);
 
 /// Calls f(tile) once for each tile in [0, tiles), on several threads and in any order: no tile may wait for
 /// another. The first exception that a tile throws is rethrown here when all threads have stopped. A call
-/// from inside a tile runs on the calling thread alone.
+/// from inside a tile runs on the calling thread alone. After a fork() the child starts threads of its own.
+/// In destructors at the end of the program it works as before.
 template<class F>
 void parallel_for(std::int64_t tiles, F&& f) {
   auto call = [](void* p, std::int64_t tile) { (*static_cast<std::remove_reference_t<F>*>(p))(tile); };

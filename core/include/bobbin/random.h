@@ -14,7 +14,8 @@ struct Generator {
   std::uint64_t draws = 0;  ///< draws made so far: the offset of the next one
 };
 
-/// The generator that draws of this thread use. Each thread has one, which starts with seed 0.
+/// The generator that draws of this thread use: the main thread's starts with seed 0, each other with its
+/// own.
 Generator& default_generator();
 /// Sets the seed of this thread's generator, and its number of draws to 0.
 void manual_seed(std::uint64_t seed);

@@ -18,7 +18,8 @@ namespace {
 // How many teams of p.blocks blocks of a kernel run at the same time; 0 if none can.
 std::int64_t resident_teams(Device d, const void* kernel, const RowLaunch& p, std::size_t shared) {
   static std::mutex mutex;
-  static std::map<std::tuple<int, const void*, int, std::size_t, int>, int> known;
+  // Never destroyed, as other threads may launch kernels while the program ends.
+  static auto& known = *new std::map<std::tuple<int, const void*, int, std::size_t, int>, int>;
   const Properties& chip = properties(d);
   if (shared > static_cast<std::size_t>(chip.shared_per_block)) return 0;
   const int cluster = p.scope == Scope::cluster ? p.blocks : 1;
