@@ -18,7 +18,7 @@ class Checkpoint final : public OpBase {
   std::string_view name() const override { return "checkpoint"; }
   Saves saves(Needs) const override { return Saves::inputs; }
   std::shared_ptr<Node> make_node(const TensorSpec& spec) const override {
-    return std::make_shared<detail::OpNode<Checkpoint>>(spec, *this);
+    return detail::make_op_node(spec, *this);
   }
 
   // Runs f again on the recorded inputs, so that the new part of the tape continues at the nodes of the

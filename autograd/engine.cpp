@@ -7,11 +7,15 @@
 #include <bobbin/view.h>
 
 #include <algorithm>
+#include <array>
+#include <memory_resource>
+#include <mutex>
 #include <queue>
 #include <unordered_map>
 #include <utility>
 
 #include "core/cuda/replay_arg.h"
+#include "core/fork.h"
 #include "core/probe.h"
 
 namespace bobbin {
@@ -41,6 +45,8 @@ class BackwardPass {
  public:
   explicit BackwardPass(Retain retain, CreateGraph create)
       : keep_(retain == Retain::yes || create == CreateGraph::yes), record_(create == CreateGraph::yes) {}
+  BackwardPass(const BackwardPass&) = delete;
+  BackwardPass& operator=(const BackwardPass&) = delete;
 
   /// Starts at y with the given cotangent, or with 1 if that is undefined. Calls visit(node, gradient) for
   /// each node that it reaches, and continues to a node's inputs if its sequence number is above `oldest`.
@@ -48,25 +54,49 @@ class BackwardPass {
   void run(std::string_view what, const Tensor& y, const Tensor& given, std::uint64_t oldest, Visit&& visit) {
     GradMode mode(record_);
     add(y.node(), starting_cotangent(what, y, given));
+    const std::uint64_t newest = y.node()->sequence;
     const Node* const starts_with_one = given ? nullptr : y.node().get();
     while (!todo_.empty()) {
-      const NodePtr node = todo_.top();
+      NodePtr node = todo_.top();
       todo_.pop();
       Tensor g = std::move(cotangents_.extract(node.get()).mapped());
-      for (auto& [id, hook] : node->hooks)
-        if (Tensor replaced = hook(g)) g = checked(replaced, *node, "a hook");
+      const bool hooked = node->hooks != nullptr;
+      if (hooked) run_hooks(*node, g);
       visit(node, g);
       if (node->is_leaf() || node->sequence <= oldest) continue;
       if (node->released)
         fail<GradError>("backward: the tape below '", node->op->name(),
                         "' was used up by an earlier walk; pass Retain::yes there to walk it again");
-      differentiate(*node, g,
-                    node.get() == starts_with_one && node->hooks.empty());  // a hook may have replaced the 1
-      if (!keep_) node->release();
+      differentiate(*node, g, node.get() == starts_with_one && !hooked);  // a hook may have replaced the 1
+      if (keep_) continue;
+      // A newer node is one that checkpoint() made during this pass: nobody will walk it again.
+      if (node->sequence > newest)
+        node->release();
+      else
+        walked_.push_back(std::move(node));
     }
   }
 
+  /// Releases the tape, unless it is to be kept. Until then a pass that has thrown can be repeated.
+  void release() noexcept {
+    for (auto& node : walked_) node->release();
+  }
+  /// Memory for lists that live as long as the pass.
+  std::pmr::memory_resource* memory() { return &memory_; }
+
  private:
+  // A hook may edit the list: those that it adds are not called, and those that it removes no more.
+  static void run_hooks(Node& node, Tensor& g) {
+    const auto hooks = node.hooks;
+    const auto registered = [&](int id) {
+      return node.hooks == hooks ||
+             (node.hooks && std::ranges::count(*node.hooks, id, &Hooks::value_type::first) > 0);
+    };
+    for (auto& [id, hook] : *hooks)
+      if (registered(id))
+        if (Tensor replaced = hook(g)) g = checked(replaced, node, "a hook");
+  }
+
   // Adds the gradients of the node's inputs to the cotangents of the nodes that produced them. `is_one`: g is
   // the number 1, which lets some derivatives leave out a product.
   void differentiate(Node& node, const Tensor& g, bool is_one) {
@@ -78,7 +108,10 @@ class BackwardPass {
       return;
     }
     const Grads grads = derivative(node, v);
-    for (std::size_t i = 0; i < grads.size() && i < node.inputs.size(); ++i)
+    if (grads.size() != node.inputs.size())
+      fail<GradError>("backward: ", node.op->name(), " gave ", grads.size(), " gradients for ",
+                      node.inputs.size(), " inputs; an input without one gets an undefined tensor");
+    for (std::size_t i = 0; i < grads.size(); ++i)
       if (const NodePtr& producer = node.inputs[i].producer; grads[i] && producer)
         add(producer, checked(grads[i], *producer, node.op->name()));
   }
@@ -123,8 +156,11 @@ class BackwardPass {
     bool operator()(const NodePtr& a, const NodePtr& b) const { return a->sequence < b->sequence; }
   };
   bool keep_, record_;
-  std::unordered_map<const Node*, Tensor> cotangents_;
-  std::priority_queue<NodePtr, std::vector<NodePtr>, Older> todo_;
+  std::array<std::byte, 2048> room_;  // a small tape needs no further memory
+  std::pmr::monotonic_buffer_resource memory_{room_.data(), room_.size()};
+  std::pmr::unordered_map<const Node*, Tensor> cotangents_{&memory_};
+  std::priority_queue<NodePtr, std::pmr::vector<NodePtr>, Older> todo_{Older(), &memory_};
+  std::pmr::vector<NodePtr> walked_{&memory_};  // the nodes to release
 };
 
 // The caller may edit a leaf's gradient, so its elements must not be shared with another tensor.
@@ -133,20 +169,37 @@ Tensor owned(const Tensor& g) {
   return alone ? g : clone(g.detach());
 }
 
+// A gradient that a pass has computed for a node; in accumulate(), the node's next grad().
+struct Found {
+  NodePtr node;
+  Tensor grad;
+};
+
+std::mutex grad_mutex;  // held while gradients are added: passes of several threads may share nodes
+
+// Adds what a pass found to the gradients of the nodes: to all of them, or if it throws, to none.
+void accumulate(std::span<Found> found) {
+  hold_during_fork<grad_mutex>();
+  const NoGrad quiet;
+  const std::lock_guard lock(grad_mutex);
+  for (auto& [node, grad] : found) {
+    Tensor total = node->grad ? add(node->grad, grad) : Tensor();
+    if (!total) total = owned(std::exchange(grad, {}));
+    grad = std::move(total);
+  }
+  for (auto& [node, grad] : found) std::swap(node->grad, grad);
+}
+
 }  // namespace
 
 void backward(const Tensor& y, const Tensor& cotangent, Retain retain) {
-  std::vector<std::pair<NodePtr, Tensor>> found;
-  BackwardPass(retain, CreateGraph::no)
-      .run("backward", y, cotangent, 0, [&](const NodePtr& node, const Tensor& g) {
-        if (node->is_leaf() || node->keeps_grad) found.emplace_back(node, g);
-      });
-  const NoGrad quiet;
-  for (auto& [node, g] : found) {
-    Tensor total = node->grad ? add(node->grad, g) : Tensor();
-    if (!total) total = owned(std::exchange(g, {}));
-    node->grad = std::move(total);
-  }
+  BackwardPass pass(retain, CreateGraph::no);
+  std::pmr::vector<Found> found(pass.memory());
+  pass.run("backward", y, cotangent, 0, [&](const NodePtr& node, const Tensor& g) {
+    if (node->is_leaf() || node->keeps_grad) found.push_back({node, g});
+  });
+  accumulate(found);
+  pass.release();
 }
 
 void backward(const Tensor& loss, Retain retain) { backward(loss, Tensor(), retain); }
@@ -160,7 +213,8 @@ std::vector<Tensor> grad(const Tensor& y, std::span<const Tensor> xs, const Tens
     wanted.try_emplace(x.node().get());
     oldest = std::min(oldest, x.node()->sequence);
   }
-  BackwardPass(retain, create).run("grad", y, cotangent, oldest, [&](const NodePtr& node, const Tensor& g) {
+  BackwardPass pass(retain, create);
+  pass.run("grad", y, cotangent, oldest, [&](const NodePtr& node, const Tensor& g) {
     if (const auto it = wanted.find(node.get()); it != wanted.end()) it->second = g;
   });
   std::vector<Tensor> grads;
@@ -168,6 +222,7 @@ std::vector<Tensor> grad(const Tensor& y, std::span<const Tensor> xs, const Tens
     const Tensor& g = wanted[x.node().get()];
     grads.push_back(g ? g : zeros_like(x));
   }
+  pass.release();
   return grads;
 }
 

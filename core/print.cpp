@@ -118,6 +118,8 @@ std::ostream& operator<<(std::ostream& out, const Tensor& x) {
 
 std::string to_string(const Tensor& x) {
   std::ostringstream out;
+  out.exceptions(
+      std::ios::badbit);  // rethrows std::bad_alloc, where a stream would leave the text incomplete
   out << x;
   return out.str();
 }

@@ -7,7 +7,7 @@
 namespace bobbin::detail {
 
 /// While it lives, its functions are called for each operation of this thread. Probes nest: a function that
-/// is not overridden calls the function of the outer probe.
+/// is not overridden calls the function of the outer probe. They may end in any order, on the same thread.
 class Probe {
  public:
   Probe();
@@ -15,8 +15,9 @@ class Probe {
   Probe(const Probe&) = delete;
   Probe& operator=(const Probe&) = delete;
   static Probe* innermost();
+  Probe* outer() const { return outer_; }
 
-  /// Called before an operation runs, recorded or not.
+  /// Called before an operation runs, recorded or not. If it throws, neither threw() nor ran() follows.
   virtual void runs(const OpBase& op, Inputs x) {
     if (outer_) outer_->runs(op, x);
   }

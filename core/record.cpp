@@ -109,7 +109,11 @@ Tensor detail::record(const OpBase& op, Inputs inputs) {
 }
 
 detail::Probe::Probe() : outer_(std::exchange(probe, this)) {}
-detail::Probe::~Probe() { probe = outer_; }
+detail::Probe::~Probe() {
+  Probe** place = &probe;
+  while (*place && *place != this) place = &(*place)->outer_;
+  if (*place) *place = outer_;
+}
 detail::Probe* detail::Probe::innermost() { return probe; }
 
 void detail::no_cuda_kernel(std::string_view op) {

@@ -12,33 +12,37 @@ std::atomic<std::uint64_t> next_sequence = 0;
 thread_local bool recording = true;
 thread_local bool anomaly = false;
 
-// Nodes that are dropped while another node is being destroyed. A loop releases them, so that a chain of a
-// million nodes does not need a million nested destructors.
-thread_local std::vector<std::shared_ptr<Node>>* dropped = nullptr;
+// Nodes that lose their last reference while another node is being destroyed.
+thread_local Node* waiting = nullptr;
+thread_local bool destroying = false;
 
 }  // namespace
 
 Node::Node(const TensorSpec& s) : spec(s), sequence(next_sequence.fetch_add(1, std::memory_order_relaxed)) {}
 
-void Node::release() {
+void Node::release() noexcept {
   released = true;
-  std::vector<std::shared_ptr<Node>> below;
-  const bool outermost = dropped == nullptr;
-  if (outermost) dropped = &below;
-  for (Edge& e : inputs)  // a leaf has no inputs
-    if (e.producer && !e.producer->is_leaf()) dropped->push_back(std::move(e.producer));
   inputs.clear();
   aux.clear();
   output = {};
-  if (!outermost) return;
-  while (!below.empty()) {
-    const auto node = std::move(below.back());
-    below.pop_back();  // may destroy the node, which then pushes its producers
-  }
-  dropped = nullptr;
 }
 
-Node::~Node() { release(); }
+void Node::destroy(Node* node) noexcept {
+  if (destroying) {
+    node->next_waiting_ = std::exchange(waiting, node);
+    return;
+  }
+  // A loop, so that a chain of a million nodes does not need a million nested destructors.
+  destroying = true;
+  std::destroy_at(node);  // its producers may join the list
+  while (waiting) {
+    node = waiting;
+    waiting = node->next_waiting_;
+    const std::weak_ptr<Node> memory = node->weak_from_this();  // until the destructor has returned
+    std::destroy_at(node);
+  }
+  destroying = false;
+}
 
 bool grad_enabled() { return recording; }
 GradMode::GradMode(bool on) : before_(std::exchange(recording, on)) {}

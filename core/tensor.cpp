@@ -19,7 +19,7 @@ namespace {
 void fill_elements(const Tensor& t, double value) {
   if (t.device().is_cuda()) return cuda::fill_elements(t, value);
   alignas(64) char scratch[block_size * 8];
-  convert(DType::f64, &value, 0, t.dtype(), scratch, block_size);
+  convert(DType::f64, &value, 0, t.dtype(), scratch, std::min(block_size, t.numel()));
   const StridedView view(t);
   parallel_for(ceil_div(t.numel(), block_size), [&](std::int64_t b) {
     view.write(b * block_size, std::min(block_size, t.numel() - b * block_size), t.dtype(), scratch);
@@ -140,12 +140,17 @@ int Tensor::register_hook(Hook hook) {
   auto& hooks = impl_->node->hooks;
   static std::atomic<int> next = 0;
   const int id = next++;
-  hooks.emplace_back(id, std::move(hook));
+  auto more = hooks ? std::make_shared<Hooks>(*hooks) : std::make_shared<Hooks>();
+  more->emplace_back(id, std::move(hook));
+  hooks = std::move(more);
   return id;
 }
 
 void Tensor::remove_hook(int id) {
-  if (requires_grad()) std::erase_if(impl_->node->hooks, [&](auto& h) { return h.first == id; });
+  if (!requires_grad() || !impl_->node->hooks) return;
+  auto rest = std::make_shared<Hooks>(*impl_->node->hooks);
+  std::erase_if(*rest, [&](auto& h) { return h.first == id; });
+  impl_->node->hooks = rest->empty() ? nullptr : std::move(rest);
 }
 
 Tensor Tensor::detach() const { return alias(shape(), strides(), offset()); }
@@ -177,12 +182,15 @@ Tensor from_blob(void* data, const TensorSpec& spec, std::shared_ptr<const void>
   if (!spec.device.is_cpu()) fail<DeviceError>("from_blob: expected memory of the CPU; got ", spec);
   if (reinterpret_cast<std::uintptr_t>(data) % static_cast<std::uintptr_t>(size_of(spec.dtype)) != 0)
     fail<ValueError>("from_blob: ", spec, " is not aligned to its elements; copy it");
+  const std::int64_t n = numel(spec.shape);
+  if (!data && n > 0) fail<ValueError>("from_blob: the memory of ", spec, " is null");
+  if (n >= (std::int64_t{1} << 60)) fail<ValueError>("from_blob: ", spec, " is more than any memory holds");
   Tensor t;
   t.impl_ = std::make_shared<detail::TensorImpl>();
   t.impl_->spec = spec;
   t.impl_->strides = contiguous_strides(spec.shape);
-  t.impl_->storage = std::make_shared<Storage>(
-      data, static_cast<std::size_t>(numel(spec.shape) * size_of(spec.dtype)), std::move(owner));
+  t.impl_->storage =
+      std::make_shared<Storage>(data, static_cast<std::size_t>(n * size_of(spec.dtype)), std::move(owner));
   return t;
 }
 

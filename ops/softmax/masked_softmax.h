@@ -18,7 +18,11 @@ struct MaskedSoftmax {
   TensorSpec infer(Inputs) const;
   void cpu(Inputs, Tensor& out) const;
   void cuda(Inputs, Tensor& out) const;
-  Grads vjp(const Vjp& v) const { return {softmax_backward(v.output(), v.grad, -1), Tensor()}; }
+  Grads vjp(const Vjp& v) const {
+    Grads grads(static_cast<std::size_t>(v.count()));  // none for the mask
+    grads[0] = softmax_backward(v.output(), v.grad, -1);
+    return grads;
+  }
   static std::vector<Sample> samples();
 };
 

@@ -98,6 +98,42 @@ TEST(Backward, AFailedWalkChangesNoGradient) {
   EXPECT_FALSE(x.grad());
 }
 
+struct Counted {  // a user's derivative with too many or too few gradients
+  int gradients = 1;
+  static constexpr std::string_view name = "counted";
+  TensorSpec infer(Inputs x) const { return x[0].spec(); }
+  void cpu(Inputs x, Tensor& y) const { y.copy_(x[0]); }
+  Grads vjp(const Vjp& v) const { return Grads(static_cast<std::size_t>(gradients), v.grad); }
+};
+
+TEST(Backward, RefusesTooManyAndTooFewGradients) {
+  const Tensor x = leaf({1, 2}), y = leaf({3, 4});
+  expect_throw<GradError>([&] { backward(sum(record(Counted{3}, {x}))); },
+                          "backward: counted gave 3 gradients for 1 inputs");
+  expect_throw<GradError>(
+      [&] {
+        backward(sum(record(Counted{1}, {x, y})));
+      },
+      "backward: counted gave 1 gradients for 2 inputs");
+  expect_throw<GradError>([&] { grad(sum(record(Counted{0}, {x})), {x}); }, "counted gave 0 gradients");
+  EXPECT_FALSE(x.grad());
+  backward(sum(record(Counted{2}, {x, y})));
+  EXPECT_EQ(values(y.grad()), (V{1, 1}));
+}
+
+TEST(Backward, AFailedWalkLeavesTheTape) {
+  const Tensor x = leaf({1, 2});
+  Tensor w = leaf({3, 4});
+  const Tensor h = checkpoint([](Inputs in) { return square(in[0]); }, {x}), y = sum(exp(w) * h);
+  const int hook = w.register_hook([](const Tensor&) -> Tensor { throw 42; });
+  EXPECT_THROW(backward(y), int);
+  EXPECT_FALSE(x.grad());
+  w.remove_hook(hook);
+  backward(y);
+  EXPECT_EQ(values(x.grad()), (V{2 * std::exp(3.0), 4 * std::exp(4.0)}));
+  EXPECT_THROW(backward(y), GradError) << "used up";
+}
+
 TEST(Grad, GivesHigherOrders) {
   const Tensor x = leaf(2);
   Tensor y = pow(x, 5);
@@ -190,6 +226,61 @@ TEST(Hooks, OfALeafRunOnce) {
   backward(sum(x * 5) + sum(x * 7));
   EXPECT_EQ(calls, 1);
   EXPECT_EQ(values(x.grad()), (V{1, 1}));
+}
+
+TEST(Hooks, MayEditTheListThatIsWalked) {
+  Tensor x = leaf({1, 2});
+  std::string order;
+  int self = 0, third = 0;
+  self = x.register_hook([&](const Tensor&) {
+    order += 'a';
+    x.remove_hook(self);
+    x.remove_hook(third);
+    for (int i = 0; i < 100; ++i)  // the list moves
+      x.register_hook([&](const Tensor&) {
+        order += 'n';
+        return Tensor();
+      });
+    return Tensor();
+  });
+  x.register_hook([&](const Tensor& g) {
+    order += 'b';
+    return g * 2;
+  });
+  third = x.register_hook([&](const Tensor& g) {
+    order += 'c';
+    return g * 100;
+  });
+  backward(sum(x));
+  EXPECT_EQ(order, "ab") << "a removed hook does not run, and a new one runs from the next pass on";
+  EXPECT_EQ(values(x.grad()), (V{2, 2}));
+  backward(sum(x));
+  EXPECT_EQ(order, "abb" + std::string(100, 'n'));
+}
+
+TEST(Hooks, MayRemoveAllAndEndTheirTensor) {
+  const Tensor x = leaf({1, 2});
+  auto y = std::make_unique<Tensor>(x * 3);
+  std::vector<int> ids;
+  for (int i = 0; i < 3; ++i)
+    ids.push_back(y->register_hook([&, text = std::string(100, 'x')](const Tensor& g) {
+      for (const int id : ids) y->remove_hook(id);
+      y.reset();
+      return g * static_cast<double>(text.size());
+    }));
+  const Tensor loss = sum(*y);
+  backward(loss);
+  EXPECT_EQ(values(x.grad()), (V{300, 300}));
+}
+
+TEST(Hooks, MayRunAPassThemselves) {
+  Tensor x = leaf({1, 2}), y = square(x);
+  y.register_hook([&](const Tensor& g) {
+    const GradMode recorded(true);
+    return (g * grad(sum(exp(x)), {x})[0]).detach();
+  });
+  backward(sum(y));
+  EXPECT_EQ(values(x.grad()), (V{2 * std::exp(1.0), 4 * std::exp(2.0)}));
 }
 
 TEST(RetainGrad, KeepsTheGradientOfAnInnerTensor) {

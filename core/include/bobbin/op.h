@@ -164,6 +164,12 @@ struct OpNode final : Node {
   Model model;
 };
 
+/// A node that holds a copy of the operation.
+template<class Model>
+std::shared_ptr<Node> make_op_node(const TensorSpec& spec, const Model& model) {
+  return std::allocate_shared<OpNode<Model>>(NodeAllocator<OpNode<Model>>(), spec, model);
+}
+
 /// Puts `out` on the tape as the result of `op` on `inputs`.
 void attach(const OpBase& op, Inputs inputs, Tensor& out, std::span<const Tensor> aux = {});
 
@@ -240,9 +246,7 @@ class OpModel final : public OpBase {
     else
       return {};
   }
-  std::shared_ptr<Node> make_node(const TensorSpec& spec) const override {
-    return std::make_shared<OpNode<OpModel>>(spec, *this);
-  }
+  std::shared_ptr<Node> make_node(const TensorSpec& spec) const override { return make_op_node(spec, *this); }
 
  private:
   std::optional<Grads> fused_vjp([[maybe_unused]] const Vjp& v) const {

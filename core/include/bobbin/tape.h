@@ -3,9 +3,11 @@
 #pragma once
 #include <bobbin/tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace bobbin {
@@ -24,18 +26,24 @@ struct Edge {
   Saved saved;                     ///< the input, if the derivative reads it
 };
 
+/// The hooks of a tensor in the order of their calls, each with the number that register_hook returned.
+using Hooks = std::vector<std::pair<int, Hook>>;
+
 /// One step on the tape: a recorded operation, or a leaf (no op).
 struct Node : std::enable_shared_from_this<Node> {
   /// A leaf of this spec, numbered as the latest step.
   explicit Node(const TensorSpec&);
-  virtual ~Node();  ///< releases long chains in constant stack
+  virtual ~Node() = default;
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
   /// Whether no operation computed it.
   bool is_leaf() const { return op == nullptr; }
-  /// Drops the saved tensors and the references to the producers.
-  void release();
+  /// Drops the saved tensors and the references to the producers. Allocates nothing.
+  void release() noexcept;
+  /// Destroys a node that nobody refers to any more. Allocates nothing, and releases long chains in constant
+  /// stack: a node that loses its last reference while another one is being destroyed waits for its turn.
+  static void destroy(Node*) noexcept;
 
   const OpBase* op = nullptr;  ///< owned by the node; null for a leaf
   std::vector<Edge> inputs;    ///< one per operand
@@ -44,11 +52,29 @@ struct Node : std::enable_shared_from_this<Node> {
   TensorSpec spec;             ///< of the output
   std::uint64_t sequence;      ///< process-wide order of creation; the backward pass visits it in reverse
   Tensor grad;                 ///< for leaves, and after retain_grad
-  std::vector<std::pair<int, Hook>>
-      hooks;                ///< the number that register_hook returned, and the hook; in order
-  bool keeps_grad = false;  ///< retain_grad was called
-  bool released = false;    ///< a backward pass has released it
+  std::shared_ptr<const Hooks> hooks;  ///< null: none. A change replaces the list, as a pass may walk it
+  bool keeps_grad = false;             ///< retain_grad was called
+  bool released = false;               ///< a backward pass has released it
+
+ private:
+  Node* next_waiting_ = nullptr;  // while it waits in destroy()
 };
+
+namespace detail {
+/// The allocator of the nodes of operations: shared pointers then destroy them with Node::destroy. A node's
+/// memory outlives its last shared pointer, because the node holds a weak one to itself.
+template<class T>
+struct NodeAllocator {
+  using value_type = T;
+  NodeAllocator() = default;
+  template<class U>
+  NodeAllocator(const NodeAllocator<U>&) noexcept {}
+  T* allocate(std::size_t n) { return std::allocator<T>().allocate(n); }
+  void deallocate(T* p, std::size_t n) noexcept { std::allocator<T>().deallocate(p, n); }
+  void destroy(Node* node) noexcept { Node::destroy(node); }
+  friend bool operator==(const NodeAllocator&, const NodeAllocator&) = default;
+};
+}  // namespace detail
 
 /// Whether operations on this thread are recorded now.
 bool grad_enabled();

@@ -125,7 +125,8 @@ class Tensor {
   void set_grad(Tensor grad);
   /// Lets backward keep the gradient of a tensor that is not a leaf.
   void retain_grad();
-  /// Registers a hook on this tensor's gradient; hooks run in order. Returns a number for remove_hook.
+  /// Registers a hook on this tensor's gradient; hooks run in order. Returns a number for remove_hook. A hook
+  /// may register and remove hooks: a new one runs from the next backward pass on, a removed one no more.
   int register_hook(Hook);
   /// Removes the hook of this number, if there is one.
   void remove_hook(int);
@@ -168,8 +169,9 @@ inline Tensor empty(const Shape& s, DType t = DType::f32, Device d = {}) {
   return empty(TensorSpec{s, t, d});
 }
 /// A tensor of row-major elements in the caller's memory on the CPU. `owner` is kept as long as any tensor
-/// uses the memory. In-place edits write there. Throws DeviceError, and ValueError if the memory is not
-/// aligned to the elements.
+/// uses the memory; if it is null, the caller keeps the memory that long. Bobbin never frees it. In-place
+/// edits write there. Throws DeviceError, and ValueError if the memory is not aligned to the elements, is
+/// null while there are elements, or could not hold them.
 Tensor from_blob(void* data, const TensorSpec&, std::shared_ptr<const void> owner);
 /// All elements `value`, converted to the dtype.
 Tensor full(const Shape&, double value, DType = DType::f32, Device = {});
