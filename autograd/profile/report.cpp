@@ -14,7 +14,7 @@ struct fmt::formatter<bobbin::TensorSpec> : fmt::ostream_formatter {};
 
 namespace bobbin {
 
-Profiler::Profiler() : recorder_(std::make_unique<Recorder>()) {}
+Profiler::Profiler() : recorder_(std::make_shared<Recorder>()) {}
 Profiler::~Profiler() = default;
 
 std::vector<ProfileEvent> Profiler::events() const {

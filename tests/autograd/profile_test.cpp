@@ -60,6 +60,58 @@ TEST(Profiler, OutlivesErrorsAndWritesATrace) {
   EXPECT_THROW(profiler.write_trace("no/such/directory/trace.json"), IoError);
 }
 
+std::vector<std::string> names(const Profiler& p) {
+  std::vector<std::string> all;
+  for (auto& e : p.events()) all.push_back(e.name);
+  return all;
+}
+
+TEST(Profiler, MayEndUnderAnOpenSpan) {
+  auto profiler = std::make_unique<Profiler>();
+  {
+    const ProfileSpan span("open");
+    profiler.reset();
+    relu(zeros({2}));
+    profiler = std::make_unique<Profiler>();
+    exp(zeros({2}));
+  }
+  EXPECT_THAT(names(*profiler), testing::ElementsAre("exp")) << "the span was of the first one";
+}
+
+TEST(Profiler, MayEndInAnyOrder) {
+  auto first = std::make_unique<Profiler>(), second = std::make_unique<Profiler>(),
+       third = std::make_unique<Profiler>();
+  exp(zeros({2}));
+  second.reset();
+  relu(zeros({2}));
+  EXPECT_THAT(names(*first), testing::ElementsAre("exp", "relu"));
+  first.reset();
+  sin(zeros({2}));
+  { const ProfileSpan span("span"); }
+  EXPECT_THAT(names(*third), testing::ElementsAre("exp", "relu", "sin", "span"));
+  third.reset();
+  sin(zeros({2}));
+}
+
+TEST(Profiler, SpansMayEndInAnyOrder) {
+  const Profiler profiler;
+  auto a = std::make_unique<ProfileSpan>("a"), b = std::make_unique<ProfileSpan>("b");
+  exp(zeros({2}));
+  a.reset();
+  relu(zeros({2}));
+  b.reset();
+  EXPECT_THAT(names(profiler), testing::ElementsAre("exp", "a", "relu", "b"));
+  EXPECT_GE(profiler.events()[1].self_us, 0);
+}
+
+TEST(Profiler, WritesNamesThatAreNotUtf8) {
+  const Profiler profiler;
+  { const ProfileSpan span("caf\xe9 \xf0\x9f\x98\x80 \xed\xa0"); }
+  const auto path = fresh("names.json");
+  profiler.write_trace(path);
+  EXPECT_THAT(read(path), HasSubstr("\"name\":\"caf\xef\xbf\xbd \xf0\x9f\x98\x80 \xef\xbf\xbd"));
+}
+
 TEST(MetricsLog, WritesCsvAndJsonLines) {
   const auto csv = fresh("run.csv"), jsonl = fresh("run.jsonl");
   MetricsLog table(csv), lines(jsonl);

@@ -27,7 +27,8 @@ struct ProfileEvent {
 };
 
 /// RAII: measures all operations of this thread during its lifetime. Costs one or two microseconds per
-/// operation, and on a GPU two CUDA events. Profilers nest; the innermost one measures.
+/// operation, and on a GPU two CUDA events. Profilers nest, and each measures; they may end in any order, on
+/// the thread that began them.
 class Profiler {
  public:
   /// Starts to measure.
@@ -46,10 +47,11 @@ class Profiler {
  private:
   friend class ProfileSpan;
   struct Recorder;
-  std::unique_ptr<Recorder> recorder_;
+  std::shared_ptr<Recorder> recorder_;
 };
 
-/// RAII: records a named event for its lifetime; does nothing without a profiler.
+/// RAII: records a named event of the innermost profiler for its lifetime; does nothing without a profiler,
+/// or once that has ended.
 class ProfileSpan {
  public:
   /// Starts the event; copies `name`.
@@ -59,7 +61,8 @@ class ProfileSpan {
   ProfileSpan& operator=(const ProfileSpan&) = delete;
 
  private:
-  Profiler::Recorder* recorder_;
+  std::weak_ptr<Profiler::Recorder> recorder_;
+  std::uint64_t event_ = 0;
 };
 
 }  // namespace bobbin
