@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <numeric>
+#include <system_error>
 #include <utility>
 
 #include "autograd/gradcheck/command_line.h"
@@ -61,6 +63,7 @@ std::vector<T> chosen(const std::vector<T>& all, const std::vector<std::string>&
 // Opens a shared object and calls its `extern "C" void bobbin_register()`, which calls register_op and
 // register_model. It stays open.
 void load_plugin(const std::filesystem::path& path) {
+  if (path.empty()) fail<IoError>("gradcheck --plugin: the name of the file is empty");
   // dlopen searches for a name without a slash in the directories of libraries, not in the current one.
   const auto whole = std::filesystem::absolute(path);
   void* const object = dlopen(whole.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -69,7 +72,11 @@ void load_plugin(const std::filesystem::path& path) {
   if (!enter)
     fail<IoError>("gradcheck --plugin: '", path.string(),
                   "' has no function extern \"C\" void bobbin_register()");
-  enter();
+  try {
+    enter();
+  } catch (...) {
+    fail<IoError>("gradcheck --plugin: '", path.string(), "' cannot be registered: ", caught());
+  }
 }
 
 void list_mode(const std::vector<OpInfo>& ops, const Arguments& args, const std::vector<ModelInfo>& models) {
@@ -121,6 +128,8 @@ ExitStatus edge_mode(const std::vector<OpInfo>& ops, const Arguments& args) {
 
 Shape parse_shape(const std::string& text) {
   Shape shape;
+  if (std::ranges::count(text, 'x') >= max_rank)
+    fail<UsageError>("--shape: expected at most ", max_rank, " sizes; got '", text, "'");
   std::size_t at = 0;
   while (at < text.size()) {
     const std::size_t end = std::min(text.find('x', at), text.size());
@@ -130,7 +139,9 @@ Shape parse_shape(const std::string& text) {
     shape.push_back(std::stoll(part));
     at = end + 1;
   }
-  if (numel(shape) < 1 || numel(shape) > 1 << 16)
+  std::int64_t elements = 1;  // or some number beyond the limit
+  for (const std::int64_t size : shape) elements = std::min<std::int64_t>(elements * size, 1 << 17);
+  if (elements < 1 || elements > 1 << 16)
     fail<UsageError>("--shape: expected 1 to 65536 elements; got '", text, "'");
   return shape;
 }
@@ -183,20 +194,30 @@ ExitStatus run(const Arguments& args) {
   return exact ? derivative_mode(ops, models, args) : precision_mode(ops, args);
 }
 
+int run_program(int argc, char** argv) try {
+  Arguments args;
+  if (const auto status = read_command_line(argc, argv, args)) return *status;
+  return run(args);
+} catch (const UsageError& e) {
+  std::fprintf(stderr, "gradcheck: %s\n", e.what());
+  return usage;
+} catch (const IoError& e) {
+  std::fprintf(stderr, "%s\n", e.what());
+  return file_trouble;
+} catch (const std::system_error& e) {
+  // What fmt::print could not write, the program reports at its end (tools/options/checked_output.cpp).
+  if (!std::ferror(stdout)) std::fprintf(stderr, "gradcheck: %s\n", e.what());
+  return file_trouble;
+} catch (...) {
+  std::fprintf(stderr, "gradcheck: %s\n", caught().c_str());
+  return failed;
+}
+
 }  // namespace
 
 int gradcheck_main(int argc, char** argv) {
-  Arguments args;
-  if (const auto status = read_command_line(argc, argv, args)) return *status;
-  try {
-    return run(args);
-  } catch (const UsageError& e) {
-    fmt::print(stderr, "gradcheck: {}\n", e.what());
-    return usage;
-  } catch (const IoError& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return file_trouble;
-  }
+  const int status = run_program(argc, argv);
+  return std::fflush(stdout) == 0 && std::ferror(stdout) == 0 ? status : file_trouble;
 }
 
 }  // namespace bobbin

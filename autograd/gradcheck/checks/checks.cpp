@@ -90,9 +90,13 @@ class Checks {
     CheckResult r{op_, sample, std::move(check), again, 0, {}};
     try {
       r.report = f();
+    } catch (const GradError& e) {  // of a derivative
+      r.report = line_report(e.what(), 0);
     } catch (const Error& e) {  // the shape of --shape does not fit every call
       r.report = line_report(e.what(), 0);
       if (options_.shape) r.report.verdict = Verdict::skip;
+    } catch (...) {  // of an operation that is not Bobbin's own
+      r.report = line_report(caught(), 0);
     }
     r.seconds = time.passed();
     results.push_back(std::move(r));
@@ -102,6 +106,11 @@ class Checks {
   std::string op_;
   const CheckOptions& options_;
 };
+
+// The result of an operation or a model that could not even make its samples.
+std::vector<CheckResult> without_samples(std::string_view name) {
+  return {{std::string(name), "*", "samples", "", 0, line_report(caught(), 0)}};
+}
 
 }  // namespace
 
@@ -127,7 +136,7 @@ SampleCounts count_samples(const OpInfo& op, std::uint64_t seed) {
   return n;
 }
 
-std::vector<CheckResult> check_op(const OpInfo& op, const CheckOptions& options, Budget& budget) {
+std::vector<CheckResult> check_op(const OpInfo& op, const CheckOptions& options, Budget& budget) try {
   Checks check(std::string(op.name), options);
   if (!op.differentiable) return {};
   for (auto& sample : valid_samples(op, options.seed)) {
@@ -160,9 +169,11 @@ std::vector<CheckResult> check_op(const OpInfo& op, const CheckOptions& options,
             [&] { return line_report(compare_rows(sample.call, sample.inputs, options.seed), elements); });
   }
   return std::move(check.results);
+} catch (...) {
+  return without_samples(op.name);
 }
 
-std::vector<CheckResult> check_model(const ModelInfo& model, const CheckOptions& options) {
+std::vector<CheckResult> check_model(const ModelInfo& model, const CheckOptions& options) try {
   Checks check(std::string(model.name), options);
   manual_seed(options.seed);
   const Sample sample = model.make();
@@ -180,6 +191,8 @@ std::vector<CheckResult> check_model(const ModelInfo& model, const CheckOptions&
     return r;
   });
   return std::move(check.results);
+} catch (...) {
+  return without_samples(model.name);
 }
 
 }  // namespace bobbin::gradcheck_detail

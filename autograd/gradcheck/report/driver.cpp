@@ -1,11 +1,15 @@
 // Runs the checks of many operations on several threads, and reports them in order.
 #include "autograd/gradcheck/report/driver.h"
 
+#include <bobbin/error.h>
+#include <cxxabi.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <condition_variable>
 #include <cstdio>
+#include <cstdlib>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -49,8 +53,10 @@ void for_each_operation(std::span<const std::string_view> names, int jobs,
     for (std::size_t i; (i = next++) < total;) {
       try {
         work(i);
-      } catch (...) {
+      } catch (const Error&) {
         thrown[i] = std::current_exception();
+      } catch (...) {
+        thrown[i] = std::make_exception_ptr(Error(fmt::format("{}: {}", names[i], caught())));
       }
       const std::lock_guard lock(mutex);
       done[i] = 1;
@@ -73,6 +79,19 @@ void for_each_operation(std::span<const std::string_view> names, int jobs,
       std::rethrow_exception(thrown[i]);
     }
     show(i);
+  }
+}
+
+std::string caught() {
+  try {
+    throw;
+  } catch (const std::exception& e) {
+    return e.what();
+  } catch (...) {
+    const std::unique_ptr<char, void (*)(void*)> type(
+        abi::__cxa_demangle(abi::__cxa_current_exception_type()->name(), nullptr, nullptr, nullptr),
+        std::free);
+    return fmt::format("it threw an object of type {}", type ? type.get() : "?");
   }
 }
 

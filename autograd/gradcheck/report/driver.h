@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace bobbin::gradcheck_detail {
@@ -32,10 +33,14 @@ class Budget {
 };
 
 /// Calls work(i) for each name on `jobs` threads, in any order, and show(i) on the calling thread, in order,
-/// as soon as work(i) has returned. Shows a progress bar on a terminal. Rethrows the exceptions of work.
+/// as soon as work(i) has returned. Shows a progress bar on a terminal. Rethrows the exceptions of work; one
+/// that is none of Bobbin's as an Error that names the operation.
 void for_each_operation(std::span<const std::string_view> names, int jobs,
                         const std::function<void(std::size_t)>& work,
                         const std::function<void(std::size_t)>& show);
+
+/// What the exception that is being handled says; for one that is no std::exception, its type.
+std::string caught();
 
 /// Prints a row of the table: the verdict on an operation, its name, and the columns of the mode.
 void print_row(std::string_view verdict, std::string_view name, std::string_view columns);

@@ -35,8 +35,13 @@ json to_json(const CheckResult& r) {
   return out;
 }
 
+// A name may hold bytes that are not UTF-8; U+FFFD takes their place.
+std::string text_of(const json& content) {
+  return content.dump(1, ' ', false, json::error_handler_t::replace);
+}
+
 void write(const std::filesystem::path& path, const json& content) {
-  const std::string text = content.dump(1) + "\n";
+  const std::string text = text_of(content) + "\n";
   AtomicFile file("gradcheck --json", path);
   file.write(text.data(), text.size());
   file.commit();
@@ -74,7 +79,7 @@ void write_list(const std::filesystem::path& path, std::span<const OpInfo> ops,
                                  {"differenced", samples[i].checked}});
   for (auto& m : models) out["models"].push_back(m.name);
   if (path == "-")
-    fmt::print("{}\n", out.dump(1));
+    fmt::print("{}\n", text_of(out));
   else
     write(path, out);
 }
