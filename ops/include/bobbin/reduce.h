@@ -3,7 +3,10 @@
 // for an axis that x does not have, or that is named twice.
 //
 // Where several elements are the extreme, max and min send the gradient to the first one in row-major order
-// of the reduced axes; amax and amin share it equally among them. A NaN counts as the extreme.
+// of the reduced axes; amax and amin share it equally among them. A NaN beats every number: the result is
+// then the positive quiet NaN, whatever sign and payload it has, and the gradient goes to the NaNs.
+//
+// Derivatives of 16-bit tensors are computed in f32 and rounded once, and no count is a 16-bit number.
 #pragma once
 #include <bobbin/tensor.h>
 
@@ -39,7 +42,9 @@ Tensor argmin(const Tensor&, int axis, bool keepdim = false);
 Tensor argmin(const Tensor&);
 /// log(sum(exp(x))), computed without overflow; -inf where all elements are -inf.
 Tensor logsumexp(const Tensor&, const Axes& = {}, bool keepdim = false);
-/// The p-norm: (sum |x|^p)^(1/p), p > 0 or infinity. Its derivative at 0 is 0.
+/// The p-norm: (sum |x|^p)^(1/p), p > 0 or infinity. No power on the way leaves the range of f64. Its
+/// derivative at 0 is 0, so that of second order of norm(x)^2 is 0 there, not 2: for that, write
+/// sum(square(x)).
 Tensor norm(const Tensor&, double p = 2, const Axes& = {}, bool keepdim = false);
 /// Running sums along an axis; with `reverse`, from its end.
 Tensor cumsum(const Tensor&, int axis, bool reverse = false);

@@ -1,0 +1,144 @@
+// The derivatives of the reductions. Those of 16-bit tensors are computed in f32, from what no kernel has
+// rounded to 16 bits, and are rounded once; counts and their reciprocals are never 16-bit numbers.
+#include <bobbin/elementwise.h>
+#include <bobbin/index.h>
+#include <bobbin/softmax.h>
+#include <bobbin/view.h>
+
+#include <cmath>
+#include <limits>
+
+#include "ops/check.h"
+#include "ops/reduce/reduce.h"
+
+namespace bobbin {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+// t in f32 if it has 16 bits.
+Tensor wide(const Tensor& t) { return to(t, compute_type(t.dtype())); }
+
+// 1 / (n - correction), where it is positive, else NaN.
+double per_freedom(const ReductionAxes& over, const Shape& x, double correction) {
+  const double freedom = static_cast<double>(over.count(x)) - correction;
+  return freedom > 0 ? 1 / freedom : std::numeric_limits<double>::quiet_NaN();
+}
+
+Tensor deviation(const Tensor& x, const Axes& axes) { return record(Deviation{axes}, {x}); }
+
+// A tensor with its reduced axes moved to the end and made one, and back.
+class ReducedLast {
+ public:
+  ReducedLast(const ReductionAxes& over, const Shape& x) {
+    const Axes reduced = over.normalized(x);
+    for (int i = 0; i < x.size(); ++i)
+      if (!reduced.contains(i)) order_.push_back(i), kept_.push_back(x[i]);
+    permuted_ = flat_ = kept_;
+    for (auto i : reduced) order_.push_back(i), permuted_.push_back(x[static_cast<int>(i)]);
+    flat_.push_back(over.count(x));
+    inverse_ = order_;
+    for (int i = 0; i < order_.size(); ++i) inverse_[static_cast<int>(order_[i])] = i;
+  }
+  const Shape& kept() const { return kept_; }
+  const Shape& flat() const { return flat_; }
+  Tensor flatten(const Tensor& x) const { return reshape(permute(x, order_), flat_); }
+  Tensor restore(const Tensor& x) const { return permute(reshape(x, permuted_), inverse_); }
+
+ private:
+  Axes order_, inverse_;
+  Shape kept_, permuted_, flat_;
+};
+
+Tensor softmax_over(const ReductionAxes& over, const Tensor& x) {
+  const Axes axes = over.normalized(x.shape());
+  if (axes.size() == 1) return softmax(x, static_cast<int>(axes[0]));
+  const ReducedLast last(over, x.shape());
+  return last.restore(softmax(last.flatten(x), -1));
+}
+
+// g, shared equally among the elements of x that are y, or NaN where y is; g and y have x's reduced axes.
+Tensor share_among_ties(const ReductionAxes& over, const Tensor& g, const Tensor& x, const Tensor& y) {
+  const Tensor equal = eq(x, y), tie = where(ne(x, x), scalar(1, equal), equal);
+  const Tensor g_wide = wide(g), count = to(sum(tie, over.axes, true), g_wide.dtype());
+  return where(tie, to(g_wide / count, x.dtype()), scalar(0, x));
+}
+
+}  // namespace
+
+Grads Sum::vjp(const Vjp& v) const {
+  const Shape& shape = v.spec(0).shape;
+  return {expand(over.keep_axes(v.grad, shape), shape)};
+}
+
+Grads Mean::vjp(const Vjp& v) const {
+  const Shape& shape = v.spec(0).shape;
+  const Tensor share = to(wide(v.grad) / static_cast<double>(over.count(shape)), v.grad.dtype());
+  return {expand(over.keep_axes(share, shape), shape)};
+}
+
+Grads Var::vjp(const Vjp& v) const {
+  const Tensor& x = v.input(0);
+  const Tensor scale = wide(v.grad) * (2 * per_freedom(over, x.shape(), correction));
+  return {to(over.keep_axes(scale, x.shape()) * deviation(x, over.axes), x.dtype())};
+}
+
+// The deviation is a projection: it is its own transpose.
+Grads Deviation::vjp(const Vjp& v) const { return {to(deviation(v.grad, axes), v.spec(0).dtype)}; }
+
+// The deviation is divided by y first: the quotient is at most sqrt(n), where g / y might overflow.
+Grads Std::vjp(const Vjp& v) const {
+  const Tensor& x = v.input(0);
+  const double share = per_freedom(over, x.shape(), correction);
+  const Tensor d = deviation(x, over.axes), scale = over.keep_axes(wide(v.grad) * share, x.shape());
+  const Tensor y = x.dtype() == d.dtype() ? over.keep_axes(v.output(), x.shape())
+                                          : norm(d, 2, over.axes, true) * std::sqrt(share);
+  return {to(d / y * scale, x.dtype())};
+}
+
+template<bool largest>
+Grads FirstExtreme<largest>::vjp(const Vjp& v) const {
+  const ReducedLast last(over, v.spec(0).shape);
+  Shape one = last.kept();
+  one.push_back(1);
+  const Tensor none = zeros(last.flat(), v.grad.dtype(), v.grad.device());
+  return {last.restore(scatter_add(none, -1, reshape(v.aux(0), one), reshape(v.grad, one)))};
+}
+
+template<bool largest>
+Grads SharedExtreme<largest>::vjp(const Vjp& v) const {
+  const Tensor& x = v.input(0);
+  return {
+      share_among_ties(over, over.keep_axes(v.grad, x.shape()), x, over.keep_axes(v.output(), x.shape()))};
+}
+
+// The derivative is softmax(x), and 0 where all elements are -inf: there, zeros take the place of x.
+Grads LogSumExp::vjp(const Vjp& v) const {
+  const Tensor x = wide(v.input(0)), g = over.keep_axes(wide(v.grad), x.shape());
+  const Tensor y = over.keep_axes(v.output(), x.shape()), none = eq(y, scalar(-infinity, y));
+  const Tensor p = softmax_over(over, where(none, scalar(0, x), x));
+  return {to(where(none, scalar(0, g), g) * p, v.spec(0).dtype)};
+}
+
+Grads Norm::vjp(const Vjp& v) const {
+  const Tensor& in = v.input(0);
+  const Tensor g = over.keep_axes(v.grad, in.shape());
+  if (p == 1) return {g * sign(in)};
+  if (std::isinf(p))
+    return {sign(in) * share_among_ties(over, g, abs(in), over.keep_axes(v.output(), in.shape()))};
+  const Tensor x = wide(in);
+  const Tensor y =
+      x.dtype() == in.dtype() ? over.keep_axes(v.output(), in.shape()) : norm(x, p, over.axes, true);
+  // Replaces a divisor or a base of 0, whose other factor, x or sign(x), is 0 too.
+  const auto or_one = [](const Tensor& t) { return where(eq(t, scalar(0, t)), scalar(1, t), t); };
+  const Tensor ratio = x / or_one(y);
+  const Tensor slope = p == 2 ? ratio : sign(x) * pow(or_one(abs(ratio)), p - 1);
+  return {to(wide(g) * slope, in.dtype())};
+}
+
+template Grads Max::vjp(const Vjp&) const;
+template Grads Min::vjp(const Vjp&) const;
+template Grads AMax::vjp(const Vjp&) const;
+template Grads AMin::vjp(const Vjp&) const;
+
+}  // namespace bobbin
