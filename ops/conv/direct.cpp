@@ -67,22 +67,29 @@ void each_padded_group(const ConvShape& s, const PaddedImage& f, std::int64_t ch
   });
 }
 
+// Of more than most_taps taps, one running sum would lose digits: they are summed in runs of taps_of_run.
+constexpr std::int64_t most_taps = 8192, taps_of_run = 512;
+
 // y [rows, out_h, out_w] = the convolution of an image with packed weights.
 template<class T>
 void convolve(const PaddedImage& f, std::int64_t rows, const T* weights,
               const std::vector<std::int64_t>& tap_offsets, const GatedInput<T>& image,
               const Epilogue<T>& epilogue, T* padded, T* y) {
-  const std::int64_t pitch = sum_channel_pitch<T>(f);
+  const std::int64_t pitch = sum_channel_pitch<T>(f), taps = f.taps(),
+                     run = taps > most_taps ? taps_of_run : std::max<std::int64_t>(1, taps);
   T* const sums = padded + padded_size<T>(f);
   fill_padded(f, image, padded);
   each_register_block<T>(f, [&](std::int64_t input, std::int64_t sum, int registers, std::int64_t gap) {
-    const auto tap = [from = padded + input, &tap_offsets](std::int64_t k) {
-      return from + tap_offsets[static_cast<std::size_t>(k)];
-    };
-    for (std::int64_t r = 0; r < rows; r += sum_rows)
-      sum_products(static_cast<int>(std::min<std::int64_t>(sum_rows, rows - r)), registers,
-                   Terms{f.taps(), weights + r * f.taps(), Constant<sum_rows>(), Constant<1>(), tap, gap},
-                   sums + r * pitch + sum, pitch);
+    for (std::int64_t first = 0; first == 0 || first < taps; first += run) {  // once at least, for the zeros
+      const auto tap = [from = padded + input, offsets = tap_offsets.data() + first](std::int64_t k) {
+        return from + offsets[k];
+      };
+      for (std::int64_t r = 0; r < rows; r += sum_rows)
+        sum_products(static_cast<int>(std::min<std::int64_t>(sum_rows, rows - r)), registers,
+                     Terms{std::min(run, taps - first), weights + r * taps + first * sum_rows,
+                           Constant<sum_rows>(), Constant<1>(), tap, gap},
+                     sums + r * pitch + sum, pitch, first > 0);
+    }
   });
   epilogue({sums, pitch, sum_row_pitch<T>(f)}, rows, f.out_h, f.out_w, y);
 }
