@@ -52,7 +52,7 @@ ConvShape conv_shape(std::string_view op, const ConvOptions& o, const Shape& x, 
   };
   if (!in_range(o.stride, 1) || !in_range(o.dilation, 1) || !in_range(o.padding, 0))
     fail<ValueError>(op,
-                     ": expected stride and dilation of at least 1, and padding of at least 0, below 2^31");
+                     ": expected stride and dilation of at least 1, and padding of at least 0; none above 2^31");
   if (std::max({x[2], x[3], weight[2], weight[3]}) > most_pixels)
     bad("sides of 2^31 elements or more are not convolved");
   const auto along = [&](std::int64_t size, std::int64_t k, std::int64_t stride, std::int64_t pad,

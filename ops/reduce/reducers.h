@@ -81,9 +81,9 @@ struct WideNorm {
   BOBBIN_HD static void reduce(A& a, B& b, double x, int) {
     const double m = std::abs(x);
     const bool large = m > 0x1p480, small = m < 0x1p-480;
-    const double scaled = m * (large ? 0x1p-600 : small ? 0x1p600 : 1), square = scaled * scaled;
-    a += large | small ? 0 : square;
-    b = large ? (b > 0 ? b : 0) + square : small & !(b > 0) ? b - square : b;
+    const double scaled = m * (large ? 0x1p-600 : small ? 0x1p600 : 1);
+    a = large | small ? a : a + scaled * scaled;
+    b = large ? (b > 0 ? b : 0) + scaled * scaled : small & !(b > 0) ? b - scaled * scaled : b;
   }
   BOBBIN_HD static void combine(A& a, B& b, std::int64_t, A a2, B b2, std::int64_t) {
     a += a2;

@@ -170,7 +170,7 @@ std::vector<Sample> Deviation::samples() {
           {"empty", {draw({0, 3})}, over({0})},
           value_only("far from zero", draw({3, 40}) + 1e6, over({1})),
           value_only("more than a block", draw({3, 1500}), over({1})),
-          invalid("axis", {draw({2})}, over({1}), "deviation: axis 1 is out of range for 1 dimensions"),
+          invalid("axis", {draw({2})}, over({1}), "deviation: axis 1 is out of range for 1 dimension"),
           invalid("integers", {tensor({1, 2}, DType::i64)}, over({}),
                   "deviation: expected a floating-point tensor; got i64[2]")};
 }
