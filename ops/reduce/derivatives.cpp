@@ -64,6 +64,26 @@ Tensor share_among_ties(const ReductionAxes& over, const Tensor& g, const Tensor
   return where(tie, to(g_wide / count, x.dtype()), scalar(0, x));
 }
 
+// Replaces a divisor or a base of 0, whose other factor is 0 too.
+Tensor or_one(const Tensor& t) { return where(eq(t, scalar(0, t)), scalar(1, t), t); }
+
+// The derivative of `from`'s output for that of `target`, along at most `steps` operations that keep its
+// shape, by the cotangent of `from`; undefined if there is none.
+Tensor derivative_for(const Node& target, Node& from, const Tensor& cotangent, int steps) {
+  Tensor sum;
+  if (from.is_leaf() || from.sequence <= target.sequence) return sum;
+  const Grads grads = from.op->vjp(Vjp(from, cotangent));
+  for (std::size_t i = 0; i < grads.size(); ++i) {
+    Node* const producer = from.inputs[i].producer.get();
+    if (!grads[i] || !producer || producer->spec.shape != target.spec.shape) continue;
+    const Tensor part = producer == &target ? grads[i]
+                        : steps > 0         ? derivative_for(target, *producer, grads[i], steps - 1)
+                                            : Tensor();
+    if (part) sum = sum ? sum + part : part;
+  }
+  return sum;
+}
+
 }  // namespace
 
 Grads Sum::vjp(const Vjp& v) const {
@@ -93,7 +113,7 @@ Grads Std::vjp(const Vjp& v) const {
   const Tensor d = deviation(x, over.axes), scale = over.keep_axes(wide(v.grad) * share, x.shape());
   const Tensor y = x.dtype() == d.dtype() ? over.keep_axes(v.output(), x.shape())
                                           : norm(d, 2, over.axes, true) * std::sqrt(share);
-  return {to(d / y * scale, x.dtype())};
+  return {to(d / or_one(y) * scale, x.dtype())};
 }
 
 template<bool largest>
@@ -129,11 +149,17 @@ Grads Norm::vjp(const Vjp& v) const {
   const Tensor x = wide(in);
   const Tensor y =
       x.dtype() == in.dtype() ? over.keep_axes(v.output(), in.shape()) : norm(x, p, over.axes, true);
-  // Replaces a divisor or a base of 0, whose other factor, x or sign(x), is 0 too.
-  const auto or_one = [](const Tensor& t) { return where(eq(t, scalar(0, t)), scalar(1, t), t); };
   const Tensor ratio = x / or_one(y);
   const Tensor slope = p == 2 ? ratio : sign(x) * pow(or_one(abs(ratio)), p - 1);
-  return {to(wide(g) * slope, in.dtype())};
+  Tensor out = wide(g) * slope;
+  // Where y is 0, the derivative of g x / y for x is the limit of g / y: that of g for y, as for norm(x)^2.
+  // The value, 0, does not show it, so it is taken from the tape.
+  if (p == 2 && grad_enabled() && v.grad.requires_grad() && !v.grad.node()->is_leaf()) {
+    const Tensor output = v.output();
+    if (const Tensor limit = derivative_for(*output.node(), *v.grad.node(), ones_like(v.grad), 4))
+      out = where(eq(y, scalar(0, y)), wide(over.keep_axes(limit, in.shape())) * x, out);
+  }
+  return {to(out, in.dtype())};
 }
 
 template Grads Max::vjp(const Vjp&) const;

@@ -15,6 +15,7 @@ TEST_F(CudaReduceRange, DerivativesReadUnroundedNumbers) { expect_derivatives_fr
 TEST_F(CudaReduceRange, TailsOfLogSumExp) { expect_tails_of_logsumexp(gpu); }
 TEST_F(CudaReduceRange, NormsOfMixedMagnitudes) { expect_norms_of_mixed_magnitudes(gpu); }
 TEST_F(CudaReduceRange, NormsAcrossRanges) { expect_norms_across_ranges(gpu); }
+TEST_F(CudaReduceRange, SecondDerivativesOfNormsAtZero) { expect_second_derivatives_at_zero(gpu); }
 TEST_F(CudaReduceRange, OneRuleForNaN) { expect_one_rule_for_nan(gpu); }
 
 }  // namespace

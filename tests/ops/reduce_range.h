@@ -280,6 +280,42 @@ inline void expect_norms_across_ranges(Device device) {
   }
 }
 
+// Even functions of a norm are smooth at 0, where the norm is not.
+inline void expect_second_derivatives_at_zero(Device device) {
+  const Tensor zeros = tensor({{0, 0}, {3, 4}}, DType::f64);
+  struct Case {
+    const char* name;
+    Function f;
+    double at_zero;
+    Values elsewhere;  // the Hessian of the other row times (2, -2)
+  };
+  const auto rows = [](const Tensor& x) { return norm(x, 2, {1}); };
+  const Case cases[] = {
+      {"square", [&](auto& x) { return square(rows(x)); }, 2, {4, -4}},
+      {"5 square", [&](auto& x) { return square(rows(x)) * 5; }, 10, {20, -20}},
+      {"kept, square", [](auto& x) { return square(norm(x, 2, {1}, true)); }, 2, {4, -4}},
+      {"product",
+       [&](auto& x) {
+         const Tensor y = rows(x);
+         return y * y;
+       },
+       2,
+       {4, -4}},
+      {"power", [&](auto& x) { return pow(rows(x), 2); }, 2, {4, -4}},
+      {"fourth power", [&](auto& x) { return square(square(rows(x))); }, 0, {152, -264}},
+  };
+  for (const Kind& k : kinds)
+    for (auto& c : cases) {
+      const Orders o = orders(c.f, to(to(zeros, k.dtype), device));
+      EXPECT_EQ((Values{o.first[0], o.first[1]}), (Values{0, 0})) << c.name << " in " << name(k.dtype);
+      EXPECT_NEAR(o.second[0], c.at_zero, k.unit * 8) << c.name << " in " << name(k.dtype);
+      EXPECT_NEAR(o.second[1], -c.at_zero, k.unit * 8) << c.name << " in " << name(k.dtype);
+      for (const std::size_t i : {0, 1})
+        EXPECT_NEAR(o.second[2 + i], c.elsewhere[i], 64 * k.unit * std::abs(c.elsewhere[i]))
+            << c.name << " in " << name(k.dtype);
+    }
+}
+
 inline void expect_one_rule_for_nan(Device device) {
   constexpr double inf = std::numeric_limits<double>::infinity(),
                    nan = std::numeric_limits<double>::quiet_NaN();

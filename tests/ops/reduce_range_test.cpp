@@ -13,6 +13,7 @@ TEST(ReduceRange, DerivativesReadUnroundedNumbers) { expect_derivatives_from_unr
 TEST(ReduceRange, TailsOfLogSumExp) { expect_tails_of_logsumexp(cpu); }
 TEST(ReduceRange, NormsOfMixedMagnitudes) { expect_norms_of_mixed_magnitudes(cpu); }
 TEST(ReduceRange, NormsAcrossRanges) { expect_norms_across_ranges(cpu); }
+TEST(ReduceRange, SecondDerivativesOfNormsAtZero) { expect_second_derivatives_at_zero(cpu); }
 TEST(ReduceRange, OneRuleForNaN) { expect_one_rule_for_nan(cpu); }
 
 }  // namespace
