@@ -43,7 +43,7 @@ void Matmul::cuda(Inputs x, Tensor& y) const {
   const DType dtype = x[0].dtype();
   const Tensor a = readable(x[0], dtype), b = readable(x[1], dtype);
   const Shape batch = batch_of(y);
-  const bool is_long = cuda::is_long_product(y.dtype(), tf32_allowed(), inner);
+  const bool is_long = cuda::is_long_product(dtype, tf32_allowed(), inner);
   const EvenBatch even = is_long ? EvenBatch() : EvenBatch(a, b, batch);
   cuda::Gemm p{.rows = rows,
                .cols = cols,

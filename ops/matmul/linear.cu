@@ -93,7 +93,7 @@ void Linear::cuda(Inputs x, Tensor& y) const {
                .tf32 = tf32_allowed()};
   // relu may come after rounding to 16 bits: the result is the same.
   const bool relu = activation == Activation::relu;
-  const bool is_long = cuda::is_long_product(y.dtype(), tf32_allowed(), in);
+  const bool is_long = cuda::is_long_product(x[0].dtype(), tf32_allowed(), in);
   if (in > 0 && !is_long && is_relu_or_none(activation)) {
     p.bias = bias.raw();
     p.relu = relu;

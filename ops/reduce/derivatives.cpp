@@ -8,16 +8,13 @@
 #include <cmath>
 #include <limits>
 
-#include "ops/check.h"
 #include "ops/reduce/reduce.h"
+#include "ops/wide.h"
 
 namespace bobbin {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-
-// t in f32 if it has 16 bits.
-Tensor wide(const Tensor& t) { return to(t, compute_type(t.dtype())); }
 
 // 1 / (n - correction), where it is positive, else NaN.
 double per_freedom(const ReductionAxes& over, const Shape& x, double correction) {
