@@ -54,10 +54,9 @@ class BackwardPass {
   void run(std::string_view what, const Tensor& y, const Tensor& given, std::uint64_t oldest, Visit&& visit) {
     GradMode mode(record_);
     add(y.node(), starting_cotangent(what, y, given));
-    const std::uint64_t newest = y.node()->sequence;
     const Node* const starts_with_one = given ? nullptr : y.node().get();
     while (!todo_.empty()) {
-      NodePtr node = todo_.top();
+      const NodePtr node = todo_.top();
       todo_.pop();
       Tensor g = std::move(cotangents_.extract(node.get()).mapped());
       const bool hooked = node->hooks != nullptr;
@@ -68,19 +67,10 @@ class BackwardPass {
         fail<GradError>("backward: the tape below '", node->op->name(),
                         "' was used up by an earlier walk; pass Retain::yes there to walk it again");
       differentiate(*node, g, node.get() == starts_with_one && !hooked);  // a hook may have replaced the 1
-      if (keep_) continue;
-      // A newer node is one that checkpoint() made during this pass: nobody will walk it again.
-      if (node->sequence > newest)
-        node->release();
-      else
-        walked_.push_back(std::move(node));
+      if (!keep_) node->release();  // at once: its saved tensors make room for the gradients below
     }
   }
 
-  /// Releases the tape, unless it is to be kept. Until then a pass that has thrown can be repeated.
-  void release() noexcept {
-    for (auto& node : walked_) node->release();
-  }
   /// Memory for lists that live as long as the pass.
   std::pmr::memory_resource* memory() { return &memory_; }
 
@@ -160,7 +150,6 @@ class BackwardPass {
   std::pmr::monotonic_buffer_resource memory_{room_.data(), room_.size()};
   std::pmr::unordered_map<const Node*, Tensor> cotangents_{&memory_};
   std::priority_queue<NodePtr, std::pmr::vector<NodePtr>, Older> todo_{Older(), &memory_};
-  std::pmr::vector<NodePtr> walked_{&memory_};  // the nodes to release
 };
 
 // The caller may edit a leaf's gradient, so its elements must not be shared with another tensor.
@@ -199,7 +188,6 @@ void backward(const Tensor& y, const Tensor& cotangent, Retain retain) {
     if (node->is_leaf() || node->keeps_grad) found.push_back({node, g});
   });
   accumulate(found);
-  pass.release();
 }
 
 void backward(const Tensor& loss, Retain retain) { backward(loss, Tensor(), retain); }
@@ -222,7 +210,6 @@ std::vector<Tensor> grad(const Tensor& y, std::span<const Tensor> xs, const Tens
     const Tensor& g = wanted[x.node().get()];
     grads.push_back(g ? g : zeros_like(x));
   }
-  pass.release();
   return grads;
 }
 

@@ -187,13 +187,13 @@ TEST_F(FailingAllocation, StepOfAnMlp) {
   inject("mlp", {m.leaves(), [&] { backward(m.loss()); }});
 }
 
-TEST_F(FailingAllocation, BackwardLeavesItsTape) {
+TEST_F(FailingAllocation, BackwardLeavesATapeThatIsRetained) {
   const Mlp m;
   Tensor loss;
-  inject("backward", {m.leaves(), [&] { backward(loss); }}, [&] { loss = m.loss() * 2; });
+  inject("backward", {m.leaves(), [&] { backward(loss, Retain::yes); }}, [&] { loss = m.loss() * 2; });
   const Tensor x = randn({3}, DType::f64).set_requires_grad();
   Tensor y;
-  inject("backward of a checkpoint", {{x}, [&] { backward(y); }},
+  inject("backward of a checkpoint", {{x}, [&] { backward(y, Retain::yes); }},
          [&] { y = sum(checkpoint([](Inputs in) { return tanh(exp(in[0])); }, {square(x)}) * 2); });
 }
 

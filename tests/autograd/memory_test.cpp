@@ -79,6 +79,18 @@ TEST(TapeMemory, NothingIsHeldOnceBackwardHasPassed) {
   EXPECT_EQ(live(), before);
 }
 
+// Each gradient takes the place of what was saved for it.
+TEST(TapeMemory, BackwardFreesTheTapeAsItGoes) {
+  const Tensor x = leaf({n, n});
+  Tensor y = x;
+  for (int i = 0; i < 20; ++i) y = tanh(y);
+  y = sum(y);
+  const std::int64_t before = live();
+  allocator().reset_peak();
+  backward(y);
+  EXPECT_LE(allocator().stats().bytes_peak - before, 3 * block);
+}
+
 TEST(TapeMemory, ATrainingStepInItsSteadyStateAsksTheSystemForNothing) {
   if (const char* v = std::getenv("BOBBIN_CACHE"); v && std::string(v) == "0")
     GTEST_SKIP() << "BOBBIN_CACHE=0";

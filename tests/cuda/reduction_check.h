@@ -67,7 +67,7 @@ inline const Tolerance& tolerance(const Operation& op, DType t) {
 inline double unit(DType t) {  // half a ULP, relative
   return t == DType::f64    ? 0x1p-53
          : t == DType::f32  ? 0x1p-24
-         : t == DType::bf16 ? 0x1p-9
+         : t == DType::bf16 ? 0x1p-8
          : t == DType::f16  ? 0x1p-11
                             : 0;
 }

@@ -7,7 +7,9 @@
 
 namespace bobbin {
 
-/// Whether the tape can be used again afterwards. If not, saved tensors are freed at the end of the pass.
+/// Whether the tape can be used again afterwards. If not, saved tensors are freed as the pass goes, and a
+/// pass that throws has used up a part of the tape: compute the loss again. The gradients are as they were in
+/// both cases.
 enum class Retain : bool {
   no,   ///< the pass releases the tape
   yes,  ///< the tape stays
@@ -20,9 +22,9 @@ enum class CreateGraph : bool {
 
 /// Adds the derivative of `loss`, which has one element, to .grad() of every leaf and of every tensor that
 /// retains its gradient. If it throws, every .grad() and the tape are as before, and it can be called again.
-/// Several threads may call it at once, on tapes of their own that share leaves. Throws GradError if loss needs
-/// no gradient, if an earlier pass has released its tape, or if a derivative does not give one gradient per
-/// input.
+/// Several threads may call it at once, on tapes of their own that share leaves. Throws GradError if loss
+/// needs no gradient, if an earlier pass has released its tape, or if a derivative does not give one gradient
+/// per input.
 void backward(const Tensor& loss, Retain = Retain::no);
 /// The same for the sum of y times `cotangent`, which has the spec of y.
 void backward(const Tensor& y, const Tensor& cotangent, Retain = Retain::no);
