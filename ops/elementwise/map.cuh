@@ -168,6 +168,11 @@ void Binary<Self, F>::cuda(Inputs x, Tensor& y) const {
   detail::visit_compute<F>(x[0].dtype(), [&]<class T>(Type<T>) { cuda::map<T, T>(Self::name, f, x, y); });
 }
 
+template<class Self, class F>
+void Ternary<Self, F>::cuda(Inputs x, Tensor& y) const {
+  detail::visit_compute<F>(x[0].dtype(), [&]<class T>(Type<T>) { cuda::map<T, T, T>(Self::name, f, x, y); });
+}
+
 }  // namespace bobbin
 
 /// Compiles the kernels of an operation of ops/elementwise/list.h.
