@@ -36,7 +36,7 @@ struct Backward : Binary<Backward<Op>, fn::Derivative<typename Op::Function>> {
     const DType dtype = v.grad.dtype();
     if (v.needs(0)) out[0] = record(*this, {v.grad, v.input(1)});
     if (v.needs(1))
-      out[1] = to(Op::second(this->f.f, widened(v.grad), widened(v.input(0)), widened(v.input(1))), dtype);
+      out[1] = to(Op::second(this->f, widened(v.grad), widened(v.input(0)), widened(v.input(1))), dtype);
     return out;
   }
   static std::vector<Sample> samples() {
