@@ -66,9 +66,8 @@ struct DivBackward : Ternary<DivBackward, fn::DivBackward> {
           return record(DivBackward{}, {v.grad, g, b});
         },
         [&] {
-          const Tensor wide = widened(b);
-          const Tensor slope = record(DivBackward{}, {widened(g), widened(a), wide});
-          return to(widened(v.grad) * (slope / wide) * -2, v.grad.dtype());
+          const Tensor below = wide(b), slope = record(DivBackward{}, {wide(g), wide(a), below});
+          return to(wide(v.grad) * (slope / below) * -2, v.grad.dtype());
         });
   }
   static std::vector<Sample> samples() {
@@ -101,8 +100,7 @@ struct PowBackward : Ternary<PowBackward, fn::PowBackward> {
   static constexpr Saves saves = Saves::inputs;
   Grads vjp(const Vjp& v) const {
     const DType dtype = v.grad.dtype();
-    const Tensor h = widened(v.grad), g = widened(v.input(0)), a = widened(v.input(1)),
-                 b = widened(v.input(2));
+    const Tensor h = wide(v.grad), g = wide(v.input(0)), a = wide(v.input(1)), b = wide(v.input(2));
     return sum_back(
         v,
         [&] {
@@ -136,8 +134,8 @@ struct Pow : Binary<Pow, fn::Pow> {
   Grads vjp(const Vjp& v) const {
     const Tensor &a = v.input(0), &b = v.input(1);
     const auto for_exponent = [&] {
-      const Tensor wide = widened(a), y = wide.dtype() == a.dtype() ? v.output() : pow(wide, widened(b));
-      return to(widened(v.grad) * y * log_of_base(wide), v.grad.dtype());
+      const Tensor base = wide(a), y = base.dtype() == a.dtype() ? v.output() : pow(base, wide(b));
+      return to(wide(v.grad) * y * log_of_base(base), v.grad.dtype());
     };
     return sum_back(
         v,

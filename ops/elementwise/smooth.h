@@ -8,12 +8,9 @@
 
 #include "ops/elementwise/map.h"
 #include "ops/samples.h"
+#include "ops/wide.h"
 
 namespace bobbin {
-
-/// x in the type that kernels compute in. Formulas of second derivatives are computed there: 16-bit types
-/// would lose digits and range on the way.
-inline Tensor widened(const Tensor& x) { return to(x, compute_type(x.dtype())); }
 
 /// The derivative of the function Op. Inputs: a gradient g and x; gives g f'(x). Op::second gives h g f''(x).
 template<class Op>
@@ -35,8 +32,7 @@ struct Backward : Binary<Backward<Op>, fn::Derivative<typename Op::Function>> {
     Grads out(2);
     const DType dtype = v.grad.dtype();
     if (v.needs(0)) out[0] = record(*this, {v.grad, v.input(1)});
-    if (v.needs(1))
-      out[1] = to(Op::second(this->f, widened(v.grad), widened(v.input(0)), widened(v.input(1))), dtype);
+    if (v.needs(1)) out[1] = to(Op::second(this->f, wide(v.grad), wide(v.input(0)), wide(v.input(1))), dtype);
     return out;
   }
   static std::vector<Sample> samples() {
