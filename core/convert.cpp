@@ -1,10 +1,10 @@
 // Conversions of contiguous arrays between dtypes, and copies between strides. Each common pair of dtypes has
 // a loop. Any other pair uses two of these loops, through a dtype that holds every element of the first one
-// exactly (or, to a 16-bit float, through f32, through which `cast` rounds too). So each pair gives the same
-// results as `cast`.
+// exactly. So each pair gives the same results as `cast`.
 #include "core/convert.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "core/cast.h"
@@ -32,7 +32,7 @@ Loop loop_from(DType to) {
 Loop loop_of(DType from, DType to) {
   switch (from) {
     case DType::f64:
-      return loop_from<double, float, std::int64_t, std::int32_t, std::uint8_t, bool>(to);
+      return loop_from<double, float, BFloat16, Half, std::int64_t, std::int32_t, std::uint8_t, bool>(to);
     case DType::f32:
       return loop_from<float, double, BFloat16, Half, std::int64_t, std::int32_t, std::uint8_t, bool>(to);
     case DType::bf16:
@@ -40,7 +40,7 @@ Loop loop_of(DType from, DType to) {
     case DType::f16:
       return loop_from<Half, float>(to);
     case DType::i64:
-      return loop_from<std::int64_t, double, float, std::int32_t, std::uint8_t, bool>(to);
+      return loop_from<std::int64_t, double, float, BFloat16, Half, std::int32_t, std::uint8_t, bool>(to);
     case DType::i32:
       return loop_from<std::int32_t, double, float, std::int64_t, std::uint8_t, bool>(to);
     default:
@@ -51,6 +51,7 @@ Loop loop_of(DType from, DType to) {
 // The dtype in between, for a pair that has no loop.
 DType between(DType from, DType to) {
   const bool small = from == DType::u8 || from == DType::boolean;
+  if (from == DType::i32) return DType::f64;
   return small && !is_floating(to) ? DType::i32 : DType::f32;
 }
 
@@ -62,7 +63,7 @@ void convert_contiguous(DType from, const void* source, DType to, void* target, 
   } else {
     const DType middle = between(from, to);
     const Loop first = loop_of(from, middle), second = loop_of(middle, to);
-    alignas(64) char scratch[block_size * 4];
+    alignas(64) char scratch[block_size * 8];
     for (std::int64_t i = 0; i < n; i += block_size) {
       const std::int64_t count = std::min(block_size, n - i);
       first(static_cast<const char*>(source) + i * size_of(from), scratch, count);
@@ -72,6 +73,23 @@ void convert_contiguous(DType from, const void* source, DType to, void* target, 
 }
 
 }  // namespace
+
+bool in_range(DType d, double x) {
+  if (is_floating(d)) return true;
+  const double whole = std::trunc(x);
+  switch (d) {
+    case DType::i64:
+      return whole >= -0x1p63 && whole < 0x1p63;
+    case DType::i32:
+      return whole >= -0x1p31 && whole < 0x1p31;
+    case DType::u8:
+      return whole >= 0 && whole <= 255;
+    default:
+      return whole >= 0 && whole <= 1;
+  }
+}
+
+bool can_hold(DType d, double x) { return is_floating(d) || (in_range(d, x) && x == std::trunc(x)); }
 
 void gather(std::int64_t size, const void* source, std::int64_t stride, void* target, std::int64_t n) {
   if (n == 0) return;

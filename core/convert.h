@@ -11,6 +11,12 @@ inline constexpr std::int64_t block_size = 1024;
 /// and target do not overlap.
 void convert(DType from, const void* source, std::int64_t stride, DType to, void* target, std::int64_t n);
 
+/// Whether elements of dtype d can be in the range of x: always for floating dtypes; for integers and bool, x
+/// is finite, and the integer that is left of it without its fraction lies in the dtype's range.
+bool in_range(DType d, double x);
+/// Whether an element of dtype d can be the number x. Floating dtypes round, so they hold any number.
+bool can_hold(DType d, double x);
+
 /// Copies n elements of `size` bytes (1, 2, 4 or 8) that are `stride` elements apart to a contiguous array.
 void gather(std::int64_t size, const void* source, std::int64_t stride, void* target, std::int64_t n);
 /// Copies a contiguous array of n elements of `size` bytes to addresses that are `stride` elements apart.

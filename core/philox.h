@@ -3,7 +3,9 @@
 #pragma once
 #include <bobbin/dtype.h>
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
 
 namespace bobbin {
 
@@ -36,10 +38,44 @@ struct Philox {
   BOBBIN_HD std::uint64_t word64(std::uint64_t i) const {
     return (*this)(i / 2).double_word(static_cast<int>(i % 2));
   }
+  /// 32 more bits for element i, of a draw that no generator reaches.
+  BOBBIN_HD std::uint32_t further_word(std::uint64_t i) const { return Philox{seed, ~draw}.word(i); }
+};
+
+/// A probability p as a multiple of 2^-64, which rounds it up by less than that: p 2^64 = whole 2^32 + rest.
+/// An event happens if the 64 bits of word and further word are below it. The further word counts only if
+/// word equals `whole`, once in 2^32 times, and is not drawn otherwise.
+struct Chance {
+  std::uint32_t whole;
+  std::uint64_t rest;  ///< up to 2^32, where p is 1
+
+  explicit Chance(double p) {
+    const double scaled = p * 0x1p32;
+    whole = scaled < 0x1p32 ? static_cast<std::uint32_t>(scaled) : 0xffffffffu;
+    rest = static_cast<std::uint64_t>(std::ceil((scaled - whole) * 0x1p32));
+  }
+  /// Whether the event of element i happens, whose word is `word`.
+  BOBBIN_HD bool happens(std::uint32_t word, const Philox& philox, std::uint64_t i) const {
+    return word < whole || (word == whole && philox.further_word(i) < rest);
+  }
 };
 
 /// Uniform on [0, 1): a multiple of 2^-24 from 32 bits, and of 2^-53 from 64.
 BOBBIN_HD inline float to_unit(std::uint32_t w) { return static_cast<float>(w >> 8) * 0x1p-24f; }
 BOBBIN_HD inline double to_unit(std::uint64_t w) { return static_cast<double>(w >> 11) * 0x1p-53; }
+
+/// Maps a number of [0, 1) to [low, high). If high - low has no T, the numbers are formed at half their size.
+template<class T>
+struct Interval {
+  T low, width, factor;
+  Interval(double from, double to) : low(static_cast<T>(from)), width(static_cast<T>(to - from)), factor(1) {
+    if (width <= std::numeric_limits<T>::max()) return;
+    low = static_cast<T>(from / 2);
+    width = static_cast<T>(to / 2 - from / 2);
+    factor = 2;
+  }
+  /// std::fma rounds once. Some compilers would fuse a product and a sum, and others would not.
+  BOBBIN_HD T operator()(T unit) const { return std::fma(width, unit, low) * factor; }
+};
 
 }  // namespace bobbin

@@ -63,6 +63,37 @@ double largest(double low, double high, DType dtype) {
                   }));
 }
 
+// The largest finite number of a floating dtype.
+double largest_of(DType dtype) {
+  switch (dtype) {
+    case DType::f64:
+      return std::numeric_limits<double>::max();
+    case DType::bf16:
+      return 0x1.fep127;
+    case DType::f16:
+      return 65504;
+    default:
+      return std::numeric_limits<float>::max();
+  }
+}
+
+// Whether elements of the dtype can be all integers of [low, high]; those of 16-bit types may be rounded.
+bool spans(DType dtype, std::int64_t low, std::int64_t high) {
+  switch (dtype) {
+    case DType::i32:
+      return low >= std::numeric_limits<std::int32_t>::min() &&
+             high <= std::numeric_limits<std::int32_t>::max();
+    case DType::u8:
+      return low >= 0 && high <= 255;
+    case DType::boolean:
+      return low >= 0 && high <= 1;
+    case DType::f16:
+      return low >= -65504 && high <= 65504;
+    default:
+      return true;
+  }
+}
+
 // The Box-Muller transformation: two uniform numbers of [0, 1) give two normal ones. 1 - u is never 0.
 double box_muller(double u, double v, bool second) {
   const double radius = std::sqrt(-2 * std::log(1 - u)), angle = 2 * std::numbers::pi * v;
@@ -85,19 +116,21 @@ Tensor rand(const Shape& shape, DType dtype, Device device) { return uniform(sha
 
 Tensor uniform(const Shape& shape, double low, double high, DType dtype, Device device) {
   require_floating("uniform", dtype);
+  const double most = largest_of(dtype);
+  if (!(std::abs(low) <= most && std::abs(high) <= most))
+    fail<ValueError>("uniform: expected finite ends in the range of ", dtype, "; got ", low, " and ", high);
   const Philox philox = next_draw();
   const double top = largest(low, high, dtype);
   const Tensor t = empty(shape, dtype, device);
   if (device.is_cuda()) return cuda::uniform(t, philox, low, high, top), t;
-  // std::fma rounds once. Some compilers would fuse a product and a sum, and others would not.
   if (dtype == DType::f64)
-    return generate<double>(t, [=](std::uint64_t i) {
-      return std::min(top, std::fma(high - low, to_unit(philox.word64(i)), low));
+    return generate<double>(t, [=, interval = Interval<double>(low, high)](std::uint64_t i) {
+      return std::min(top, interval(to_unit(philox.word64(i))));
     });
-  const auto start = static_cast<float>(low), width = static_cast<float>(high - low),
-             end = static_cast<float>(top);
   return generate<float>(
-      t, [=](std::uint64_t i) { return std::min(end, std::fma(width, to_unit(philox.word(i)), start)); });
+      t, [=, end = static_cast<float>(top), interval = Interval<float>(low, high)](std::uint64_t i) {
+        return std::min(end, interval(to_unit(philox.word(i))));
+      });
 }
 
 Tensor randn(const Shape& shape, DType dtype, Device device) {
@@ -117,6 +150,9 @@ Tensor randn(const Shape& shape, DType dtype, Device device) {
 
 Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dtype, Device device) {
   if (low >= high) fail<ValueError>("randint: expected low < high; got ", low, " and ", high);
+  if (!spans(dtype, low, high - 1))
+    fail<ValueError>("randint: [", low, ", ", high, ") leaves the range of ", dtype,
+                     "; choose another dtype");
   const Philox philox = next_draw();
   const std::uint64_t range = static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low);
   const Tensor t = empty(shape, dtype, device);
@@ -133,8 +169,10 @@ Tensor bernoulli(const Shape& shape, double p, DType dtype, Device device) {
   if (!(p >= 0 && p <= 1)) fail<ValueError>("bernoulli: expected a probability; got ", p);
   const Philox philox = next_draw();
   const Tensor t = empty(shape, dtype, device);
-  if (device.is_cuda()) return cuda::bernoulli(t, philox, p), t;
-  return generate<float>(t, [=](std::uint64_t i) { return to_unit(philox.word(i)) < p ? 1.0f : 0.0f; });
+  if (device.is_cuda()) return cuda::bernoulli(t, philox, Chance(p)), t;
+  return generate<float>(t, [=, chance = Chance(p)](std::uint64_t i) {
+    return chance.happens(philox.word(i), philox, i) ? 1.0f : 0.0f;
+  });
 }
 
 Tensor randperm(std::int64_t n, Device device) {

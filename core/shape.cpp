@@ -3,6 +3,7 @@
 #include <bobbin/shape.h>
 
 #include <algorithm>
+#include <optional>
 #include <ostream>
 
 namespace bobbin {
@@ -22,15 +23,29 @@ std::ostream& operator<<(std::ostream& out, const TensorSpec& spec) {
   return out;
 }
 
-std::int64_t numel(const Shape& shape) {
+namespace {
+
+// The number of elements; nullopt if it is 2^63 or more. No size is negative.
+std::optional<std::int64_t> count(const Shape& shape) {
   std::int64_t n = 1;
   bool overflow = false;
-  for (auto size : shape) {
+  for (auto size : shape) overflow |= __builtin_mul_overflow(n, size, &n);
+  if (overflow) return shape.contains(0) ? std::optional<std::int64_t>(0) : std::nullopt;
+  return n;
+}
+
+}  // namespace
+
+std::int64_t numel(const Shape& shape) {
+  for (auto size : shape)
     if (size < 0) fail<ShapeError>("shape ", shape, " has a negative size");
-    overflow |= __builtin_mul_overflow(n, size, &n);
-  }
-  if (overflow && !shape.contains(0)) fail<ShapeError>("shape ", shape, " holds more than 2^63 elements");
-  return overflow ? 0 : n;
+  const auto n = count(shape);
+  if (!n) fail<ShapeError>("shape ", shape, " holds more than 2^63 elements");
+  return *n;
+}
+
+void require_countable(std::string_view op, const Shape& shape) {
+  if (!count(shape)) fail<ShapeError>(op, ": shape ", shape, " would hold 2^63 elements or more");
 }
 
 Strides contiguous_strides(const Shape& shape) {
@@ -51,6 +66,7 @@ Shape broadcast(std::string_view op, const Shape& a, const Shape& b) {
                        " differ and neither is 1");
     out[i] = sa == 1 ? sb : sa;
   }
+  require_countable(op, out);
   return out;
 }
 

@@ -26,6 +26,17 @@ void fill_elements(const Tensor& t, double value) {
   });
 }
 
+// Throws unless elements of dtype d can be `value`.
+void require_number(std::string_view op, double value, DType d) {
+  if (!can_hold(d, value))
+    fail<ValueError>(op, ": no ", d, " is ", value, "; choose another dtype, or round the number first");
+}
+// Throws unless `value` without its fraction is in the range of d.
+void require_in_range(std::string_view op, double value, DType d) {
+  if (!in_range(d, value))
+    fail<ValueError>(op, ": ", value, " is beyond the range of ", d, "; choose another dtype");
+}
+
 }  // namespace
 
 void Tensor::undefined() { fail<Error>("an undefined tensor has no shape, dtype or elements"); }
@@ -83,7 +94,7 @@ void Tensor::guard_edit(std::string_view what) {
 }
 
 Tensor& Tensor::fill_(double value) {
-  impl();
+  require_number("fill_", value, dtype());
   guard_edit("fill_");
   fill_elements(*this, value);
   return *this;
@@ -195,6 +206,7 @@ Tensor from_blob(void* data, const TensorSpec& spec, std::shared_ptr<const void>
 }
 
 Tensor full(const Shape& shape, double value, DType dtype, Device device) {
+  require_number("full", value, dtype);
   Tensor t = empty(shape, dtype, device);
   fill_elements(t, value);
   return t;
@@ -207,6 +219,8 @@ Tensor arange(double start, double stop, double step, DType dtype, Device device
   if (n >= 0x1p60) fail<OutOfMemory>("arange: ", n, " elements are more than any memory holds");
   if (const double last = start + (n - 1) * step; n > 0 && (step > 0 ? last >= stop : last <= stop))
     --n;  // the division rounded up
+  if (n > 0)
+    for (const double end : {start, start + (n - 1) * step}) require_in_range("arange", end, dtype);
   Tensor v = empty({static_cast<std::int64_t>(std::max(0.0, n))}, DType::f64);
   double i = 0;
   for (double& x : v.mutable_data<double>()) x = start + i++ * step;
@@ -215,11 +229,19 @@ Tensor arange(double start, double stop, double step, DType dtype, Device device
 
 Tensor linspace(double first, double last, std::int64_t n, DType dtype, Device device) {
   if (n < 0) fail<ValueError>("linspace: expected a count of at least 0; got ", n);
+  if (!std::isfinite(first) || !std::isfinite(last))
+    fail<ValueError>("linspace: expected finite ends; got ", first, " and ", last);
+  for (const double end : {first, last}) require_in_range("linspace", end, dtype);
   Tensor t = empty({n}, DType::f64);
   const auto v = t.mutable_data<double>();
-  for (std::int64_t i = 0; i < n; ++i)
-    v[static_cast<std::size_t>(i)] =
-        i == n - 1 ? last : first + (last - first) * static_cast<double>(i) / static_cast<double>(n - 1);
+  const auto steps = static_cast<double>(n - 1);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double moved = (last - first) * static_cast<double>(i), share = static_cast<double>(i) / steps;
+    // Ends far apart: the way between them has no f64.
+    v[static_cast<std::size_t>(i)] = i == n - 1             ? last
+                                     : std::isfinite(moved) ? first + moved / steps
+                                                            : first * (1 - share) + last * share;
+  }
   if (n == 1) v[0] = first;
   return empty({n}, dtype, device).copy_(t);
 }
@@ -243,6 +265,8 @@ Nested::Nested(std::initializer_list<Nested> parts) {
 }
 
 Tensor tensor(const Nested& list, DType dtype, Device device) {
+  if (!is_floating(dtype))
+    for (const double value : list.values()) require_number("tensor", value, dtype);
   return empty(list.shape(), dtype, device).copy_(from_range(list.values(), list.shape()));
 }
 

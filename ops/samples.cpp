@@ -78,6 +78,18 @@ std::vector<Sample> binary_samples(std::string_view op, Tensor (*f)(const Tensor
   };
 }
 
+std::vector<Sample> ternary_samples(std::string_view op, Tensor (*f)(Inputs), double low, double high) {
+  const auto draw = [=](const Shape& s) { return sample_input(s, low, high); };
+  return {
+      {"same shape", {sample_input({3, 4}), draw({3, 4}), draw({3, 4})}, f},
+      {"broadcast", {sample_input({2, 3}), draw({2, 1}), draw({3})}, f},
+      {"scalar", {sample_input({}), draw({}), draw({})}, f},
+      {"empty", {sample_input({0, 3}), draw({3}), draw({0, 3})}, f},
+      {"more than a block", {sample_input({5, 9, 70}), draw({5, 1, 70}), draw({9, 1})}, f, {}, false},
+      invalid("dtypes", {draw({2}), tensor({1, 2}, DType::f32), draw({2})}, f,
+              std::string(op) + ": dtypes must agree; got f64[2] and f32[2]; convert one with to(x, DType)")};
+}
+
 std::vector<Sample> extreme_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&),
                                     const Tensor& at_ties) {
   auto samples = binary_samples(op, f);

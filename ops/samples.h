@@ -26,6 +26,9 @@ std::vector<Sample> unary_samples_off_zero(std::string_view op, Tensor (*f)(cons
 /// and dtypes that differ.
 std::vector<Sample> binary_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&),
                                    double low = -2, double high = 2);
+/// Calls of a function of a gradient and two numbers, with equal and with broadcasting shapes; and an invalid
+/// call.
+std::vector<Sample> ternary_samples(std::string_view op, Tensor (*f)(Inputs), double low, double high);
 /// The same for functions with a kink where the operands are equal: derivatives are compared away from it.
 /// For the operands {1, 2, 3} and {1, 5, 3}, the derivative of the first must be `at_ties`.
 std::vector<Sample> extreme_samples(std::string_view op, Tensor (*f)(const Tensor&, const Tensor&),

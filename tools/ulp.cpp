@@ -28,13 +28,13 @@ double exact_softplus(double x) {
   return std::isnan(x) ? x : std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
 }
 double exact_gelu(double x) {
-  return x == -INFINITY ? NAN : x * 0.5 * std::erfc(-x * (std::numbers::sqrt2 / 2));
+  return x == -INFINITY ? 0 : x * 0.5 * std::erfc(-x * (std::numbers::sqrt2 / 2));
 }
 double exact_gelu_tanh(double x) {
   const double inner = std::numbers::sqrt2 * std::numbers::inv_sqrtpi * (x + 0.044715 * x * x * x);
-  return x == -INFINITY ? NAN : x * exact_sigmoid(2 * inner);
+  return x == -INFINITY ? 0 : x * exact_sigmoid(2 * inner);
 }
-double exact_silu(double x) { return x * exact_sigmoid(x); }
+double exact_silu(double x) { return x == -INFINITY ? 0 : x * exact_sigmoid(x); }
 
 Tensor gelu_erf(const Tensor& x) { return gelu(x); }
 Tensor gelu_tanh(const Tensor& x) { return gelu(x, Gelu::tanh); }

@@ -30,7 +30,7 @@ void fill_elements(const Tensor&, double) { no_gpu(); }
 void uniform(const Tensor&, const Philox&, double, double, double) { no_gpu(); }
 void normal(const Tensor&, const Philox&) { no_gpu(); }
 void randint(const Tensor&, const Philox&, std::int64_t, std::uint64_t) { no_gpu(); }
-void bernoulli(const Tensor&, const Philox&, double) { no_gpu(); }
+void bernoulli(const Tensor&, const Philox&, const Chance&) { no_gpu(); }
 void randperm(const Tensor&, const Philox&) { no_gpu(); }
 Allocator& allocator(Device) { no_gpu(); }
 void memset_async(Device, void*, int, std::size_t) { no_gpu(); }

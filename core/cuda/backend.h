@@ -24,7 +24,7 @@ void fill_elements(const Tensor& y, double value);
 void uniform(const Tensor& y, const Philox&, double low, double high, double top);
 void normal(const Tensor& y, const Philox&);
 void randint(const Tensor& y, const Philox&, std::int64_t low, std::uint64_t range);
-void bernoulli(const Tensor& y, const Philox&, double p);
+void bernoulli(const Tensor& y, const Philox&, const Chance&);
 void randperm(const Tensor& y, const Philox&);
 
 /// A GPU's allocator. allocator.cpp

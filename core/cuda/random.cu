@@ -37,12 +37,13 @@ __device__ Values<T> units(const Philox::Block& b) {
 
 template<class T>
 struct Uniform {
-  T low, width, top;
-  __device__ Values<T> operator()(const Philox::Block& b) const {
+  Interval<T> interval;
+  T top;
+  __device__ Values<T> operator()(const Philox::Block& b, const Philox&, std::uint64_t) const {
     Values<T> u = units<T>(b);
 #pragma unroll
     for (T& x : u.v) {
-      const T scaled = std::fma(width, x, low);
+      const T scaled = interval(x);
       x = scaled < top ? scaled : top;
     }
     return u;
@@ -51,7 +52,7 @@ struct Uniform {
 
 template<class T>
 struct Normal {
-  __device__ Values<T> operator()(const Philox::Block& b) const {
+  __device__ Values<T> operator()(const Philox::Block& b, const Philox&, std::uint64_t) const {
     Values<T> u = units<T>(b);
 #pragma unroll
     for (int k = 0; k < u.count; k += 2) {
@@ -68,7 +69,7 @@ struct Normal {
 
 struct Integers {
   std::uint64_t low, range;
-  __device__ Values<std::int64_t> operator()(const Philox::Block& b) const {
+  __device__ Values<std::int64_t> operator()(const Philox::Block& b, const Philox&, std::uint64_t) const {
     Values<std::int64_t> x;
 #pragma unroll
     for (int k = 0; k < x.count; ++k)
@@ -77,15 +78,20 @@ struct Integers {
   }
 };
 
-// 1 where the uniform number is below p. Uniform numbers are multiples of 2^-24; threshold * 2^-24 is the
-// smallest multiple that is not below p.
 struct Bernoulli {
-  std::uint32_t threshold;
-  __device__ Values<float> operator()(const Philox::Block& b) const {
+  Chance chance;
+  __device__ Values<float> operator()(const Philox::Block& b, const Philox& philox,
+                                      std::uint64_t block) const {
     Values<float> x;
 #pragma unroll
-    for (int k = 0; k < x.count; ++k) x.v[k] = b.v[k] >> 8 < threshold ? 1 : 0;
+    for (int k = 0; k < x.count; ++k)
+      x.v[k] = b.v[k] < chance.whole || (b.v[k] == chance.whole && further(philox, block * 4 + k)) ? 1 : 0;
     return x;
+  }
+
+ private:
+  __device__ __noinline__ bool further(const Philox& philox, std::uint64_t i) const {
+    return philox.further_word(i) < chance.rest;
   }
 };
 
@@ -103,7 +109,7 @@ __device__ void store(const Values<T>& x, E* y, std::int64_t first, std::int64_t
 }
 
 template<class F>
-constexpr int count_of = decltype(std::declval<F>()({}))::count;
+constexpr int count_of = decltype(std::declval<F>()({}, {}, {}))::count;
 
 template<class F>
 __global__ void __launch_bounds__(threads)
@@ -111,7 +117,8 @@ __global__ void __launch_bounds__(threads)
   const std::int64_t block = std::int64_t{blockIdx.x} * threads + threadIdx.x;
   const std::int64_t first = block * count_of<F>;
   if (first >= n) return;
-  const auto x = f(philox.get()(static_cast<std::uint64_t>(block)));
+  const Philox p = philox.get();
+  const auto x = f(p(static_cast<std::uint64_t>(block)), p, static_cast<std::uint64_t>(block));
   visit(dtype, [&]<class E>(Type<E>) { store(x, static_cast<E*>(y), first, n); });
 }
 
@@ -141,8 +148,7 @@ void fill(const char* op, const Tensor& y, const Philox& philox, F f) {
 
 void uniform(const Tensor& y, const Philox& philox, double low, double high, double top) {
   const auto in = [&]<class T>(T) {
-    fill("uniform", y, philox,
-         Uniform<T>{static_cast<T>(low), static_cast<T>(high - low), static_cast<T>(top)});
+    fill("uniform", y, philox, Uniform<T>{Interval<T>(low, high), static_cast<T>(top)});
   };
   y.dtype() == DType::f64 ? in(double{}) : in(float{});
 }
@@ -158,8 +164,8 @@ void randint(const Tensor& y, const Philox& philox, std::int64_t low, std::uint6
   fill("randint", y, philox, Integers{static_cast<std::uint64_t>(low), range});
 }
 
-void bernoulli(const Tensor& y, const Philox& philox, double p) {
-  fill("bernoulli", y, philox, Bernoulli{static_cast<std::uint32_t>(std::ceil(p * 0x1p24))});
+void bernoulli(const Tensor& y, const Philox& philox, const Chance& chance) {
+  fill("bernoulli", y, philox, Bernoulli{chance});
 }
 
 void randperm(const Tensor& y, const Philox& philox) {

@@ -2,14 +2,13 @@
 #pragma once
 #include <bobbin/elementwise.h>
 
-#include "ops/elementwise/map.h"
 #include "ops/elementwise/unary.h"
 #include "ops/samples.h"
 
 namespace bobbin {
 
 /// The derivative of relu. Inputs: the gradient and the output; gives the gradient where the output is
-/// positive, else 0.
+/// positive or NaN, else 0.
 struct ReluBackward : Binary<ReluBackward, fn::ReluBackward> {
   static constexpr std::string_view name = "relu_backward";
   static constexpr Saves saves = Saves::input(1);
@@ -44,7 +43,7 @@ struct Relu : Unary<Relu, fn::Relu> {
 struct LeakyRelu : Unary<LeakyRelu, fn::LeakyRelu> {
   static constexpr std::string_view name = "leaky_relu";
   static constexpr Saves saves = Saves::inputs;
-  Grads vjp(const Vjp& v) const { return {where(v.input(0) > 0, v.grad, v.grad * f.slope)}; }
+  Grads vjp(const Vjp& v) const { return {where(v.input(0) <= 0, v.grad * f.slope, v.grad)}; }
   static std::vector<Sample> samples() {
     const auto f = [](const Tensor& x) { return leaky_relu(x, 0.2); };
     auto v = unary_samples_off_zero(name, f);
@@ -53,12 +52,13 @@ struct LeakyRelu : Unary<LeakyRelu, fn::LeakyRelu> {
   }
 };
 
-struct Elu : Unary<Elu, fn::Elu> {
+struct Elu : Smooth<Elu, fn::Elu> {
   static constexpr std::string_view name = "elu";
-  static constexpr Saves saves = Saves::inputs | Saves::output;
-  Grads vjp(const Vjp& v) const {
-    return {v.grad * where(v.input(0) > 0, ones_like(v.grad), v.output() + f.alpha)};
+  static fn::Elu example() { return {1.5}; }
+  static Tensor second(fn::Elu f, const Tensor& h, const Tensor& g, const Tensor& x) {
+    return where(x > 0, scalar(0, x), h * backward_of<Elu>(f, g, x));
   }
+  static Tensor draw(const Shape& s) { return sample_input_off_zero(s); }
   static std::vector<Sample> samples() {
     const auto f = [](const Tensor& x) { return elu(x, 1.5); };
     auto v = unary_samples_off_zero(name, f);
@@ -67,57 +67,60 @@ struct Elu : Unary<Elu, fn::Elu> {
   }
 };
 
-struct Sigmoid : Unary<Sigmoid, fn::Sigmoid> {
+// With the logistic function s: s'' = -s' tanh(x / 2), and tanh is 1 where x is infinite.
+struct Sigmoid : Smooth<Sigmoid, fn::Sigmoid> {
   static constexpr std::string_view name = "sigmoid";
-  static constexpr Saves saves = Saves::output;
-  static Tensor slope(const Tensor& y) { return y * (1 - y); }
-  Grads vjp(const Vjp& v) const { return {v.grad * slope(v.output())}; }
+  static Tensor second(fn::Sigmoid f, const Tensor& h, const Tensor& g, const Tensor& x) {
+    return -(h * backward_of<Sigmoid>(f, g * tanh(x * 0.5), x));
+  }
+  static Tensor draw(const Shape& s) { return sample_input(s, -3, 3); }
   static std::vector<Sample> samples() { return unary_samples(name, sigmoid, -3, 3); }
 };
 
-struct Silu : Unary<Silu, fn::Silu> {
+struct Silu : Smooth<Silu, fn::Silu> {
   static constexpr std::string_view name = "silu";
-  static constexpr Saves saves = Saves::inputs;
-  static Tensor slope(const Tensor& x) {
-    const Tensor s = sigmoid(x);
-    return s * (1 + x * (1 - s));
+  // s' (2 - x tanh(x / 2)); beyond the limit, s' is 0.
+  static Tensor second(fn::Silu f, const Tensor& h, const Tensor& g, const Tensor& x) {
+    const Tensor b = clamp(x, -f.limit, f.limit);
+    return h * backward_of<Sigmoid>({}, g * (2 - b * tanh(b * 0.5)), x);
   }
-  Grads vjp(const Vjp& v) const { return {v.grad * slope(v.input(0))}; }
+  static Tensor draw(const Shape& s) { return sample_input(s, -3, 3); }
   static std::vector<Sample> samples() { return unary_samples(name, silu, -3, 3); }
 };
 
-struct Softplus : Unary<Softplus, fn::Softplus> {
+struct Softplus : Smooth<Softplus, fn::Softplus> {
   static constexpr std::string_view name = "softplus";
-  static constexpr Saves saves = Saves::inputs;
-  Grads vjp(const Vjp& v) const { return {v.grad * sigmoid(v.input(0))}; }
+  static Tensor second(fn::Softplus, const Tensor& h, const Tensor& g, const Tensor& x) {
+    return h * backward_of<Sigmoid>({}, g, x);
+  }
+  static Tensor draw(const Shape& s) { return sample_input(s, -3, 3); }
   static std::vector<Sample> samples() { return unary_samples(name, softplus, -3, 3); }
 };
 
-struct GeluErf : Unary<GeluErf, fn::GeluErf> {
+struct GeluErf : Smooth<GeluErf, fn::GeluErf> {
   static constexpr std::string_view name = "gelu_erf";
-  static constexpr Saves saves = Saves::inputs;
-  // Phi(x) + x phi(x)
-  static Tensor slope(const Tensor& x) {
-    const Tensor below = (erf(x * (std::numbers::sqrt2 / 2)) + 1) * 0.5;
-    const Tensor density = exp(square(x) * -0.5) * (std::numbers::inv_sqrtpi / std::numbers::sqrt2);
-    return below + x * density;
+  // phi(x) (2 - x^2), where phi(x) is a multiple of erf'(x / sqrt(2)); beyond 40 it is 0.
+  static Tensor second(fn::GeluErf, const Tensor& h, const Tensor& g, const Tensor& x) {
+    const Tensor bend = (2 - square(clamp(x, -40, 40))) * (std::numbers::sqrt2 / 4);
+    return h * backward_of<Erf>({}, g * bend, x * (std::numbers::sqrt2 / 2));
   }
-  Grads vjp(const Vjp& v) const { return {v.grad * slope(v.input(0))}; }
+  static Tensor draw(const Shape& s) { return sample_input(s, -3, 3); }
   static std::vector<Sample> samples() {
     return unary_samples(
         name, [](const Tensor& x) { return gelu(x); }, -3, 3);
   }
 };
 
-struct GeluTanh : Unary<GeluTanh, fn::GeluTanh> {
+struct GeluTanh : Smooth<GeluTanh, fn::GeluTanh> {
   static constexpr std::string_view name = "gelu_tanh";
-  static constexpr Saves saves = Saves::inputs;
-  Grads vjp(const Vjp& v) const {
-    constexpr double k = std::numbers::sqrt2 * std::numbers::inv_sqrtpi, c = 0.044715;
-    const Tensor &x = v.input(0), x2 = square(x), t = tanh(x * (x2 * c + 1) * k);
-    const Tensor inner = (x2 * (3 * c) + 1) * k;
-    return {v.grad * ((t + 1) * 0.5 + x * (1 - square(t)) * inner * 0.5)};
+  // Of x s(v): s' (2 v' + x v'' - x v'^2 tanh(v / 2)).
+  static Tensor second(fn::GeluTanh f, const Tensor& h, const Tensor& g, const Tensor& x) {
+    const Tensor b = clamp(x, -f.limit, f.limit), b2 = square(b), v = b * (b2 * f.cubic + f.linear),
+                 slope = b2 * (3 * f.cubic) + f.linear;
+    const Tensor bend = slope * 2 + b2 * (6 * f.cubic) - b * square(slope) * tanh(v * 0.5);
+    return h * backward_of<Sigmoid>({}, g * bend, v);
   }
+  static Tensor draw(const Shape& s) { return sample_input(s, -3, 3); }
   static std::vector<Sample> samples() {
     return unary_samples(
         name, [](const Tensor& x) { return gelu(x, Gelu::tanh); }, -3, 3);

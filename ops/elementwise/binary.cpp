@@ -2,6 +2,9 @@
 // functions.
 #include "ops/elementwise/binary.h"
 
+#include <cmath>
+
+#include "core/convert.h"
 #include "core/strided_copy.h"
 
 namespace bobbin {
@@ -27,6 +30,46 @@ Grads Where::vjp(const Vjp& v) const {
 }
 
 void ToDType::cpu(Inputs x, Tensor& y) const { copy_elements(x[0], y); }
+
+namespace detail {
+namespace {
+
+Tensor everywhere(const Tensor& x, bool value) {
+  return full(x.shape(), value ? 1 : 0, DType::boolean, x.device());
+}
+
+// compare(x, limit), where the limit is an integer, or infinite, for an integer dtype. One beyond the dtype
+// is above or below all elements.
+Tensor with_limit(Tensor (*compare)(const Tensor&, const Tensor&), const Tensor& x, double limit, bool above,
+                  bool below) {
+  if (can_hold(x.dtype(), limit)) return compare(x, scalar(limit, x));
+  return everywhere(x, limit > 0 ? above : limit < 0 && below);
+}
+bool rounds(const Tensor& x) { return !is_floating(x.dtype()); }
+
+}  // namespace
+
+Tensor operand(std::string_view op, double value, const Tensor& x) {
+  if (!can_hold(x.dtype(), value))
+    fail<DTypeError>(op, ": no ", x.dtype(), " is ", value, "; convert the tensor, as in to(x, DType::f64)");
+  return scalar(value, x);
+}
+
+// An integer is below b if it is below the least integer that is not, and so on.
+Tensor lt(const Tensor& x, double b) {
+  return with_limit(bobbin::lt, x, rounds(x) ? std::ceil(b) : b, true, false);
+}
+Tensor le(const Tensor& x, double b) {
+  return with_limit(bobbin::le, x, rounds(x) ? std::floor(b) : b, true, false);
+}
+Tensor gt(const Tensor& x, double b) {
+  return with_limit(bobbin::gt, x, rounds(x) ? std::floor(b) : b, false, true);
+}
+Tensor ge(const Tensor& x, double b) {
+  return with_limit(bobbin::ge, x, rounds(x) ? std::ceil(b) : b, false, true);
+}
+
+}  // namespace detail
 
 Tensor add(const Tensor& a, const Tensor& b) { return record(Add{}, {a, b}); }
 Tensor sub(const Tensor& a, const Tensor& b) { return record(Sub{}, {a, b}); }

@@ -19,15 +19,17 @@ Tensor sums_gradient(const Vjp& v, Activation a, const std::function<Tensor()>& 
     case Activation::relu:
       return record(ReluBackward{}, {v.grad, v.output()});
     case Activation::tanh:
-      return v.grad * Tanh::slope(v.output());
-    case Activation::sigmoid:
-      return v.grad * Sigmoid::slope(v.output());
+      return v.grad * (1 - square(v.output()));
+    case Activation::sigmoid: {
+      const Tensor y = v.output();
+      return v.grad * (y * (1 - y));
+    }
     case Activation::gelu:
-      return v.grad * GeluErf::slope(sums());
+      return backward_of<GeluErf>({}, v.grad, sums());
     case Activation::silu:
       break;
   }
-  return v.grad * Silu::slope(sums());
+  return backward_of<Silu>({}, v.grad, sums());
 }
 
 }  // namespace bobbin

@@ -2,38 +2,54 @@
 // checker and the ONNX exporter are generated from it.
 #pragma once
 
-/// X(Kind, Op) for each operation: a struct Op that is a Unary or a Binary of the functor fn::Op (map.h).
+/// X(Kind, Op) for each operation: a struct Op that is a Unary, Binary or Ternary of the functor fn::Op
+/// (map.h). The smooth ones are Smooth (smooth.h): each also has the operation Backward<Op>, its derivative.
+#define BOBBIN_SMOOTH_UNARY_OPS(X) \
+  X(Unary, Square)                 \
+  X(Unary, Exp)                    \
+  X(Unary, Expm1)                  \
+  X(Unary, Log1p)                  \
+  X(Unary, Sqrt)                   \
+  X(Unary, Rsqrt)                  \
+  X(Unary, Reciprocal)             \
+  X(Unary, Sin)                    \
+  X(Unary, Cos)                    \
+  X(Unary, Tanh)                   \
+  X(Unary, Erf)                    \
+  X(Unary, PowScalar)
+
 #define BOBBIN_UNARY_OPS(X) \
   X(Unary, Neg)             \
   X(Unary, Abs)             \
   X(Unary, Sign)            \
-  X(Unary, Square)          \
-  X(Unary, Exp)             \
-  X(Unary, Expm1)           \
   X(Unary, Log)             \
-  X(Unary, Log1p)           \
-  X(Unary, Sqrt)            \
-  X(Unary, Rsqrt)           \
-  X(Unary, Reciprocal)      \
-  X(Unary, Sin)             \
-  X(Unary, Cos)             \
-  X(Unary, Tanh)            \
-  X(Unary, Erf)             \
-  X(Unary, PowScalar)       \
-  X(Unary, Clamp)
+  X(Unary, Clamp)           \
+  BOBBIN_SMOOTH_UNARY_OPS(X)
 
-#define BOBBIN_ACTIVATION_OPS(X) \
-  X(Unary, Sigmoid)              \
-  X(Unary, Relu)                 \
-  X(Unary, LeakyRelu)            \
-  X(Unary, Elu)                  \
-  X(Unary, Silu)                 \
-  X(Unary, Softplus)             \
-  X(Unary, GeluErf)              \
+#define BOBBIN_SMOOTH_ACTIVATION_OPS(X) \
+  X(Unary, Sigmoid)                     \
+  X(Unary, Elu)                         \
+  X(Unary, Silu)                        \
+  X(Unary, Softplus)                    \
+  X(Unary, GeluErf)                     \
   X(Unary, GeluTanh)
 
-/// Derivatives that are separate operations.
-#define BOBBIN_BACKWARD_OPS(X) X(Binary, ReluBackward)
+#define BOBBIN_ACTIVATION_OPS(X) \
+  X(Unary, Relu)                 \
+  X(Unary, LeakyRelu)            \
+  BOBBIN_SMOOTH_ACTIVATION_OPS(X)
+
+#define BOBBIN_SMOOTH_OPS(X) \
+  BOBBIN_SMOOTH_UNARY_OPS(X) \
+  BOBBIN_SMOOTH_ACTIVATION_OPS(X)
+
+/// Derivatives that are separate operations, besides those of the smooth functions.
+#define BOBBIN_BACKWARD_OPS(X) \
+  X(Binary, ReluBackward)      \
+  X(Ternary, DivBackward)      \
+  X(Ternary, PowBackward)      \
+  X(Ternary, MaximumBackward)  \
+  X(Ternary, MinimumBackward)
 
 #define BOBBIN_BINARY_OPS(X) \
   X(Binary, Add)             \
@@ -77,5 +93,9 @@ BOBBIN_BINARY_OPS(BOBBIN_LISTED)
 BOBBIN_COMPARISON_OPS(BOBBIN_LISTED)
 BOBBIN_LOSS_OPS(BOBBIN_LISTED)
 #undef BOBBIN_LISTED
+template<class Op>
+struct Backward;
+template<class Op>
+inline constexpr bool is_listed<Backward<Op>> = is_listed<Op>;
 
 }  // namespace bobbin

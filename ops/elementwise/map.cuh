@@ -168,6 +168,21 @@ void Binary<Self, F>::cuda(Inputs x, Tensor& y) const {
   detail::visit_compute<F>(x[0].dtype(), [&]<class T>(Type<T>) { cuda::map<T, T>(Self::name, f, x, y); });
 }
 
+template<class Self, class F>
+void Ternary<Self, F>::cuda(Inputs x, Tensor& y) const {
+  detail::visit_compute<F>(x[0].dtype(), [&]<class T>(Type<T>) { cuda::map<T, T, T>(Self::name, f, x, y); });
+}
+
+// The kernels of derivatives are compiled in backward.cu alone, though every source that includes the
+// derivatives of other operations uses them.
+#define BOBBIN_ELSEWHERE(Kind, Op) extern template void Kind<Op, fn::Op>::cuda(Inputs, Tensor&) const;
+BOBBIN_BACKWARD_OPS(BOBBIN_ELSEWHERE)
+#undef BOBBIN_ELSEWHERE
+#define BOBBIN_ELSEWHERE(Kind, Op) \
+  extern template void Binary<Backward<Op>, fn::Derivative<fn::Op>>::cuda(Inputs, Tensor&) const;
+BOBBIN_SMOOTH_OPS(BOBBIN_ELSEWHERE)
+#undef BOBBIN_ELSEWHERE
+
 }  // namespace bobbin
 
 /// Compiles the kernels of an operation of ops/elementwise/list.h.

@@ -1,12 +1,12 @@
-// Elementwise operations from functors: Unary and Binary hold the checks and the kernels, and an operation
-// adds its name, derivative and samples. CPU kernels read contiguous blocks of the type that they compute in.
-// Strided, broadcast and 16-bit operands are copied into such blocks (core/strided_copy.h), so every layout
-// gives the same bits.
+// Elementwise operations from functors: Unary, Binary and Ternary hold the checks and the kernels, and an
+// operation adds its name, derivative and samples. CPU kernels read contiguous blocks of the type that they
+// compute in. Strided, broadcast and 16-bit operands are copied into such blocks (core/strided_copy.h), so
+// every layout gives the same bits.
 #pragma once
 #include <bobbin/op.h>
 
 #include "ops/check.h"
-#include "ops/elementwise/functors.h"
+#include "ops/elementwise/binary_functors.h"
 #include "ops/elementwise/list.h"
 
 namespace bobbin {
@@ -66,6 +66,7 @@ void map(const F& f, Inputs x, const Tensor& y) {
 /// The operation y = f(x). Self is the struct that derives from this one.
 template<class Self, class F>
 struct Unary {
+  using Function = F;
   [[no_unique_address]] F f{};
   static constexpr Strided strided = Strided::all;
   TensorSpec infer(Inputs x) const {
@@ -94,6 +95,25 @@ struct Binary {
   }
   void cpu(Inputs x, Tensor& y) const {
     detail::visit_compute<F>(x[0].dtype(), [&]<class T>(Type<T>) { detail::map<T, T>(f, x, y); });
+  }
+  void cuda(Inputs x, Tensor& y) const;  // map.cuh
+};
+
+/// The operation y = f(a, b, c), with broadcasting, of floating dtypes.
+template<class Self, class F>
+struct Ternary {
+  [[no_unique_address]] F f{};
+  static constexpr Strided strided = Strided::all;
+  TensorSpec infer(Inputs x) const {
+    static_assert(is_listed<Self>, "add the operation to ops/elementwise/list.h");
+    require_same_dtype(Self::name, x[0], x[1]);
+    require_same_dtype(Self::name, x[0], x[2]);
+    require_floating(Self::name, x[0]);
+    return {broadcast(Self::name, x[0].shape(), broadcast(Self::name, x[1].shape(), x[2].shape())),
+            x[0].dtype(), x[0].device()};
+  }
+  void cpu(Inputs x, Tensor& y) const {
+    detail::visit_compute<F>(x[0].dtype(), [&]<class T>(Type<T>) { detail::map<T, T, T>(f, x, y); });
   }
   void cuda(Inputs x, Tensor& y) const;  // map.cuh
 };

@@ -1,6 +1,8 @@
 // The public functions of one number.
 #include "ops/elementwise/unary.h"
 
+#include <cmath>
+
 namespace bobbin {
 
 Tensor neg(const Tensor& x) { return record(Neg{}, {x}); }
@@ -19,6 +21,13 @@ Tensor cos(const Tensor& x) { return record(Cos{}, {x}); }
 Tensor tanh(const Tensor& x) { return record(Tanh{}, {x}); }
 Tensor erf(const Tensor& x) { return record(Erf{}, {x}); }
 Tensor pow(const Tensor& x, double exponent) { return record(PowScalar{{{exponent}}}, {x}); }
-Tensor clamp(const Tensor& x, double low, double high) { return record(Clamp{{{low, high}}}, {x}); }
+Tensor clamp(const Tensor& x, double low, double high) {
+  if (x && !is_floating(x.dtype()) && low <= high) {
+    const double least = std::ceil(low), most = std::floor(high);
+    if (least > most) fail<ValueError>(Clamp::name, ": no ", x.dtype(), " is between ", low, " and ", high);
+    return record(Clamp{{{least, most}}}, {x});
+  }
+  return record(Clamp{{{low, high}}}, {x});
+}
 
 }  // namespace bobbin

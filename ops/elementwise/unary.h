@@ -2,7 +2,7 @@
 #pragma once
 #include <bobbin/elementwise.h>
 
-#include "ops/elementwise/map.h"
+#include "ops/elementwise/smooth.h"
 #include "ops/samples.h"
 
 namespace bobbin {
@@ -30,24 +30,28 @@ struct Sign : Unary<Sign, fn::Sign> {
   static std::vector<Sample> samples() { return unary_samples_off_zero(name, sign, false); }
 };
 
-struct Square : Unary<Square, fn::Square> {
+struct Square : Smooth<Square, fn::Square> {
   static constexpr std::string_view name = "square";
-  static constexpr Saves saves = Saves::inputs;
-  Grads vjp(const Vjp& v) const { return {v.grad * (v.input(0) * 2)}; }
+  static Tensor second(fn::Square, const Tensor& h, const Tensor& g, const Tensor&) { return h * g * 2; }
+  static Tensor draw(const Shape& s) { return sample_input(s); }
   static std::vector<Sample> samples() { return unary_samples(name, square, -2, 2, false); }
 };
 
-struct Exp : Unary<Exp, fn::Exp> {
+struct Exp : Smooth<Exp, fn::Exp> {
   static constexpr std::string_view name = "exp";
-  static constexpr Saves saves = Saves::output;
-  Grads vjp(const Vjp& v) const { return {v.grad * v.output()}; }
+  static Tensor second(fn::Exp f, const Tensor& h, const Tensor& g, const Tensor& x) {
+    return h * backward_of<Exp>(f, g, x);
+  }
+  static Tensor draw(const Shape& s) { return sample_input(s); }
   static std::vector<Sample> samples() { return unary_samples(name, exp, -2, 2); }
 };
 
-struct Expm1 : Unary<Expm1, fn::Expm1> {
+struct Expm1 : Smooth<Expm1, fn::Expm1> {
   static constexpr std::string_view name = "expm1";
-  static constexpr Saves saves = Saves::output;
-  Grads vjp(const Vjp& v) const { return {v.grad * (v.output() + 1)}; }
+  static Tensor second(fn::Expm1 f, const Tensor& h, const Tensor& g, const Tensor& x) {
+    return h * backward_of<Expm1>(f, g, x);
+  }
+  static Tensor draw(const Shape& s) { return sample_input(s); }
   static std::vector<Sample> samples() { return unary_samples(name, expm1, -2, 2); }
 };
 
@@ -58,76 +62,89 @@ struct Log : Unary<Log, fn::Log> {
   static std::vector<Sample> samples() { return unary_samples(name, log, 0.2, 3); }
 };
 
-struct Log1p : Unary<Log1p, fn::Log1p> {
+struct Log1p : Smooth<Log1p, fn::Log1p> {
   static constexpr std::string_view name = "log1p";
-  static constexpr Saves saves = Saves::inputs;
-  Grads vjp(const Vjp& v) const { return {v.grad / (v.input(0) + 1)}; }
+  static Tensor second(fn::Log1p, const Tensor& h, const Tensor& g, const Tensor& x) {
+    const Tensor next = x + 1;
+    return -((h / next) * (g / next));
+  }
+  static Tensor draw(const Shape& s) { return sample_input(s, -0.7, 3); }
   static std::vector<Sample> samples() { return unary_samples(name, log1p, -0.7, 3); }
 };
 
-struct Sqrt : Unary<Sqrt, fn::Sqrt> {
+struct Sqrt : Smooth<Sqrt, fn::Sqrt> {
   static constexpr std::string_view name = "sqrt";
-  static constexpr Saves saves = Saves::output;
-  Grads vjp(const Vjp& v) const { return {v.grad / (v.output() * 2)}; }
+  static Tensor second(fn::Sqrt f, const Tensor& h, const Tensor& g, const Tensor& x) {
+    return (h / x) * backward_of<Sqrt>(f, g, x) * -0.5;
+  }
+  static Tensor draw(const Shape& s) { return sample_input(s, 0.2, 3); }
   static std::vector<Sample> samples() { return unary_samples(name, sqrt, 0.2, 3); }
 };
 
-struct Rsqrt : Unary<Rsqrt, fn::Rsqrt> {
+struct Rsqrt : Smooth<Rsqrt, fn::Rsqrt> {
   static constexpr std::string_view name = "rsqrt";
-  static constexpr Saves saves = Saves::output;
-  Grads vjp(const Vjp& v) const {
-    const Tensor y = v.output();
-    return {v.grad * (square(y) * y * -0.5)};
+  static Tensor second(fn::Rsqrt f, const Tensor& h, const Tensor& g, const Tensor& x) {
+    return (h / x) * backward_of<Rsqrt>(f, g, x) * -1.5;
   }
+  static Tensor draw(const Shape& s) { return sample_input(s, 0.2, 3); }
   static std::vector<Sample> samples() { return unary_samples(name, rsqrt, 0.2, 3); }
 };
 
-struct Reciprocal : Unary<Reciprocal, fn::Reciprocal> {
+struct Reciprocal : Smooth<Reciprocal, fn::Reciprocal> {
   static constexpr std::string_view name = "reciprocal";
-  static constexpr Saves saves = Saves::output;
-  Grads vjp(const Vjp& v) const { return {-v.grad * square(v.output())}; }
+  static Tensor second(fn::Reciprocal f, const Tensor& h, const Tensor& g, const Tensor& x) {
+    return (h / x) * backward_of<Reciprocal>(f, g, x) * -2;
+  }
+  static Tensor draw(const Shape& s) { return sample_input_off_zero(s, 0.5); }
   static std::vector<Sample> samples() { return unary_samples_off_zero(name, reciprocal); }
 };
 
-struct Sin : Unary<Sin, fn::Sin> {
+struct Sin : Smooth<Sin, fn::Sin> {
   static constexpr std::string_view name = "sin";
-  static constexpr Saves saves = Saves::inputs;
-  Grads vjp(const Vjp& v) const { return {v.grad * cos(v.input(0))}; }
+  static Tensor second(fn::Sin, const Tensor& h, const Tensor& g, const Tensor& x) {
+    return -(h * (g * sin(x)));
+  }
+  static Tensor draw(const Shape& s) { return sample_input(s, -3, 3); }
   static std::vector<Sample> samples() { return unary_samples(name, sin, -3, 3); }
 };
 
-struct Cos : Unary<Cos, fn::Cos> {
+struct Cos : Smooth<Cos, fn::Cos> {
   static constexpr std::string_view name = "cos";
-  static constexpr Saves saves = Saves::inputs;
-  Grads vjp(const Vjp& v) const { return {-v.grad * sin(v.input(0))}; }
+  static Tensor second(fn::Cos, const Tensor& h, const Tensor& g, const Tensor& x) {
+    return -(h * (g * cos(x)));
+  }
+  static Tensor draw(const Shape& s) { return sample_input(s, -3, 3); }
   static std::vector<Sample> samples() { return unary_samples(name, cos, -3, 3); }
 };
 
-struct Tanh : Unary<Tanh, fn::Tanh> {
+struct Tanh : Smooth<Tanh, fn::Tanh> {
   static constexpr std::string_view name = "tanh";
-  static constexpr Saves saves = Saves::output;
-  static Tensor slope(const Tensor& y) { return 1 - square(y); }
-  Grads vjp(const Vjp& v) const { return {v.grad * slope(v.output())}; }
+  static Tensor second(fn::Tanh f, const Tensor& h, const Tensor& g, const Tensor& x) {
+    return h * backward_of<Tanh>(f, g * (tanh(x) * -2), x);
+  }
+  static Tensor draw(const Shape& s) { return sample_input(s); }
   static std::vector<Sample> samples() { return unary_samples(name, tanh, -2, 2); }
 };
 
-struct Erf : Unary<Erf, fn::Erf> {
+struct Erf : Smooth<Erf, fn::Erf> {
   static constexpr std::string_view name = "erf";
-  static constexpr Saves saves = Saves::inputs;
-  Grads vjp(const Vjp& v) const {
-    return {v.grad * (exp(-square(v.input(0))) * (2 * std::numbers::inv_sqrtpi))};
+  // Beyond 40 the derivative is 0, and would be 0 times infinity.
+  static Tensor second(fn::Erf f, const Tensor& h, const Tensor& g, const Tensor& x) {
+    return h * backward_of<Erf>(f, g * (clamp(x, -40, 40) * -2), x);
   }
+  static Tensor draw(const Shape& s) { return sample_input(s); }
   static std::vector<Sample> samples() { return unary_samples(name, erf, -2, 2); }
 };
 
 /// x to a constant power, which is an attribute.
-struct PowScalar : Unary<PowScalar, fn::PowScalar> {
+struct PowScalar : Smooth<PowScalar, fn::PowScalar> {
   static constexpr std::string_view name = "pow_scalar";
-  static constexpr Saves saves = Saves::inputs;
-  Grads vjp(const Vjp& v) const {
-    if (f.exponent == 0) return {zeros_like(v.grad)};
-    return {v.grad * (pow(v.input(0), f.exponent - 1) * f.exponent)};
+  static fn::PowScalar example() { return {2.5}; }
+  static Tensor second(fn::PowScalar f, const Tensor& h, const Tensor& g, const Tensor& x) {
+    if (f.exponent == 0) return zeros_like(x);
+    return backward_of<PowScalar>({f.exponent - 1}, h * g, x) * f.exponent;
   }
+  static Tensor draw(const Shape& s) { return sample_input(s, 0.2, 2); }
   static std::vector<Sample> samples() {
     auto v = unary_samples(
         name, [](const Tensor& x) { return pow(x, 2.5); }, 0.2, 2);
@@ -149,9 +166,8 @@ struct Clamp : Unary<Clamp, fn::Clamp> {
     return Unary::infer(x);
   }
   Grads vjp(const Vjp& v) const {
-    const Tensor& x = v.input(0);
-    const Tensor inside = mul(to(x >= f.low, x.dtype()), to(x <= f.high, x.dtype()));
-    return {v.grad * inside};
+    const Tensor &x = v.input(0), none = scalar(0, v.grad);
+    return {where(x < f.low, none, where(x > f.high, none, v.grad))};
   }
   static std::vector<Sample> samples() {
     auto v = unary_samples_off_zero(

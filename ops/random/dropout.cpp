@@ -25,11 +25,18 @@ void fill(const Philox& philox, std::int64_t first, std::int64_t n, std::uint32_
   }
 }
 
+// Elements first, first + 1, ... of the tensor, whose words of the draw are `words`.
 template<class T>
-void drop(const std::uint32_t* __restrict words, std::uint32_t threshold, T scale, const T* __restrict x,
-          T* __restrict y, std::int64_t n) {
+void drop(const std::uint32_t* __restrict words, const Chance& chance, const Philox& philox,
+          std::int64_t first, T scale, const T* __restrict x, T* __restrict y, std::int64_t n) {
+  const std::uint32_t whole = chance.whole;
+  std::uint32_t ties = 0;
+  for (std::int64_t i = 0; i < n; ++i) ties |= static_cast<std::uint32_t>(words[i] == whole);
   // A selection instead of a product, so that a dropped element is 0 even where x is NaN or infinite.
-  for (std::int64_t i = 0; i < n; ++i) y[i] = words[i] >> 8 >= threshold ? x[i] * scale : T(0);
+  for (std::int64_t i = 0; i < n; ++i) y[i] = words[i] >= whole ? x[i] * scale : T(0);
+  if (ties == 0) return;
+  for (std::int64_t i = 0; i < n; ++i)
+    if (chance.happens(words[i], philox, static_cast<std::uint64_t>(first + i))) y[i] = T(0);
 }
 
 }  // namespace
@@ -42,6 +49,7 @@ TensorSpec Dropout::infer(Inputs x) const {
 void Dropout::cpu(Inputs x, Tensor& y) const {
   const StridedView from(x[0]), to(y);
   const Philox philox{state.seed, state.draws};
+  const Chance chance(p);
   const DType type = compute_type(y.dtype());
   const std::int64_t count = y.numel();
   parallel_for(ceil_div(count, chunk), [&](std::int64_t t) {
@@ -53,10 +61,10 @@ void Dropout::cpu(Inputs x, Tensor& y) const {
       fill(philox, first, n, words);
       const void* a = from.read(first, n, type, in);
       if (type == DType::f64)
-        drop(words, threshold(), 1 / (1 - p), static_cast<const double*>(a), reinterpret_cast<double*>(out),
-             n);
+        drop(words, chance, philox, first, 1 / (1 - p), static_cast<const double*>(a),
+             reinterpret_cast<double*>(out), n);
       else
-        drop(words, threshold(), static_cast<float>(1 / (1 - p)), static_cast<const float*>(a),
+        drop(words, chance, philox, first, static_cast<float>(1 / (1 - p)), static_cast<const float*>(a),
              reinterpret_cast<float*>(out), n);
       to.write(first, n, type, out);
     }

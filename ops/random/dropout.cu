@@ -9,12 +9,16 @@ namespace {
 
 constexpr int threads = 256, width = 4;
 
+// Not inlined: it runs once in 2^32 elements, and would cost registers.
+__device__ __noinline__ bool further_happens(const Philox& philox, std::uint64_t i, std::uint64_t rest) {
+  return philox.further_word(i) < rest;
+}
+
 // Thread i computes elements 4 i to 4 i + 3, then the same elements plus the size of the grid, and so on. It
 // uses one access for four elements if the tensors are contiguous and aligned.
 template<class T>
 __global__ void __launch_bounds__(threads)
-    drop(const cuda::MapArgs<1> a, const cuda::ReplayArg<Philox> philox_arg, std::uint32_t threshold,
-         T scale) {
+    drop(const cuda::MapArgs<1> a, const cuda::ReplayArg<Philox> philox_arg, const Chance chance, T scale) {
   const Philox philox = philox_arg.get();
   const std::int64_t numel = a.walk.numel, step = std::int64_t{gridDim.x} * threads * width;
   for (std::int64_t i = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * width; i < numel; i += step) {
@@ -32,7 +36,14 @@ __global__ void __launch_bounds__(threads)
         v[k] = one[0];
       }
 #pragma unroll
-    for (int k = 0; k < width; ++k) v[k] = words.v[k] >> 8 >= threshold ? v[k] * scale : T(0);
+    for (int k = 0; k < width; ++k) {
+      const bool dropped =
+          words.v[k] < chance.whole ||
+          (words.v[k] == chance.whole &&
+           further_happens(philox, static_cast<std::uint64_t>(i) + static_cast<std::uint64_t>(k),
+                           chance.rest));
+      v[k] = dropped ? T(0) : v[k] * scale;
+    }
     if (whole)
       cuda::store(a.out, a.out_dtype, i, v);
     else
@@ -53,7 +64,7 @@ void Dropout::cuda(Inputs x, Tensor& y) const {
   const auto run = [&]<class T>(Type<T>) {
     cuda::launch(
         name, {.device = y.device(), .grid = cuda::blocks_for(y.numel(), threads * width), .block = threads},
-        drop<T>, a, cuda::replay_arg({state.seed, state.draws}), threshold(), static_cast<T>(1 / (1 - p)));
+        drop<T>, a, cuda::replay_arg({state.seed, state.draws}), Chance(p), static_cast<T>(1 / (1 - p)));
   };
   compute_type(y.dtype()) == DType::f64 ? run(Type<double>{}) : run(Type<float>{});
 }

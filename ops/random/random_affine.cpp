@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/cast.h"
 #include "ops/check.h"
 
 namespace bobbin {
@@ -51,7 +52,7 @@ void RandomAffine::cpu(Inputs x, Tensor& y) const {
   visit_floating(y.dtype(), [&]<class T>(Type<T>) {
     const auto* const from = x[0].raw<T>();
     auto* const to = y.raw<T>();
-    const T fill = T(options.fill);
+    const T fill = cast<T>(options.fill);
     parallel_for(y.size(0), [&](std::int64_t image) {
       const AffineTransform transform(options, philox(static_cast<std::uint64_t>(image)));
       for (std::int64_t p = image * channels; p < (image + 1) * channels; ++p)

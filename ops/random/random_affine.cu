@@ -1,4 +1,5 @@
 // random_affine on a GPU: a thread computes one pixel of all channels of an image.
+#include "core/cast.h"
 #include "core/cuda/pack.cuh"
 #include "core/cuda/replay_arg.h"
 #include "core/cuda/runtime.h"
@@ -33,7 +34,7 @@ __global__ void __launch_bounds__(threads)
   using W = cuda::Compute<T>;
   for (std::int64_t p = image * s.channels; p < (image + 1) * s.channels; ++p)
     to[p * plane + pixel] = T(transform.pixel<W>(from + p * plane, s.h, s.w, y, pixel - y * s.w,
-                                                 static_cast<W>(T(static_cast<W>(options.fill)))));
+                                                 static_cast<W>(cast<T>(options.fill))));
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ struct AffineTransform {
   BOBBIN_HD AffineTransform(const RandomAffineOptions& o, const Philox::Block& draw)
       : shift_h(shift(o, draw.v[0])),
         shift_w(shift(o, draw.v[1])),
-        flipped(to_unit(draw.v[2]) < o.flip),
+        flipped(draw.v[2] * 0x1p-32 < o.flip),
         rotated(o.degrees > 0) {
     if (!rotated) return;
     const double angle = (2. * to_unit(draw.v[3]) - 1) * o.degrees * std::numbers::pi / 180;

@@ -19,8 +19,10 @@ TensorSpec Concat::infer(Inputs x) const {
     if (!fits)
       fail<ShapeError>(name, ": sizes must agree on every axis but ", axis, "; got ", x[0].spec(), " and ",
                        part.spec());
-    shape[axis] += part.shape()[axis];
+    if (__builtin_add_overflow(shape[axis], part.shape()[axis], &shape[axis]))
+      fail<ShapeError>(name, ": axis ", axis, " would have 2^63 elements or more");
   }
+  require_countable(name, shape);
   return {shape, x[0].dtype(), x[0].device()};
 }
 

@@ -47,6 +47,8 @@ Tensor pad(const Tensor& x, std::span<const std::pair<std::int64_t, std::int64_t
       fail<ShapeError>("pad: axis ", i, " would have more than 2^63 elements");
     starts.push_back(before);
   }
+  require_countable("pad", shape);
+  if (!can_hold(x.dtype(), value)) fail<ValueError>("pad: no ", x.dtype(), " is ", value);
   return record(Pad{shape, starts, Dims::filled(shape.size(), 1), value}, {x});
 }
 

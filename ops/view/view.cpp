@@ -2,6 +2,7 @@
 #include "ops/view/view.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/ceil_div.h"
 #include "ops/elementwise/binary.h"
@@ -84,12 +85,13 @@ Tensor reshape(const Tensor& x, const Shape& wanted) {
       open = i;
     else if (shape[i] < 0)
       fail<ShapeError>("reshape: shape ", wanted, " has more than one -1, or a negative size");
-    else
-      known *= shape[i];
+    else if (__builtin_mul_overflow(known, shape[i], &known))
+      known = wanted.contains(0) ? 0 : std::numeric_limits<std::int64_t>::max();
   }
   if (open >= 0 && known > 0) shape[open] = x.numel() / known;
   if (open >= 0 && known == 0)
     fail<ShapeError>("reshape: the -1 in ", wanted, " could be any size, as another is 0; give it");
+  require_countable("reshape", shape);
   if (numel(shape) != x.numel())
     fail<ShapeError>("reshape: ", x.spec(), " has ", x.numel(), " elements, which ", wanted,
                      " does not hold");
@@ -104,9 +106,10 @@ Tensor flatten(const Tensor& x, int first, int last) {
   if (first > last) fail<ShapeError>("flatten: axis ", first, " comes after axis ", last);
   Shape shape;
   for (int i = 0; i < x.rank(); ++i) {
-    if (i > first && i <= last)
-      shape[first] *= x.shape()[i];
-    else
+    if (i > first && i <= last) {
+      if (__builtin_mul_overflow(shape[first], x.shape()[i], &shape[first]))
+        fail<ShapeError>("flatten: the merged axis of ", x.spec(), " would have 2^63 elements or more");
+    } else
       shape.push_back(x.shape()[i]);
   }
   return reshape(x, shape);
@@ -145,7 +148,9 @@ Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, s
   const auto cut = [size](std::int64_t i) { return std::clamp<std::int64_t>(i < 0 ? i + size : i, 0, size); };
   start = cut(start);
   const std::int64_t length = std::max<std::int64_t>(0, cut(stop) - start);
-  return record(Slice{axis, start, ceil_div(length, step), step}, {x});
+  // A larger step gives the same single element, and might overflow in strides.
+  step = std::clamp<std::int64_t>(length, 1, step);
+  return record(Slice{axis, start, length == 0 ? 0 : (length - 1) / step + 1, step}, {x});
 }
 
 Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length) {
@@ -196,6 +201,7 @@ Tensor expand(const Tensor& x, const Shape& wanted) {
     fits = fits && shape[i] >= 0 && (i < lead || x.shape()[i - lead] == shape[i] || x.shape()[i - lead] == 1);
   }
   if (!fits) fail<ShapeError>("expand: ", x.spec(), " does not broadcast to ", wanted);
+  require_countable("expand", shape);
   return shape == x.shape() ? x : record(Expand{shape}, {x});
 }
 

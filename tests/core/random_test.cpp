@@ -272,6 +272,67 @@ TEST(Random, APermutationHoldsEveryNumberOnceInAnyOrder) {
   EXPECT_LT(chi_square(counts), 23 + 5 * std::sqrt(46.0));
 }
 
+// The words next to p, and the further word where they are equal.
+TEST(Random, AChanceIsAMultipleOf2ToTheMinus64) {
+  const Philox philox{3, 4};
+  for (const double p : {0.0, 1e-9, 0x1p-40, 0.1, 0.4, 0.5, 1 - 0x1p-24, 1 - 0x1p-26, 1 - 0x1p-40, 1.0}) {
+    const Chance chance(p);
+    using Wide = long double;
+    const auto exact = static_cast<Wide>(chance.whole) * 0x1p-32L + static_cast<Wide>(chance.rest) * 0x1p-64L;
+    EXPECT_GE(exact, p);
+    EXPECT_LT(exact - p, 0x1p-64L) << p;
+    for (std::uint64_t i = 0; i < 5; ++i) {
+      if (chance.whole > 0) {
+        EXPECT_TRUE(chance.happens(chance.whole - 1, philox, i)) << p;
+      }
+      if (chance.whole < 0xffffffffu) {
+        EXPECT_FALSE(chance.happens(chance.whole + 1, philox, i)) << p;
+      }
+      EXPECT_EQ(chance.happens(chance.whole, philox, i), philox.further_word(i) < chance.rest) << p;
+    }
+  }
+  EXPECT_TRUE(Chance(1).happens(0xffffffffu, philox, 0));
+  EXPECT_FALSE(Chance(0).happens(0, philox, 0));
+}
+
+// Of all words that a draw can have, those below p happen: counted over the 2^8 words around p 2^32 and, for
+// the one in the middle, by the share of further words.
+TEST(Random, ASmallProbabilityIsMet) {
+  const Chance chance(1e-9);
+  EXPECT_EQ(chance.whole, 4u);  // 4.29 of 2^32 words
+  int further = 0;
+  for (std::uint64_t i = 0; i < 10'000; ++i) further += chance.happens(4, Philox{1, 2}, i);
+  EXPECT_NEAR(further, 10'000 * (1e-9 * 0x1p32 - 4), 5 * std::sqrt(10'000 * .29 * .71));
+}
+
+TEST(Random, UniformSpansTheWholeRange) {
+  manual_seed(18);
+  const std::pair<DType, double> ends[] = {
+      {DType::f64, 1.7e308}, {DType::f32, 3e38}, {DType::bf16, 3e38}, {DType::f16, 65504}};
+  for (const auto& [dtype, end] : ends) {
+    const auto x = uniform({many}, -end, end, dtype).to_vector<double>();
+    EXPECT_LT(kolmogorov_smirnov(x, [end = end](double v) { return (v / end + 1) / 2; }),
+              dtype == DType::bf16 ? 4 : 2.2)
+        << name(dtype);
+  }
+}
+
+TEST(Random, RefusesWhatTheDtypeCannotBe) {
+  EXPECT_THAT(
+      [] { randint(0, 300, {2}, DType::u8); },
+      ThrowsMessage<ValueError>(StrEq("randint: [0, 300) leaves the range of u8; choose another dtype")));
+  EXPECT_THROW(randint(-1, 1, {2}, DType::u8), ValueError);
+  EXPECT_THROW(randint(0, 3, {2}, DType::boolean), ValueError);
+  EXPECT_THROW(randint(0, std::int64_t{1} << 32, {2}, DType::i32), ValueError);
+  EXPECT_THROW(randint(0, 70'000, {2}, DType::f16), ValueError);
+  EXPECT_EQ(randint(255, 256, {1}, DType::u8).item(), 255);
+  EXPECT_EQ(randint(-2147483648, -2147483647, {1}, DType::i32).item(), -2147483648.0);
+  const double inf = std::numeric_limits<double>::infinity();
+  EXPECT_THROW(uniform({2}, 0, inf), ValueError);
+  EXPECT_THROW(uniform({2}, std::nan(""), 1), ValueError);
+  EXPECT_THROW(uniform({2}, 0, 1e5, DType::f16), ValueError);
+}
+
 TEST(Random, RefusesWhatItCannotDraw) {
   EXPECT_THROW(rand({2}, DType::i64), DTypeError);
   EXPECT_THAT([] { randn({2}, DType::boolean); },

@@ -66,6 +66,8 @@ TEST_F(CudaRandom, UniformNumbersAreTheCpus) {
     check(1, 1.01);  // few numbers of a 16-bit type: most would round to the end
     check(-1e4, -0.1);
     check(2, 2);
+    const double most = t == DType::f64 ? 1.7e308 : t == DType::f16 ? 65504 : 3e38;
+    check(-most, most);
     expect_same_bits([=](const Shape& s, Device d) { return rand(s, t, d); }, std::string(name(t)));
   }
 }
@@ -113,7 +115,14 @@ TEST_F(CudaRandom, IntegersAreTheCpus) {
                                     {-70'000, 70'000},
                                     {1ll << 40, 1ll << 50},
                                     {least, most}}) {
-      if (t == DType::u8 && low < 0) continue;
+      bool refused = false;
+      try {
+        randint(low, high, {1}, t);
+      } catch (const ValueError&) {
+        refused = true;
+        EXPECT_THROW(randint(low, high, {1}, t, gpu), ValueError);
+      }
+      if (refused) continue;
       expect_same_bits(
           [=, low = low, high = high](const Shape& s, Device d) { return randint(low, high, s, t, d); },
           std::string(name(t)) + " from " + std::to_string(low));
@@ -122,7 +131,7 @@ TEST_F(CudaRandom, IntegersAreTheCpus) {
 
 TEST_F(CudaRandom, BernoulliChoosesWhatTheCpuChooses) {
   for (const auto t : all_dtypes)
-    for (const double p : {0.0, 1e-9, 0.1, 0.5, 1 - 0x1p-24, 1 - 0x1p-26, 1.0})
+    for (const double p : {0.0, 1e-9, 0x1p-33, 0.1, 0.5, 1 - 0x1p-24, 1 - 0x1p-26, 1.0})
       expect_same_bits([=](const Shape& s, Device d) { return bernoulli(s, p, t, d); },
                        std::string(name(t)) + " at " + std::to_string(p));
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 using namespace bobbin;
@@ -70,6 +71,81 @@ TEST(Integers, AreExact) {
             (std::vector<std::int64_t>{(std::int64_t{1} << 54) + 2, -14}));
   EXPECT_EQ(square(tensor({3}, DType::i32)).item<std::int32_t>(), 9);
   EXPECT_EQ(maximum(tensor({3}, DType::u8), tensor({200}, DType::u8)).item(), 200);
+}
+
+TEST(Integers, WrapAround) {
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max(), least = -most - 1;
+  const Tensor ends = from_range(std::vector<std::int64_t>{most, least}), one = full({}, 1, DType::i64);
+  EXPECT_EQ((ends + one).to_vector<std::int64_t>(), (std::vector{least, least + 1}));
+  EXPECT_EQ((ends - one).to_vector<std::int64_t>(), (std::vector{most - 1, most}));
+  EXPECT_EQ((ends * ends).to_vector<std::int64_t>(), (std::vector<std::int64_t>{1, 0}));
+  EXPECT_EQ(square(ends).to_vector<std::int64_t>(), (std::vector<std::int64_t>{1, 0}));
+  EXPECT_EQ((-ends).to_vector<std::int64_t>(), (std::vector{-most, least}));
+  EXPECT_EQ(abs(ends).to_vector<std::int64_t>(), (std::vector{most, least}));
+  const Tensor narrow = from_range(std::vector<std::int32_t>{INT32_MIN});
+  EXPECT_EQ((-narrow).item<std::int32_t>(), INT32_MIN);
+  EXPECT_EQ(abs(narrow).item<std::int32_t>(), INT32_MIN);
+  EXPECT_EQ((narrow * narrow).item<std::int32_t>(), 0);
+  const Tensor bytes = tensor({200, 0}, DType::u8);
+  EXPECT_EQ((bytes + bytes).to_vector<std::uint8_t>(), (std::vector<std::uint8_t>{144, 0}));
+  EXPECT_EQ((-bytes).to_vector<std::uint8_t>(), (std::vector<std::uint8_t>{56, 0}));
+}
+
+TEST(Integers, AreLimitedByWhatTheyCanBe) {
+  const auto limited = [](double x, DType d, double low, double high) {
+    return clamp(tensor(x, d), low, high).item();
+  };
+  EXPECT_EQ(limited(10, DType::u8, 300, 400), 255);
+  EXPECT_EQ(limited(10, DType::u8, -5, -1), 0);
+  EXPECT_EQ(limited(10, DType::u8, -inf, inf), 10);
+  EXPECT_EQ(limited(10, DType::i32, -1e30, 1e30), 10);
+  EXPECT_EQ(limited(0, DType::i64, 0.5, 2.5), 1);
+  EXPECT_EQ(limited(9, DType::i64, 0.5, 2.5), 2);
+  EXPECT_THROW(limited(9, DType::i64, 0.2, 0.8), ValueError);
+  const std::int64_t big = (std::int64_t{1} << 53) + 1;
+  const Tensor x = from_range(std::vector<std::int64_t>{big, big + 1, INT64_MAX, INT64_MIN});
+  EXPECT_EQ(clamp(x, -1e30, 1e30).to_vector<std::int64_t>(), x.to_vector<std::int64_t>())
+      << "not through f64";
+  EXPECT_EQ(clamp(x, 0x1p53, 0x1p60).to_vector<std::int64_t>(),
+            (std::vector<std::int64_t>{big, big + 1, std::int64_t{1} << 60, std::int64_t{1} << 53}));
+}
+
+TEST(Numbers, ThatADtypeCannotBeAreErrors) {
+  const Tensor x = tensor({1, 2}, DType::i64), bytes = tensor({0, 255}, DType::u8);
+  try {
+    x * 0.5;
+    ADD_FAILURE();
+  } catch (const DTypeError& e) {
+    EXPECT_STREQ(e.what(), "mul: no i64 is 0.5; convert the tensor, as in to(x, DType::f64)");
+  }
+  EXPECT_THROW(bytes + 300, DTypeError);
+  EXPECT_THROW(bytes - -1, DTypeError);
+  EXPECT_THROW(1e300 * x, DTypeError);
+  EXPECT_EQ(values(x * 2), (V{2, 4}));
+}
+
+TEST(Numbers, AreComparedWithIntegersAsInMathematics) {
+  const Tensor bytes = tensor({0, 1, 255}, DType::u8), truth = tensor({0, 1}, DType::boolean);
+  EXPECT_EQ(values(bytes > -1), (V{1, 1, 1}));
+  EXPECT_EQ(values(-1 < bytes), (V{1, 1, 1}));
+  EXPECT_EQ(values(bytes >= 256), (V{0, 0, 0}));
+  EXPECT_EQ(values(bytes < 256), (V{1, 1, 1}));
+  EXPECT_EQ(values(bytes < 1e300), (V{1, 1, 1}));
+  EXPECT_EQ(values(bytes <= -inf), (V{0, 0, 0}));
+  EXPECT_EQ(values(bytes < 0.5), (V{1, 0, 0}));
+  EXPECT_EQ(values(bytes <= 0.5), (V{1, 0, 0}));
+  EXPECT_EQ(values(bytes > 0.5), (V{0, 1, 1}));
+  EXPECT_EQ(values(0.5 >= bytes), (V{1, 0, 0}));
+  EXPECT_EQ(values(bytes >= 0.5), (V{0, 1, 1}));
+  EXPECT_EQ(values(bytes <= 1), (V{1, 1, 0}));
+  for (const Tensor& m : {bytes<nan, bytes <= nan, bytes> nan, bytes >= nan})
+    EXPECT_EQ(values(m), (V{0, 0, 0}));
+  EXPECT_EQ(values(truth > 0.5), (V{0, 1}));
+  const Tensor ends = from_range(std::vector<std::int64_t>{INT64_MIN, INT64_MAX});
+  EXPECT_EQ(values(ends < 0x1p63), (V{1, 1}));
+  EXPECT_EQ(values(ends > -0x1p63), (V{0, 1}));
+  EXPECT_EQ(values(ends >= -0x1p63), (V{1, 1}));
+  EXPECT_EQ(values(ends <= -0x1.8p63), (V{0, 0}));
 }
 
 TEST(Broadcasting, FollowsNumPy) {

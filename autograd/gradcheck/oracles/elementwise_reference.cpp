@@ -45,8 +45,10 @@ std::unique_ptr<Reference> functor_reference(const Op& op, Inputs x) {
   return reference(elements(x), [f]<class T>(std::size_t, std::span<const T> in, std::span<T> out) {
     if constexpr (requires(T v) { f(v); })
       out[0] = f(in[0]);
-    else
+    else if constexpr (requires(T v) { f(v, v); })
       out[0] = f(in[0], in[1]);
+    else
+      out[0] = f(in[0], in[1], in[2]);
   });
 }
 
@@ -74,6 +76,10 @@ std::unique_ptr<Reference> elementwise_reference(const OpBase& op, Inputs x) {
   BOBBIN_BINARY_OPS(BOBBIN_REFERENCE)
   BOBBIN_LOSS_OPS(BOBBIN_REFERENCE)
 #undef BOBBIN_REFERENCE
+#define BOBBIN_REFERENCE_BACKWARD(Kind, Op) \
+  if (const auto* found = as<Backward<Op>>(op)) return functor_reference(*found, x);
+  BOBBIN_SMOOTH_OPS(BOBBIN_REFERENCE_BACKWARD)
+#undef BOBBIN_REFERENCE_BACKWARD
   if (as<Where>(op)) return where_reference(x);
   return nullptr;
 }

@@ -33,9 +33,33 @@ Bound bound_of(std::string_view op) {
     std::set<std::string_view> ops;
   };
   static const Family families[] = {
-      {{0}, {"neg",    "abs", "sign",         "relu",   "clamp",   "maximum",  "minimum",   "where",
-             "max",    "min", "amax",         "amin",   "reshape", "permute",  "slice",     "expand",
-             "concat", "pad", "index_select", "gather", "one_hot", "to_dtype", "to_device", "relu_backward"}},
+      {{0},
+       {"neg",
+        "abs",
+        "sign",
+        "relu",
+        "clamp",
+        "maximum",
+        "minimum",
+        "where",
+        "max",
+        "min",
+        "amax",
+        "amin",
+        "reshape",
+        "permute",
+        "slice",
+        "expand",
+        "concat",
+        "pad",
+        "index_select",
+        "gather",
+        "one_hot",
+        "to_dtype",
+        "to_device",
+        "relu_backward",
+        "maximum_backward",
+        "minimum_backward"}},
       {{1}, {"add", "sub", "mul", "div", "square", "sqrt", "reciprocal"}},
       {{8}, {"sigmoid", "silu", "softmax", "log_softmax"}},
       {{16}, {"pow", "pow_scalar", "norm"}},
@@ -52,6 +76,7 @@ Bound bound_of(std::string_view op) {
       {{8, Scale::terms}, {"linear", "logsumexp"}}};
   for (auto& family : families)
     if (family.ops.contains(op)) return family.bound;
+  if (op.ends_with("_backward")) return {8, Scale::input};
   return {4};
 }
 

@@ -36,13 +36,15 @@ class GeneratorScope {
 
 /// Uniform on [0, 1). Throws DTypeError unless the dtype is floating.
 Tensor rand(const Shape&, DType = DType::f32, Device = {});
-/// Uniform on [low, high).
+/// Uniform on [low, high). Throws DTypeError unless the dtype is floating, and ValueError unless both ends
+/// are finite and in its range.
 Tensor uniform(const Shape&, double low, double high, DType = DType::f32, Device = {});
 /// Standard normal, by Box and Muller's transformation.
 Tensor randn(const Shape&, DType = DType::f32, Device = {});
-/// Uniform integers of [low, high). Throws ValueError unless low < high.
+/// Uniform integers of [low, high). Throws ValueError unless low < high and all of them are in the range of
+/// the dtype; those that a floating dtype does not have are rounded.
 Tensor randint(std::int64_t low, std::int64_t high, const Shape&, DType = DType::i64, Device = {});
-/// 1 with probability p, else 0. Throws ValueError unless 0 <= p <= 1.
+/// 1 with probability p, rounded up to a multiple of 2^-64, else 0. Throws ValueError unless 0 <= p <= 1.
 Tensor bernoulli(const Shape&, double p, DType = DType::f32, Device = {});
 /// A random permutation of 0 ... n-1, as i64.
 Tensor randperm(std::int64_t n, Device = {});

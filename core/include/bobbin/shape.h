@@ -9,6 +9,7 @@
 #include <iosfwd>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace bobbin {
 
@@ -99,10 +100,15 @@ std::ostream& operator<<(std::ostream&, const Dims&);  ///< "[2,3]"
 /// The number of elements of a shape. Throws ShapeError for a negative size or 2^63 elements or more.
 std::int64_t numel(const Shape&);
 
+/// Throws ShapeError that begins with `op` if the shape, whose sizes are not negative, holds 2^63 elements or
+/// more.
+void require_countable(std::string_view op, const Shape&);
+
 /// Row-major strides, in elements.
 Strides contiguous_strides(const Shape&);
 
-/// The shape that both broadcast to, by NumPy's rule. Throws ShapeError that begins with `op`.
+/// The shape that both broadcast to, by NumPy's rule. Throws ShapeError that begins with `op`, also if it
+/// would hold 2^63 elements or more.
 Shape broadcast(std::string_view op, const Shape& a, const Shape& b);
 
 /// The number of an axis in [0, rank); a negative one counts from the end. Throws ShapeError that begins with

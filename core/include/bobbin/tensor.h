@@ -104,7 +104,7 @@ class Tensor {
   double at(const Dims& index) const;
 
   /// Overwrites all elements (in-place edit). Throws GradError while recording, if this tensor needs a
-  /// gradient.
+  /// gradient, and ValueError if no element of the dtype is `value` (0.5 or 300 in u8).
   Tensor& fill_(double value);
   /// Overwrites all elements with those of `source`, broadcast and converted, from any device.
   Tensor& copy_(const Tensor& source);
@@ -173,7 +173,8 @@ inline Tensor empty(const Shape& s, DType t = DType::f32, Device d = {}) {
 /// edits write there. Throws DeviceError, and ValueError if the memory is not aligned to the elements, is
 /// null while there are elements, or could not hold them.
 Tensor from_blob(void* data, const TensorSpec&, std::shared_ptr<const void> owner);
-/// All elements `value`, converted to the dtype.
+/// All elements `value`, rounded to a floating dtype. Throws ValueError if no element of an integer dtype or
+/// of bool is `value`.
 Tensor full(const Shape&, double value, DType = DType::f32, Device = {});
 /// All elements 0.
 inline Tensor zeros(const Shape& s, DType t = DType::f32, Device d = {}) { return full(s, 0, t, d); }
@@ -187,11 +188,13 @@ inline Tensor full_like(const Tensor& x, double v) { return full(x.shape(), v, x
 inline Tensor zeros_like(const Tensor& x) { return full_like(x, 0); }
 /// Ones of the spec of x.
 inline Tensor ones_like(const Tensor& x) { return full_like(x, 1); }
-/// start, start + step, ... up to but not including stop.
+/// start, start + step, ... up to but not including stop; integer dtypes cut off fractions. Throws ValueError
+/// for a range that is not finite or leaves the range of an integer dtype.
 Tensor arange(double start, double stop, double step = 1, DType = DType::i64, Device = {});
 /// 0, 1, ... n - 1.
 inline Tensor arange(std::int64_t n, DType t = DType::i64) { return arange(0, static_cast<double>(n), 1, t); }
-/// n evenly spaced values from first to last, both included.
+/// n evenly spaced values from first to last, both included; integer dtypes cut off fractions. Throws
+/// ValueError for a negative n, and for ends that are not finite or leave the range of an integer dtype.
 Tensor linspace(double first, double last, std::int64_t n, DType = DType::f32, Device = {});
 /// The n x n identity matrix.
 Tensor eye(std::int64_t n, DType = DType::f32, Device = {});
@@ -212,7 +215,8 @@ class Nested {
   Shape shape_;
   std::vector<double> values_;
 };
-/// tensor({{1, 2, 3}, {1, 3, 5}}) is f32[2,3]. Throws ShapeError when lists differ in length.
+/// tensor({{1, 2, 3}, {1, 3, 5}}) is f32[2,3]. Throws ShapeError when lists differ in length, and ValueError
+/// if no element of an integer dtype or of bool is one of the numbers.
 Tensor tensor(const Nested&, DType = DType::f32, Device = {});
 
 /// Copies a span or any range of elements. The dtype is that of the element type. The shape (default: one
