@@ -115,10 +115,10 @@ void add_products(Rules& r) {
     return g.add("MaxPool", s.in, pool_attributes(op));
   });
   add_rule<AvgPool2d>(r, avg_pool);
-  widen<Conv2d>(r);
-  widen<Conv2dInputGrad>(r);
-  widen<MaxPool2d>(r);
-  widen<AvgPool2d>(r);
+  compute_in<Conv2d>(r, DType::f32, {DType::bf16});
+  compute_in<Conv2dInputGrad>(r, DType::f32, {DType::bf16});
+  compute_in<MaxPool2d>(r, DType::f32, {DType::bf16});
+  compute_in<AvgPool2d>(r, DType::f32, {DType::bf16});
 }
 
 }  // namespace bobbin::onnx

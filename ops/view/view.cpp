@@ -2,6 +2,7 @@
 #include "ops/view/view.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/ceil_div.h"
 #include "ops/elementwise/binary.h"
@@ -143,9 +144,11 @@ Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, s
   if (step < 1) fail<ValueError>("slice: expected a step of at least 1; got ", step);
   const std::int64_t size = x.shape()[axis];
   const auto cut = [size](std::int64_t i) { return std::clamp<std::int64_t>(i < 0 ? i + size : i, 0, size); };
+  constexpr auto end = std::numeric_limits<std::int64_t>::max();
+  const bool beyond = (stop > size && stop != end) || stop < -size || start > size || start < -size;
   start = cut(start);
   const std::int64_t length = std::max<std::int64_t>(0, cut(stop) - start);
-  return record(Slice{axis, start, ceil_div(length, step), step}, {x});
+  return record(Slice{axis, start, ceil_div(length, step), step, beyond}, {x});
 }
 
 Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length) {
