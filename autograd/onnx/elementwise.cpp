@@ -36,7 +36,9 @@ Name gelu_tanh(Graph& g, const Name& x, DType d) {
 
 }  // namespace
 
-Name gelu(Graph& g, const Name& x, DType d) {
+Name gelu(Graph& g, const Name& x, DType d, const char* form) {
+  if (g.opset >= 20) return g.add("Gelu", {x}, {{"approximate", Name(form)}});
+  if (form == Name("tanh")) return gelu_tanh(g, x, d);
   const Name inner = g.add("Erf", {g.add("Mul", {x, g.number(std::numbers::sqrt2 / 2, d)})}),
              gate = g.add("Add", {inner, g.number(1, d)});
   return g.add("Mul", {g.add("Mul", {x, g.number(0.5, d)}), gate});
@@ -64,7 +66,6 @@ BOBBIN_NODE(Cos, "Cos")
 BOBBIN_NODE(Tanh, "Tanh")
 BOBBIN_NODE(Erf, "Erf")
 BOBBIN_NODE(Sigmoid, "Sigmoid")
-BOBBIN_NODE(Relu, "Relu")
 BOBBIN_NODE(Softplus, "Softplus")
 BOBBIN_NODE(Add, "Add")
 BOBBIN_NODE(Sub, "Sub")
@@ -80,13 +81,18 @@ BOBBIN_NODE(Gt, "Greater")
 BOBBIN_NODE(Ge, "GreaterOrEqual")
 #undef BOBBIN_NODE
 
+// Relu is for floating dtypes in most runtimes.
+Name to_onnx(Graph& g, const Relu&, const Step& s) {
+  if (is_floating(s.dtype)) return g.add("Relu", s.in);
+  return s.dtype == DType::u8 ? g.add("Identity", s.in) : g.add("Max", {s.in[0], g.number(0, s.dtype)});
+}
 Name to_onnx(Graph& g, const Square&, const Step& s) { return g.add("Mul", {s.in[0], s.in[0]}); }
 Name to_onnx(Graph& g, const Rsqrt&, const Step& s) { return g.add("Reciprocal", {g.add("Sqrt", s.in)}); }
 Name to_onnx(Graph& g, const Expm1&, const Step& s) { return expm1(g, s.in[0], s.dtype); }
 Name to_onnx(Graph& g, const Log1p&, const Step& s) { return log1p(g, s.in[0], s.dtype); }
 Name to_onnx(Graph& g, const Silu&, const Step& s) { return silu(g, s.in[0]); }
 Name to_onnx(Graph& g, const GeluErf&, const Step& s) { return gelu(g, s.in[0], s.dtype); }
-Name to_onnx(Graph& g, const GeluTanh&, const Step& s) { return gelu_tanh(g, s.in[0], s.dtype); }
+Name to_onnx(Graph& g, const GeluTanh&, const Step& s) { return gelu(g, s.in[0], s.dtype, "tanh"); }
 Name to_onnx(Graph& g, const LeakyRelu& op, const Step& s) {
   return g.add("LeakyRelu", s.in, {{"alpha", op.f.slope}});
 }
@@ -109,16 +115,25 @@ void add_elementwise(Rules& r) {
   BOBBIN_BINARY_OPS(BOBBIN_RULE)
   BOBBIN_COMPARISON_OPS(BOBBIN_RULE)
 #undef BOBBIN_RULE
-  widen<Sin>(r);
-  widen<Cos>(r);
-  widen<Elu>(r);
-  widen<Softplus>(r);
+  compute_in<Sin>(r, DType::f32, {DType::bf16});
+  compute_in<Cos>(r, DType::f32, {DType::bf16});
+  compute_in<Elu>(r, DType::f32, {DType::bf16});
+  compute_in<Softplus>(r, DType::f32, {DType::bf16});
+  compute_in<Neg>(r, DType::i32, {DType::u8});
+  compute_in<Lt>(r, DType::i32, {DType::boolean});
+  compute_in<Le>(r, DType::i32, {DType::boolean});
+  compute_in<Gt>(r, DType::i32, {DType::boolean});
+  compute_in<Ge>(r, DType::i32, {DType::boolean});
 
-  add_rule<Where>(r, "Where");
+  add_rule<Where>(r, [](Graph& g, const Where&, const Step& s) {
+    if (s.dtype != DType::boolean) return g.add("Where", s.in);
+    const Name first = g.add("And", {s.in[0], s.in[1]});
+    return g.add("Or", {first, g.add("And", {g.add("Not", {s.in[0]}), s.in[2]})});
+  });
   add_rule<ToDevice>(r, "Identity");
   add_rule<ToDType>(r, [](Graph& g, const ToDType& op, const Step& s) {
     if (s.x[0].dtype() == op.dtype) return g.add("Identity", s.in);
-    return g.add("Cast", s.in, {{"to", type_number(op.dtype)}});
+    return g.cast(s.in[0], op.dtype);
   });
 }
 

@@ -13,8 +13,6 @@ namespace {
 
 using protozero::pbf_writer;
 
-constexpr std::int64_t ir_version = 8, opset = 17;
-
 void write(pbf_writer& node, const std::string& name, const Attribute& value) {
   pbf_writer out(node, 5);
   out.add_string(1, name);
@@ -83,7 +81,7 @@ std::string raw_bytes(const Tensor& t) {
   return size == 0 ? std::string() : std::string(here.raw<char>(), size);
 }
 
-std::string encode(const Graph& g) {
+std::string encode(const Graph& g, int ir_version) {
   std::int64_t bytes = 1 << 20;  // for all but the constants
   for (auto& c : g.constants) bytes += c.value.numel() * size_of(c.value.dtype());
   if (bytes > std::numeric_limits<std::int32_t>::max())
@@ -103,7 +101,7 @@ std::string encode(const Graph& g) {
   }
   pbf_writer set(model, 8);
   set.add_string(1, "");
-  set.add_int64(2, opset);
+  set.add_int64(2, g.opset);
   return data;
 }
 

@@ -29,6 +29,7 @@ View view_of(const Tensor& x) {
 class Tracer final : public detail::Probe {
  public:
   Tracer(const OnnxOptions& options, const Tensor& example) : named_(options.names) {
+    graph_.opset = options.opset;
     graph_.input = {graph_.unique(options.input), example.spec(), {}};
     graph_.output.name = graph_.unique(options.output);
     for (auto& [name, t] : named_)
@@ -54,7 +55,7 @@ class Tracer final : public detail::Probe {
     if (!graph_.nodes.empty() && graph_.nodes.back().output == result)
       graph_.nodes.back().output = name;  // no other node reads the result of the last one
     else
-      graph_.nodes.push_back({"Identity", {result}, name, {}, {}});
+      graph_.nodes.push_back({.type = "Identity", .inputs = {result}, .output = name});
     for (auto& node : graph_.nodes)
       if (!node.refusal.empty()) fail<ValueError>(node.refusal);
     for (auto& c : graph_.constants)
@@ -111,7 +112,8 @@ class Tracer final : public detail::Probe {
       }
     }
     why = "save_onnx: ONNX has no words for '" + std::string(op.name()) + "'" + why;
-    graph_.nodes.push_back({"", step.in, graph_.unique("refused"), {}, why});
+    graph_.nodes.push_back(
+        {.type = "", .inputs = step.in, .output = graph_.unique("refused"), .refusal = why});
     return graph_.nodes.back().output;
   }
 
@@ -129,21 +131,53 @@ Graph trace(const OnnxOptions& options, const std::function<Tensor(const Tensor&
   return tracer.finish(f(input));
 }
 
-Graph trace_batches(const OnnxOptions& options, const std::function<Tensor(const Tensor&)>& f,
-                    const Tensor& x) {
-  if (x.rank() == 0 || x.size(0) == 0)
-    fail<ShapeError>("save_onnx: any_batch wants an example with a first axis; got ", x.spec());
+// Calls f with inputs of several sizes: copies of the example, joined along the open axes.
+Graph trace_sizes(const OnnxOptions& options, const std::function<Tensor(const Tensor&)>& f, const Tensor& x,
+                  const Axes& open) {
+  // Of every axis 2 copies, then 3 and 5 of each alone, then more of all.
+  const auto count = static_cast<std::size_t>(open.size());
+  std::vector<Ints> copies{Ints(count, 2)};
+  for (std::size_t k = 0; k < count; ++k)
+    for (const int more : {3, 5}) {
+      copies.emplace_back(count, 2);
+      copies.back()[k] = more;
+    }
+  copies.emplace_back(count, 3);
   std::vector<Graph> graphs;
-  Ints sizes;
-  for (const int copies : {2, 3, 5}) {
-    const Tensor batch = [&] {
+  std::vector<Ints> points;
+  for (const Ints& times : copies) {
+    Tensor input = x.detach();
+    Ints sizes;
+    for (std::size_t k = 0; k < count; ++k) {
       const NoGrad quiet;
-      return concat(std::vector<Tensor>(static_cast<std::size_t>(copies), x.detach()));
-    }();
-    graphs.push_back(trace(options, f, batch));
-    sizes.push_back(batch.size(0));
+      const int axis = static_cast<int>(open[static_cast<int>(k)]);
+      input = concat(std::vector<Tensor>(static_cast<std::size_t>(times[k]), input), axis);
+      sizes.push_back(input.size(axis));
+    }
+    graphs.push_back(trace(options, f, input));
+    points.push_back(sizes);
   }
-  return join_batches(graphs, sizes);
+  return join(graphs, open, points);
+}
+
+// The numbers of the open axes, counted from the front and in order.
+Axes open_axes(const OnnxOptions& options, const Tensor& x) {
+  for (const auto axis : options.open_axes)
+    if (axis < -x.rank() || axis >= x.rank() || x.size(static_cast<int>(axis)) == 0)
+      fail<ShapeError>("save_onnx: open_axes wants an example with elements along axis ", axis, "; got ",
+                       x.spec());
+  if (options.open_axes.empty()) return {};  // to normalize_axes, no axes are all axes
+  return normalize_axes("save_onnx", options.open_axes, x.rank());
+}
+
+// The version of the file format that came with each opset.
+int ir_version(const OnnxOptions& options) {
+  constexpr int versions[] = {8, 8, 9, 9, 10, 10, 11};
+  if (options.opset < 17 || options.opset > 23)
+    fail<ValueError>("save_onnx: expected an opset from 17 to 23; got ", options.opset);
+  if (options.ir_version < 0)
+    fail<ValueError>("save_onnx: expected a version of the format; got ", options.ir_version);
+  return options.ir_version != 0 ? options.ir_version : versions[options.opset - 17];
 }
 
 }  // namespace
@@ -151,8 +185,15 @@ Graph trace_batches(const OnnxOptions& options, const std::function<Tensor(const
 
 void save_onnx(const std::filesystem::path& path, const std::function<Tensor(const Tensor&)>& f,
                const Tensor& example, const OnnxOptions& options) {
-  const std::string bytes = onnx::encode(options.any_batch ? onnx::trace_batches(options, f, example)
-                                                           : onnx::trace(options, f, example));
+  const int version = onnx::ir_version(options);
+  for (auto& name : {options.input, options.output})
+    if (name.empty()) fail<ValueError>("save_onnx: the input's and the output's names must not be empty");
+  for (auto& [name, t] : options.names)
+    if (name.empty()) fail<ValueError>("save_onnx: a tensor's name must not be empty");
+  const Axes open = onnx::open_axes(options, example);
+  const std::string bytes = onnx::encode(
+      open.empty() ? onnx::trace(options, f, example) : onnx::trace_sizes(options, f, example, open),
+      version);
   AtomicFile file("save_onnx", path);
   file.write(bytes.data(), bytes.size());
   file.commit();

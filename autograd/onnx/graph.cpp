@@ -10,9 +10,14 @@ std::string Graph::unique(const std::string& wanted) {
 }
 
 std::string Graph::add(const std::string& type, std::vector<std::string> inputs, Attributes attributes) {
-  nodes.push_back({type, std::move(inputs), unique(type), std::move(attributes), {}});
+  nodes.push_back({.type = type,
+                   .inputs = std::move(inputs),
+                   .output = unique(type),
+                   .attributes = std::move(attributes)});
   return nodes.back().output;
 }
+
+std::string Graph::cast(const std::string& x, DType d) { return add("Cast", {x}, {{"to", type_number(d)}}); }
 
 std::string Graph::constant(const std::string& wanted, const Tensor& value) {
   constants.push_back({unique(wanted), value, value.version(), false});

@@ -16,11 +16,13 @@ using Attributes = std::vector<std::pair<std::string, Attribute>>;
 
 /// A node. If it has no form in ONNX, `refusal` says why.
 struct Node {
+  static constexpr std::int64_t whole = -1;
   std::string type;
   std::vector<std::string> inputs;  ///< "" for an optional input that is not given
   std::string output;
   Attributes attributes;
   std::string refusal;
+  std::int64_t cut = whole;  ///< for a slice with a bound beyond the end of the axis: the axis' size
   friend bool operator==(const Node&, const Node&) = default;
 };
 
@@ -40,6 +42,7 @@ struct Port {
 };
 
 struct Graph {
+  int opset = 17;
   Port input, output;
   std::vector<Node> nodes;
   std::vector<Constant> constants;
@@ -52,6 +55,8 @@ struct Graph {
   std::string constant(const std::string& wanted, const Tensor&);
   std::string sizes(const Ints&);
   std::string sizes(const Dims& d) { return sizes(Ints(d.begin(), d.end())); }
+  /// Adds a conversion.
+  std::string cast(const std::string& x, DType);
   /// A scalar constant.
   std::string number(double value, DType d) { return constant("number", full({}, value, d)); }
 
@@ -64,10 +69,13 @@ std::int64_t type_number(DType);
 /// A tensor's elements in row-major order, as bytes.
 std::string raw_bytes(const Tensor&);
 /// The bytes of the file.
-std::string encode(const Graph&);
+std::string encode(const Graph&, int ir_version);
 
-/// Joins the graphs of calls with batches of `sizes` into one graph for any batch size: sizes and indices
-/// that differ are computed from the input's first axis. Throws ValueError if anything else differs.
-Graph join_batches(const std::vector<Graph>&, const Ints& sizes);
+/// Joins the graphs of calls with inputs of several sizes into one graph for any sizes of the axes `open` of
+/// the input. points[i] has the sizes of these axes in call i: call 0 is the base, calls 2 k + 1 and 2 k + 2
+/// differ from it in axis open[k] alone, and in the last one all axes differ. Sizes and indices that differ
+/// are computed from the input's shape, as are constants that repeat one number. Throws ValueError if
+/// anything else differs.
+Graph join(const std::vector<Graph>&, const Axes& open, const std::vector<Ints>& points);
 
 }  // namespace bobbin::onnx

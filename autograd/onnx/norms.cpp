@@ -7,16 +7,6 @@ namespace {
 
 using Name = std::string;
 
-// Calls f(s) with inputs and result in f32 if they have a 16-bit dtype, as Bobbin's kernels compute them.
-template<class F>
-Name in_wide(Graph& g, const Step& s, F f) {
-  if (s.dtype == DType::f32 || s.dtype == DType::f64) return f(s);
-  const auto cast = [&g](const Name& x, DType d) { return g.add("Cast", {x}, {{"to", type_number(d)}}); };
-  Step wide{{}, s.x, s.y, DType::f32};
-  for (auto& name : s.in) wide.in.push_back(name.empty() ? name : cast(name, DType::f32));
-  return cast(f(wide), s.dtype);
-}
-
 Name affine(Graph& g, Name y, const Name& weight, const Name& bias) {
   if (!weight.empty()) y = g.add("Mul", {y, weight});
   return bias.empty() ? y : g.add("Add", {y, bias});
@@ -47,21 +37,35 @@ Name layer_norm(Graph& g, const LayerNorm& op, const Step& s) {
   return layer(g, s.in[0], s.in[1], s.in[2], -axes, op.eps, over, s.dtype);
 }
 
-// RMSNormalization comes with opset 23, so it is written in the operators of opset 17.
+// RMSNormalization is there from opset 23 on.
 Name rms_norm(Graph& g, const RmsNorm& op, const Step& s) {
   const int axes = s.x[1] ? s.x[1].rank() : last_axes(s.y.shape(), op.layout.length);
+  if (g.opset >= 23) {
+    Shape over;
+    for (int i = s.y.rank() - axes; i < s.y.rank(); ++i) over.push_back(s.y.shape()[i]);
+    const Name scale = s.in[1].empty() ? g.constant("ones", ones(over, s.dtype)) : s.in[1];
+    return g.add("RMSNormalization", {s.in[0], scale}, {{"axis", std::int64_t{-axes}}, {"epsilon", op.eps}});
+  }
   Ints over;
   for (int i = -axes; i < 0; ++i) over.push_back(i);
-  const Name mean = g.add("ReduceMean", {g.add("Mul", {s.in[0], s.in[0]})},
-                          {{"axes", over}, {"keepdims", std::int64_t{1}}});
+  const Name mean = reduce(g, "ReduceMean", g.add("Mul", {s.in[0], s.in[0]}), over, true);
   const Name inverse =
       g.add("Reciprocal", {g.add("Sqrt", {g.add("Add", {mean, g.number(op.eps, s.dtype)})})});
   return affine(g, g.add("Mul", {s.in[0], inverse}), s.in[1], "");
 }
 
-// Layer norm of the groups, then weight and bias of each channel.
+// GroupNormalization with weights for each channel is there from opset 21 on; before, it is layer norm of the
+// groups, then weight and bias.
 Name group_norm(Graph& g, const GroupNorm& op, const Step& s) {
   const Shape& shape = s.y.shape();
+  if (g.opset >= 21) {
+    const auto given = [&](std::size_t i, double otherwise) {
+      return s.in[i].empty() ? g.constant("channels", full({shape[1]}, otherwise, s.dtype)) : s.in[i];
+    };
+    const Name weight = given(1, 1), bias = given(2, 0);
+    return g.add("GroupNormalization", {s.in[0], weight, bias},
+                 {{"epsilon", op.eps}, {"num_groups", op.layout.groups}});
+  }
   const std::int64_t length = op.layout.length;
   const Name parts = g.add("Reshape", {s.in[0], g.sizes(Ints{shape[0], op.layout.groups, length})});
   const Name normal = layer(g, parts, "", "", -1, op.eps, {length}, s.dtype);
@@ -78,8 +82,9 @@ template<Operator T>
 void add_norm(Rules& rules, Name (*rule)(Graph&, const T&, const Step&)) {
   add_rule<T>(rules, [rule](Graph& g, const T& op, const Step& s) {
     if (s.x[0].numel() == 0) fail<ValueError>("of no elements");
-    return in_wide(g, s, [&](const Step& wide) { return rule(g, op, wide); });
+    return rule(g, op, s);
   });
+  compute_in<T>(rules, DType::f32, {DType::f16, DType::bf16});  // as Bobbin's kernels do
 }
 
 }  // namespace

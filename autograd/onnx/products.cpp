@@ -115,14 +115,14 @@ void add_products(Rules& r) {
     return g.add("MaxPool", s.in, pool_attributes(op));
   });
   add_rule<AvgPool2d>(r, avg_pool);
-  widen<Conv2d>(r);
-  widen<Conv2dInputGrad>(r);
+  compute_in<Conv2d>(r, DType::f32, {DType::bf16});
+  compute_in<Conv2dInputGrad>(r, DType::f32, {DType::bf16});
+  compute_in<MaxPool2d>(r, DType::f32, {DType::bf16});
+  compute_in<AvgPool2d>(r, DType::f32, {DType::bf16});
   cast_to_result<Matmul>(r);
   cast_to_result<Linear>(r);
   cast_to_result<Conv2d>(r);
   cast_to_result<Conv2dInputGrad>(r);
-  widen<MaxPool2d>(r);
-  widen<AvgPool2d>(r);
 }
 
 }  // namespace bobbin::onnx

@@ -12,27 +12,30 @@
 #include "ops/softmax/softmax.h"
 
 namespace bobbin::onnx {
-namespace {
 
 using Name = std::string;
+
+// Up to opset 17, reductions other than ReduceSum take their axes as an attribute.
+Name reduce(Graph& g, const char* type, const Name& x, const Ints& axes, bool keep) {
+  if (g.opset >= 18 && !axes.empty())
+    return g.add(type, {x, g.sizes(axes)}, {{"keepdims", std::int64_t{keep}}});
+  Attributes attributes;
+  if (!axes.empty()) attributes.push_back({"axes", axes});
+  attributes.push_back({"keepdims", std::int64_t{keep}});
+  return g.add(type, {x}, attributes);
+}
+
+namespace {
 
 Ints axes_of(const ReductionAxes& over, const Tensor& x) {
   const Axes axes = over.normalized(x.shape());
   return {axes.begin(), axes.end()};
 }
 
-// In opset 17, ReduceSum takes its axes as an input, every other reduction as an attribute.
 Name sum(Graph& g, const Name& x, const Ints& axes, bool keep) {
   std::vector<Name> in{x};
   if (!axes.empty()) in.push_back(g.sizes(axes));
   return g.add("ReduceSum", in, {{"keepdims", std::int64_t{keep}}});
-}
-
-Name reduce(Graph& g, const char* type, const Name& x, const Ints& axes, bool keep) {
-  Attributes attributes;
-  if (!axes.empty()) attributes.push_back({"axes", axes});
-  attributes.push_back({"keepdims", std::int64_t{keep}});
-  return g.add(type, {x}, attributes);
 }
 
 template<Operator T>
@@ -45,14 +48,20 @@ void add_reduction(Rules& r, const char* type) {
 // The operand in the dtype of the sum: sums of integers are i64.
 Name as_sum(Graph& g, const Step& s) {
   if (s.x[0].dtype() == s.dtype) return s.in[0];
-  return g.add("Cast", s.in, {{"to", type_number(s.dtype)}});
+  return g.cast(s.in[0], s.dtype);
 }
 
+// The square of the deviations' sum takes off what rounding left in the mean (the corrected two-pass
+// algorithm).
 Name variance(Graph& g, const ReductionAxes& over, double correction, const Step& s) {
   const Ints axes = axes_of(over, s.x[0]);
   const Name centred = g.add("Sub", {s.in[0], reduce(g, "ReduceMean", s.in[0], axes, true)});
-  const Name total = sum(g, g.add("Mul", {centred, centred}), axes, over.keepdim);
-  const double freedom = static_cast<double>(over.count(s.x[0].shape())) - correction;
+  const Name squares = sum(g, g.add("Mul", {centred, centred}), axes, over.keepdim),
+             rest = sum(g, centred, axes, over.keepdim);
+  const auto count = static_cast<double>(over.count(s.x[0].shape()));
+  const Name total =
+      g.add("Sub", {squares, g.add("Div", {g.add("Mul", {rest, rest}), g.number(count, s.dtype)})});
+  const double freedom = count - correction;
   const double divisor = freedom > 0 ? freedom : std::numeric_limits<double>::quiet_NaN();
   return g.add("Div", {total, g.number(divisor, s.dtype)});
 }
@@ -91,10 +100,15 @@ void add_rows(Rules& r, const char* type) {
   });
 }
 
-// The causal mask of [..., l, s]: true for columns up to the row's number.
-Tensor causal_mask(const Shape& shape) {
-  const auto indices = [&](int axis) { return arange(shape[shape.size() + axis]); };
-  return unsqueeze(indices(-2), 1) >= unsqueeze(indices(-1), 0);
+// The causal mask of [..., l, s]: true for columns up to the row's number. Computed by nodes, so that both
+// sizes may be open.
+Name causal_mask(Graph& g, const Shape& shape) {
+  const auto indices = [&](int axis) {
+    const Name size = g.add("Squeeze", {g.sizes(Ints{shape[shape.size() + axis]})});
+    return g.add("Range", {g.number(0, DType::i64), size, g.number(1, DType::i64)});
+  };
+  const Name rows = g.add("Reshape", {indices(-2), g.sizes(Ints{-1, 1})});
+  return g.add("GreaterOrEqual", {rows, indices(-1)});
 }
 
 Name masked_softmax(Graph& g, const MaskedSoftmax& op, const Step& s) {
@@ -102,11 +116,11 @@ Name masked_softmax(Graph& g, const MaskedSoftmax& op, const Step& s) {
   const Name never = g.number(-std::numeric_limits<double>::infinity(), s.dtype);
   const auto leave = [&](const Name& mask) { x = g.add("Where", {mask, x, never}); };
   if (s.x.size() > 1) leave(s.in[1]);
-  if (op.causal) leave(g.constant("causal", causal_mask(s.y.shape())));
+  if (op.causal) leave(causal_mask(g, s.y.shape()));
   const Name y = g.add("Softmax", {x}, {{"axis", std::int64_t{s.y.rank() - 1}}});
   if (!op.empty_is_zero) return y;
   // ONNX's Softmax of a row of -inf alone is NaN.
-  const Name most = g.add("ReduceMax", {x}, {{"axes", Ints{-1}}, {"keepdims", std::int64_t{1}}});
+  const Name most = reduce(g, "ReduceMax", x, Ints{-1}, true);
   return g.add("Where", {g.add("Equal", {most, never}), g.number(0, s.dtype), y});
 }
 
@@ -133,6 +147,12 @@ void add_reductions(Rules& r) {
   add_rule<Norm>(r, norm);
   add_arg_extreme<ArgMax>(r, "ArgMax");
   add_arg_extreme<ArgMin>(r, "ArgMin");
+  compute_in<Max>(r, DType::i32, {DType::boolean});
+  compute_in<AMax>(r, DType::i32, {DType::boolean});
+  compute_in<Min>(r, DType::i32, {DType::boolean});
+  compute_in<AMin>(r, DType::i32, {DType::boolean});
+  compute_in<ArgMax>(r, DType::i32, {DType::boolean});
+  compute_in<ArgMin>(r, DType::i32, {DType::boolean});
   add_rule<CumSum>(r, [](Graph& g, const CumSum& op, const Step& s) {
     return g.add("CumSum", {as_sum(g, s), g.constant("axis", full({}, op.axis, DType::i64))},
                  {{"reverse", std::int64_t{op.reverse}}});

@@ -2,6 +2,7 @@
 #pragma once
 #include <bobbin/op.h>
 
+#include <algorithm>
 #include <functional>
 #include <typeindex>
 #include <unordered_map>
@@ -38,19 +39,19 @@ void add_rule(Rules& rules, const char* type) {
                 [type](Graph& g, const OpBase&, const Step& s) { return g.add(type, s.in); });
 }
 
-/// Adds a rule for T whose nodes do not support bf16: they compute such tensors in f32, as Bobbin's kernels
-/// do.
+/// Makes T's rule compute in `carrier` where the first operand has one of these dtypes, which the rule's
+/// nodes do not take: operands of that dtype are converted, and the result back, if it has that dtype.
 template<Operator T>
-void widen(Rules& rules) {
+void compute_in(Rules& rules, DType carrier, std::vector<DType> dtypes) {
   Rule& rule = rules.at(typeid(detail::OpModel<T>));
-  rule = [narrow = rule](Graph& g, const OpBase& op, const Step& s) {
-    if (s.dtype != DType::bf16) return narrow(g, op, s);
-    const auto cast = [&g](const std::string& x, DType d) {
-      return g.add("Cast", {x}, {{"to", type_number(d)}});
-    };
-    Step wide{{}, s.x, s.y, DType::f32};
-    for (auto& name : s.in) wide.in.push_back(cast(name, DType::f32));
-    return cast(narrow(g, op, wide), DType::bf16);
+  rule = [carrier, dtypes, narrow = rule](Graph& g, const OpBase& op, const Step& s) {
+    const DType own = s.x[0].dtype();
+    if (std::find(dtypes.begin(), dtypes.end(), own) == dtypes.end()) return narrow(g, op, s);
+    Step wide{s.in, s.x, s.y, s.dtype == own ? carrier : s.dtype};
+    for (std::size_t i = 0; i < wide.in.size(); ++i)
+      if (!wide.in[i].empty() && s.x[i].dtype() == own) wide.in[i] = g.cast(wide.in[i], carrier);
+    const std::string y = narrow(g, op, wide);
+    return s.dtype == own ? g.cast(y, own) : y;
   };
 }
 
@@ -75,7 +76,8 @@ void add_views(Rules&);
 const Rules& rules();
 
 // Used by several rules.
-std::string gelu(Graph&, const std::string& x, DType);
+std::string gelu(Graph&, const std::string& x, DType, const char* form = "none");
 std::string silu(Graph&, const std::string& x);
+std::string reduce(Graph&, const char* type, const std::string& x, const Ints& axes, bool keep);
 
 }  // namespace bobbin::onnx

@@ -19,8 +19,10 @@ Name reshape(Graph& g, const Reshape& op, const Step& s) {
 
 Name slice(Graph& g, const Slice& op, const Step& s) {
   const std::int64_t end = op.count > 0 ? op.start + (op.count - 1) * op.step + 1 : op.start;
-  return g.add("Slice", {s.in[0], g.sizes(Ints{op.start}), g.sizes(Ints{end}), g.sizes(Ints{op.axis}),
-                         g.sizes(Ints{op.step})});
+  const Name y = g.add("Slice", {s.in[0], g.sizes(Ints{op.start}), g.sizes(Ints{end}), g.sizes(Ints{op.axis}),
+                                 g.sizes(Ints{op.step})});
+  if (op.cut) g.nodes.back().cut = s.x[0].size(op.axis);
+  return y;
 }
 
 Name pad(Graph& g, const Pad& op, const Step& s) {
@@ -41,8 +43,17 @@ Name one_hot(Graph& g, const OneHot& op, const Step& s) {
   const Name index = scalar ? g.add("Reshape", {s.in[0], g.sizes(Ints{1})}) : s.in[0],
              off_on = g.constant("off_on", tensor({0, 1}, DType::i64));
   Name y = g.add("OneHot", {index, g.number(static_cast<double>(op.classes), DType::i64), off_on});
-  if (op.dtype != DType::i64) y = g.add("Cast", {y}, {{"to", type_number(op.dtype)}});
+  if (op.dtype != DType::i64) y = g.cast(y, op.dtype);
   return scalar ? g.add("Reshape", {y, g.sizes(s.y.shape())}) : y;
+}
+
+// Rows of x at an index get rows of the source added: ScatterElements with the index of each element.
+Name index_add(Graph& g, const IndexAdd& op, const Step& s) {
+  Ints column(static_cast<std::size_t>(s.x[0].rank()), 1);
+  column[static_cast<std::size_t>(op.axis)] = s.x[1].numel();
+  const Name index = g.add("Expand", {g.add("Reshape", {s.in[1], g.sizes(column)}), g.sizes(s.x[2].shape())});
+  return g.add("ScatterElements", {s.in[0], index, s.in[2]},
+               {{"axis", std::int64_t{op.axis}}, {"reduction", Name("add")}});
 }
 
 }  // namespace
@@ -71,6 +82,9 @@ void add_views(Rules& r) {
     return g.add("ScatterElements", s.in,
                  {{"axis", std::int64_t{op.axis}}, {"reduction", std::string("add")}});
   });
+  add_rule<IndexAdd>(r, index_add);
+  compute_in<ScatterAdd>(r, DType::f32, {DType::f16, DType::bf16});
+  compute_in<IndexAdd>(r, DType::f32, {DType::f16, DType::bf16});
   add_rule<OneHot>(r, one_hot);
 }
 

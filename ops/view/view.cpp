@@ -146,11 +146,13 @@ Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, s
   if (step < 1) fail<ValueError>("slice: expected a step of at least 1; got ", step);
   const std::int64_t size = x.shape()[axis];
   const auto cut = [size](std::int64_t i) { return std::clamp<std::int64_t>(i < 0 ? i + size : i, 0, size); };
+  constexpr auto end = std::numeric_limits<std::int64_t>::max();
+  const bool beyond = (stop > size && stop != end) || stop < -size || start > size || start < -size;
   start = cut(start);
   const std::int64_t length = std::max<std::int64_t>(0, cut(stop) - start);
   // A larger step gives the same single element, and might overflow in strides.
   step = std::clamp<std::int64_t>(length, 1, step);
-  return record(Slice{axis, start, length == 0 ? 0 : (length - 1) / step + 1, step}, {x});
+  return record(Slice{axis, start, length == 0 ? 0 : (length - 1) / step + 1, step, beyond}, {x});
 }
 
 Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length) {

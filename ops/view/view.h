@@ -28,6 +28,7 @@ struct Permute {
 struct Slice {
   int axis;
   std::int64_t start, count, step;
+  bool cut = false;  ///< the call's bounds were beyond the axis; for ONNX, where the axis may be longer
   static constexpr std::string_view name = "slice";
   Tensor view(const Tensor& x) const;
   Grads vjp(const Vjp&) const;

@@ -107,24 +107,43 @@ TEST_F(Onnx, EditsInPlaceAreRefused) {
 }
 
 TEST_F(Onnx, ABatchSizeMayOnlyChangeSizes) {
-  const OnnxOptions any{.any_batch = true};
+  const OnnxOptions any{.open_axes = {0}};
   const auto f = [](const Tensor& x) { return reshape(sum(x, {1}), {1, x.size(0)}); };
   save_onnx(path, f, ones({1, 3}), any);
   EXPECT_THAT(bytes(), HasSubstr("ReduceSum"));
   fs::remove(path);
   EXPECT_THAT(refused<ValueError>([](const Tensor& x) { return x / static_cast<double>(x.size(0)); },
                                   ones({2, 3}), any),
-              HasSubstr("depends on the batch size"));
+              HasSubstr("open_axes cannot follow"));
   EXPECT_THAT(
       refused<ValueError>([](const Tensor& x) { return x.size(0) > 4 ? exp(x) : x; }, ones({2, 3}), any),
-      HasSubstr("depends on the batch size"));
-  EXPECT_THAT(
-      refused<ValueError>(
-          [](const Tensor& x) { return reshape(unsqueeze(x, 0) * unsqueeze(x, 1), {x.size(0) * x.size(0)}); },
-          ones({3}), any),
-      HasSubstr("depends on the batch size"));
+      HasSubstr("open_axes cannot follow"));
+  // What remains in a reshape is computed by the runtime; sizes elsewhere must be linear.
+  save_onnx(
+      path,
+      [](const Tensor& x) { return reshape(unsqueeze(x, 0) * unsqueeze(x, 1), {x.size(0) * x.size(0)}); },
+      ones({3}), any);
+  fs::remove(path);
+  EXPECT_THAT(refused<ValueError>([](const Tensor& x) { return expand(sum(x), {x.size(0) * x.size(0)}); },
+                                  ones({3}), any),
+              HasSubstr("open_axes cannot follow"));
+  EXPECT_THAT(refused<ValueError>([](const Tensor& x) { return slice(x, 0, 0, 8); }, ones({1, 3}), any),
+              HasSubstr("a slice with bounds beyond the end of its axis"));
+  save_onnx(
+      path, [](const Tensor& x) { return slice(slice(x, 0, 1, x.size(0)), 1, 0, 8); }, ones({1, 3}), any);
+  fs::remove(path);
   EXPECT_THAT(refused<ShapeError>([](const Tensor& x) { return -x; }, tensor(1), any),
-              HasSubstr("wants an example with a first axis; got f32[]"));
+              HasSubstr("open_axes wants an example with elements along axis 0; got f32[]"));
+}
+
+TEST_F(Onnx, OptionsAreChecked) {
+  const auto f = [](const Tensor& x) { return mean(x, {1}); };
+  EXPECT_THAT(refused<ValueError>(f, ones({2, 3}), {.opset = 16}), HasSubstr("opset from 17 to 23; got 16"));
+  EXPECT_THAT(refused<ValueError>(f, ones({2, 3}), {.input = ""}), HasSubstr("must not be empty"));
+  EXPECT_THAT(refused<ValueError>(f, ones({2, 3}), {.names = {{"", ones({})}}}),
+              HasSubstr("must not be empty"));
+  EXPECT_THAT(refused<ShapeError>(f, ones({2, 3}), {.open_axes = {2}}), HasSubstr("along axis 2"));
+  EXPECT_THAT(refused<ShapeError>(f, ones({0, 3}), {.open_axes = {0}}), HasSubstr("along axis 0"));
 }
 
 TEST_F(Onnx, ErrorsPassAndAnOldFileStays) {

@@ -2,6 +2,7 @@
 // parameters as NAME.npz, for open_onnx_test.
 #include <bobbin/bobbin.h>
 
+#include <fstream>
 #include <iostream>
 
 using namespace bobbin;
@@ -10,15 +11,27 @@ namespace {
 
 std::filesystem::path dir;
 
-// The input is not the example: where the batch is open there is more of it.
+// The first n rows of x, repeated along axis 0, which need not be as many as the example's.
+Tensor rows(const Tensor& x, std::int64_t n) { return slice(concat(std::vector<Tensor>(7, x)), 0, 0, n); }
+
+// The input is not the example: where axes are open there is more of it. For onnxruntime there are batches of
+// 1, 2 and 7, too.
 template<class M>
 void write(const std::string& name, M model, const Tensor& example, const OnnxOptions& options = {}) {
   save_onnx(dir / (name + ".onnx"), model, example, options);
   const NoGrad quiet;
-  Tensor x = is_floating(example.dtype()) ? example * -0.75 : example;
-  if (options.any_batch) x = concat({x, example, x, x}, 0);
-  save_npy(dir / (name + ".in.npy"), x);
-  save_npy(dir / (name + ".out.npy"), model(x));
+  std::ofstream index(dir / "index.txt", std::ios::app);
+  const auto call = [&](const std::string& as, const Tensor& x) {
+    save_npy(dir / (as + ".in.npy"), x);
+    save_npy(dir / (as + ".out.npy"), model(x));
+    index << as << '\t' << x.spec() << '\n';
+  };
+  const Tensor x = is_floating(example.dtype()) ? example * -0.75 : example;
+  Tensor more = x;
+  for (const auto axis : options.open_axes) more = concat({more, more, more, more}, static_cast<int>(axis));
+  call(name, more);
+  if (options.open_axes.contains(0))
+    for (const int n : {1, 2, 7}) call(name + "@" + std::to_string(n), rows(x, n));
   if constexpr (nn::Module<M>) save_npz(dir / (name + ".npz"), nn::state_dict(model));
 }
 
@@ -49,6 +62,26 @@ struct Language {
   nn::Linear out{8, 11};
   Tensor operator()(const Tensor& x) const { return softmax(out(block(embedding(x), true))); }
   void each(nn::Visit& v) { v("embedding", embedding), v("block", block), v("out", out); }
+};
+
+template<class Layer>
+struct Sequence {
+  Layer layer{3, 4, {.layers = 2, .bidirectional = true}};
+  Tensor operator()(const Tensor& x) const { return layer(x).y; }
+  void each(nn::Visit& v) { v("layer", layer); }
+};
+
+// Images of any size, counts of rows by index, and sizes of 0 beside open ones.
+struct Counts {
+  nn::Conv2d first{2, 4, 3, {{.padding = 1}}};
+  nn::Linear out{4, 3};
+  Tensor operator()(const Tensor& x) const {
+    const Tensor y = out(mean(relu(first(x)), {2, 3}));
+    const Tensor nothing = reshape(slice(y, 1, 0, 0), {x.size(0), 0, 2});
+    const Tensor counted = index_add(transpose(y), 0, tensor({2, 0, 2}, DType::i64), transpose(y));
+    return transpose(counted) + unsqueeze(sum(nothing, {1, 2}), 1);
+  }
+  void each(nn::Visit& v) { v("first", first), v("out", out); }
 };
 
 Tensor transposed(const Tensor& x) {
@@ -143,7 +176,7 @@ int main(int argc, char** argv) {
   }
   dir = argv[1];
   manual_seed(1);
-  const OnnxOptions any{.any_batch = true};
+  const OnnxOptions any{.open_axes = {0}};
   const std::pair<const char*, Activation> activations[] = {
       {"none", Activation::none}, {"relu", Activation::relu},       {"gelu", Activation::gelu},
       {"tanh", Activation::tanh}, {"sigmoid", Activation::sigmoid}, {"silu", Activation::silu}};
@@ -162,4 +195,15 @@ int main(int argc, char** argv) {
   write("elementwise", elementwise, randn({3, 4}));
   write("reductions", reductions, randn({3, 4, 5}));
   write("layout", layout, randn({1, 3, 4}));
+  write("rnn", Sequence<nn::RNN>{}, randn({2, 4, 3}), any);
+  write("lstm", Sequence<nn::LSTM>{}, randn({2, 4, 3}), any);
+  write("gru", Sequence<nn::GRU>{}, randn({2, 4, 3}), any);
+  write("counts", Counts{}, randn({2, 2, 3, 2}), {.open_axes = {0, 2, 3}});
+  write("any_length", language, reshape(arange(10), {2, 5}), {.open_axes = {0, 1}});
+  for (const int opset : {18, 20, 21, 23}) {
+    const std::string end = "_opset" + std::to_string(opset);
+    write("elementwise" + end, elementwise, randn({3, 4}), {.opset = opset});
+    write("reductions" + end, reductions, randn({3, 4, 5}), {.opset = opset});
+    write("norms" + end, norms, randn({2, 4, 6}), {.open_axes = {0}, .opset = opset});
+  }
 }

@@ -8,27 +8,31 @@
 
 namespace bobbin {
 
-/// The names in the file, and whether the batch size is fixed.
+/// The names in the file, which sizes are fixed, and the versions of the format.
 struct OnnxOptions {
   StateDict names = {};           ///< the names of the model's tensors in the file; others are numbered
-  bool any_batch = false;         ///< the input's first axis may have any size; its name is "n"
+  Axes open_axes = {};            ///< axes of the input that may have any size: {0} for any batch size
   std::string input = "input";    ///< the name of the input
   std::string output = "output";  ///< the name of the output
+  int opset = 17;                 ///< the version of the operators, 17 to 23
+  int ir_version = 0;             ///< the version of the format; 0: the one that came with the opset
 };
 
-/// Writes the computation of f, a function of one tensor, as ONNX (opset 17), with its parameters. f is
-/// called on `example`, and the file takes inputs of that shape and dtype. With `any_batch`, f is called on
-/// two, three and five copies of it, joined along the first axis: the calls may differ only in sizes, which
-/// must be linear functions of the batch size. Values that depend neither on the example nor on a parameter
-/// become constants. Numbers that f reads from tensors (`item`, branches on it, copy_) have the values of
-/// that call in the file. Layers keep their mode in the file: call eval(model) first. The results for NaN in
-/// maxima and minima, and for conversions that overflow a dtype, depend on the runtime. Works on any device;
-/// records nothing on the tape.
+/// Writes the computation of f, a function of one tensor, as ONNX, with its parameters. f is called on
+/// `example`, and the file takes inputs of that shape and dtype. With `open_axes`, f is called on two, three
+/// and five copies of it, joined along each of these axes: the calls may differ only in sizes, which must be
+/// linear functions of the open sizes (or follow from the others in a reshape), and in the sizes of constants
+/// that repeat one number. In the file, axis 0 is "n", and axis i "di". Values that depend neither on the
+/// example nor on a parameter become constants. Numbers that f reads from tensors (`item`, branches on it,
+/// copy_) have the values of that call in the file. Layers keep their mode in the file: call eval(model)
+/// first. The results for NaN in maxima and minima, and for conversions that overflow a dtype, depend on the
+/// runtime. Works on any device; records nothing on the tape.
 ///
 /// Throws ValueError for an operation that ONNX does not have (dropout, losses, derivatives), with its name;
-/// for a tensor that f edits in place; for a computation that any_batch does not support; and for files
-/// larger than 2 GiB. Throws ShapeError for any_batch without a first axis; IoError. The file is written as a
-/// whole or not at all.
+/// for a tensor that f edits in place; for a computation that open_axes does not support, such as a slice
+/// that reaches beyond the end of an open axis; for an opset that it does not know and an empty name; and for
+/// files larger than 2 GiB. Throws ShapeError for open axes that the example lacks; IoError. The file is
+/// written as a whole or not at all.
 void save_onnx(const std::filesystem::path&, const std::function<Tensor(const Tensor&)>& f,
                const Tensor& example, const OnnxOptions& = {});
 
