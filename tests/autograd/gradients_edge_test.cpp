@@ -47,6 +47,18 @@ TEST(ClipEdges, ANormBeyondItsDtypeIsClipped) {
     }
 }
 
+// Squares of f64 leave its range: the norm is scaled.
+TEST(ClipEdges, NormsAtTheEndsOfF64) {
+  for (const Device d : devices())
+    for (const double scale : {1e200, 1e-200, 1e300, 1e-300}) {
+      const Tensor p = with_gradient(tensor({3 * scale, 4 * scale}, DType::f64, d)),
+                   q = with_gradient(tensor({12 * scale}, DType::f64, d));
+      EXPECT_NEAR(optim::clip_grad_norm({{p, q}}, scale).item() / (13 * scale), 1, 1e-15) << scale;
+      EXPECT_NEAR(elements(p.grad())[0] / scale, 3. / 13, 1e-15) << scale;
+      EXPECT_NEAR(elements(q.grad())[0] / scale, 12. / 13, 1e-15) << scale;
+    }
+}
+
 TEST(ClipEdges, TinyNormsAndTinyLimits) {
   for (const Device d : devices())
     for (const DType t : {DType::f64, DType::f32}) {
