@@ -1,8 +1,11 @@
 // Reads the options of examples and tools with CLI11.
 #include "tools/options/options.h"
 
+#include <bobbin/config.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <type_traits>
 
 namespace bobbin::tools {
 
@@ -70,11 +73,12 @@ Option Options::flag(const std::string& name, bool& value, const std::string& he
 
 std::optional<int> Options::parse(int argc, char** argv) {
   program_ = std::filesystem::path(argv[0]).filename().string();
+  app_->set_version_flag("--version", program_ + " (Bobbin) " BOBBIN_VERSION, "Print the version and exit");
   try {
     app_->parse(argc, argv);
     return {};
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app_->exit(e);  // --help
+    if (e.get_exit_code() == 0) return app_->exit(e);  // --help, --version
     return refuse(e.what());
   }
 }
