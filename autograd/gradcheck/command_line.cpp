@@ -30,7 +30,9 @@ void declare(CLI::App& app, Arguments& args) {
          "lie so with contiguous ones; all if left out")
       ->transform(CLI::CheckedTransformer(layouts));
   app.add_option("--seed", args.seed, "Seed of the inputs and cotangents")
-      ->check(CLI::NonNegativeNumber);  // CLI11 2.1 reads -1 as the largest number
+      ->check([](const std::string& text) {  // CLI11 2.1 reads -1 as the largest number
+        return text.find('-') == text.npos ? std::string() : "expected a number of at least 0; got " + text;
+      });
   app.add_option("--budget", args.budget, "Seconds after which no check begins")->check(CLI::PositiveNumber);
   app.add_option("--jobs", args.jobs, "Threads; all processors if left out")->check(CLI::Range(1, 1024));
   app.add_flag("--mutate", args.mutate,

@@ -18,7 +18,15 @@ Option& Option::positive() {
   return *this;
 }
 Option& Option::not_negative() {
-  option_->check(CLI::NonNegativeNumber);
+  // CLI11's own check names the largest double, in 309 digits.
+  option_->check(CLI::Validator(
+      [](const std::string& text) {
+        double value = 0;
+        return CLI::detail::lexical_cast(text, value) && value >= 0
+                   ? std::string()
+                   : "expected a number of at least 0; got " + text;
+      },
+      "NONNEGATIVE"));
   return *this;
 }
 Option& Option::one_of(const std::vector<std::string>& values) {
