@@ -37,9 +37,9 @@ void correlate(const PaddedImage& f, const ImageBatch<T>& images, const std::int
       const T* const g = images.g + n * images.pitch + channel * pitch + k * s.sum_pitch;
       for (std::int64_t p = 0, at = 0; p < length; p += register_lanes<T>, at += s.gap) {
         V x[block_taps];
-        for (int j = 0; j < block_taps; ++j) x[j] = *reinterpret_cast<const V*>(padded + tap_offsets[j] + at);
+        for (int j = 0; j < block_taps; ++j) x[j] = simd::load_register(padded + tap_offsets[j] + at);
         for (int i = 0; i < block_channels; ++i) {
-          const V v = *reinterpret_cast<const V*>(g + i * pitch + p);
+          const V v = simd::load_register(g + i * pitch + p);
           for (int j = 0; j < block_taps; ++j) sum[i * block_taps + j] += v * x[j];
         }
       }
@@ -49,8 +49,7 @@ void correlate(const PaddedImage& f, const ImageBatch<T>& images, const std::int
     V part[register_lanes<T>];
 #pragma GCC unroll 16
     for (std::int64_t i = 0; i < register_lanes<T>; ++i) part[i] = sum[k + i];
-    *reinterpret_cast<V*>(out + k) =
-        simd::reduce_registers(part, [](const V& a, const V& b) { return a + b; });
+    simd::store_register(out + k, simd::reduce_registers(part, [](const V& a, const V& b) { return a + b; }));
   }
 }
 
@@ -59,12 +58,12 @@ template<class T>
 T sum_of_row(const T* row, std::int64_t n) {
   using V = Register<T>;
   V sum[4] = {};
-  const V* const x = reinterpret_cast<const V*>(row);
+  const auto x = [row](std::int64_t i) { return simd::load_register(row + i * register_lanes<T>); };
   const std::int64_t registers = ceil_div(n, register_lanes<T>);
   std::int64_t i = 0;
   for (; i + 4 <= registers; i += 4)
-    for (int k = 0; k < 4; ++k) sum[k] += x[i + k];
-  for (; i < registers; ++i) sum[0] += x[i];
+    for (int k = 0; k < 4; ++k) sum[k] += x(i + k);
+  for (; i < registers; ++i) sum[0] += x(i);
   return simd::reduce_lanes<T>((sum[0] + sum[1]) + (sum[2] + sum[3]),
                                [](const V& a, const V& b) { return a + b; });
 }
