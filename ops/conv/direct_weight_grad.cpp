@@ -65,9 +65,9 @@ void correlate(const PaddedImage& f, const ImageBatch<T>& images, const Position
       for (std::int64_t p = of.first, at = of.first / register_lanes<T> * s.gap; p < of.last;
            p += register_lanes<T>, at += s.gap) {
         V x[block_taps];
-        for (int j = 0; j < block_taps; ++j) x[j] = *reinterpret_cast<const V*>(padded + tap_offsets[j] + at);
+        for (int j = 0; j < block_taps; ++j) x[j] = simd::load_register(padded + tap_offsets[j] + at);
         for (int i = 0; i < block_channels; ++i) {
-          const V v = *reinterpret_cast<const V*>(g + i * pitch + p);
+          const V v = simd::load_register(g + i * pitch + p);
           for (int j = 0; j < block_taps; ++j) sum[i * block_taps + j] += v * x[j];
         }
       }
@@ -77,8 +77,7 @@ void correlate(const PaddedImage& f, const ImageBatch<T>& images, const Position
     V part[register_lanes<T>];
 #pragma GCC unroll 16
     for (std::int64_t i = 0; i < register_lanes<T>; ++i) part[i] = sum[k + i];
-    *reinterpret_cast<V*>(out + k) =
-        simd::reduce_registers(part, [](const V& a, const V& b) { return a + b; });
+    simd::store_register(out + k, simd::reduce_registers(part, [](const V& a, const V& b) { return a + b; }));
   }
 }
 
@@ -86,6 +85,7 @@ void correlate(const PaddedImage& f, const ImageBatch<T>& images, const Position
 template<class T>
 double sum_of_row(const T* row, std::int64_t n) {
   using V = Register<T>;
+<<<<<<< HEAD
   constexpr std::int64_t most = 256;  // registers that are summed in T
   const V* const x = reinterpret_cast<const V*>(row);
   const std::int64_t registers = ceil_div(n, register_lanes<T>);
@@ -100,6 +100,17 @@ double sum_of_row(const T* row, std::int64_t n) {
                                                        [](const V& a, const V& b) { return a + b; }));
   }
   return total;
+=======
+  V sum[4] = {};
+  const auto x = [row](std::int64_t i) { return simd::load_register(row + i * register_lanes<T>); };
+  const std::int64_t registers = ceil_div(n, register_lanes<T>);
+  std::int64_t i = 0;
+  for (; i + 4 <= registers; i += 4)
+    for (int k = 0; k < 4; ++k) sum[k] += x(i + k);
+  for (; i < registers; ++i) sum[0] += x(i);
+  return simd::reduce_lanes<T>((sum[0] + sum[1]) + (sum[2] + sum[3]),
+                               [](const V& a, const V& b) { return a + b; });
+>>>>>>> edges
 }
 
 // The number of images of a slice that are summed together, at most `most`: one block of their channels fits

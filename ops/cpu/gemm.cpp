@@ -71,8 +71,7 @@ class Panel {
     T* to = data_;
     for (std::int64_t k = 0; k < depth; ++k, from += step, to += width_) {
       std::int64_t j = 0;
-      for (; j + lanes <= n; j += lanes)
-        *reinterpret_cast<R*>(to + j) = *reinterpret_cast<const R*>(from + j);
+      for (; j + lanes <= n; j += lanes) simd::store_register(to + j, simd::load_register(from + j));
       for (; j < n; ++j) to[j] = from[j];
     }
   }
@@ -82,9 +81,9 @@ class Panel {
     for (; k + lanes <= depth; k += lanes) {
       R square[lanes];
       for (std::int64_t i = 0; i < lanes; ++i)
-        square[i] = *reinterpret_cast<const R*>(from + std::min(i, n - 1) * step + k);
+        square[i] = simd::load_register(from + std::min(i, n - 1) * step + k);
       simd::transpose(square);
-      for (std::int64_t i = 0; i < lanes; ++i) *reinterpret_cast<R*>(to + (k + i) * width_) = square[i];
+      for (std::int64_t i = 0; i < lanes; ++i) simd::store_register(to + (k + i) * width_, square[i]);
     }
     for (; k < depth; ++k)
       for (std::int64_t i = 0; i < n; ++i) to[k * width_ + i] = from[i * step + k];

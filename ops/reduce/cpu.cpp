@@ -149,12 +149,12 @@ template<bool largest>
 void ArgExtreme<largest>::cpu(Inputs x, Tensor& y) const {
   run_extreme<largest>(over, x[0], nullptr, &y);
 }
-template void Max::cpu(Inputs, Tensor&, std::span<Tensor>) const;
-template void Min::cpu(Inputs, Tensor&, std::span<Tensor>) const;
-template void AMax::cpu(Inputs, Tensor&) const;
-template void AMin::cpu(Inputs, Tensor&) const;
-template void ArgMax::cpu(Inputs, Tensor&) const;
-template void ArgMin::cpu(Inputs, Tensor&) const;
+template void FirstExtreme<true>::cpu(Inputs, Tensor&, std::span<Tensor>) const;
+template void FirstExtreme<false>::cpu(Inputs, Tensor&, std::span<Tensor>) const;
+template void SharedExtreme<true>::cpu(Inputs, Tensor&) const;
+template void SharedExtreme<false>::cpu(Inputs, Tensor&) const;
+template void ArgExtreme<true>::cpu(Inputs, Tensor&) const;
+template void ArgExtreme<false>::cpu(Inputs, Tensor&) const;
 
 void LogSumExp::cpu(Inputs x, Tensor& y) const {
   if (x[0].dtype() == DType::f64)

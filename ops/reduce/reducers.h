@@ -140,7 +140,7 @@ struct MaxNorm : OneValue {
   BOBBIN_HD static void init(A& a, B&, std::int64_t) { a = 0; }
   BOBBIN_HD static void reduce(A& a, B&, double x, int) {
     const double m = std::abs(x);
-    a = (m > a) | (m != m) ? m : a;
+    a = ((m > a) | (m != m)) ? m : a;
   }
   BOBBIN_HD static void combine(A& a, B& b, std::int64_t, A a2, B, std::int64_t) { reduce(a, b, a2, 0); }
   BOBBIN_HD double project(A a, B, std::int64_t) const { return a; }

@@ -196,10 +196,10 @@ template<bool largest>
 std::vector<Sample> SharedExtreme<largest>::samples() {
   return largest ? extreme_samples<true>(name, amax, true) : extreme_samples<false>(name, amin, true);
 }
-template std::vector<Sample> Max::samples();
-template std::vector<Sample> Min::samples();
-template std::vector<Sample> AMax::samples();
-template std::vector<Sample> AMin::samples();
+template std::vector<Sample> FirstExtreme<true>::samples();
+template std::vector<Sample> FirstExtreme<false>::samples();
+template std::vector<Sample> SharedExtreme<true>::samples();
+template std::vector<Sample> SharedExtreme<false>::samples();
 
 namespace {
 
@@ -238,8 +238,8 @@ template<bool largest>
 std::vector<Sample> ArgExtreme<largest>::samples() {
   return largest ? arg_samples<true>(name, argmax, argmax) : arg_samples<false>(name, argmin, argmin);
 }
-template std::vector<Sample> ArgMax::samples();
-template std::vector<Sample> ArgMin::samples();
+template std::vector<Sample> ArgExtreme<true>::samples();
+template std::vector<Sample> ArgExtreme<false>::samples();
 
 std::vector<Sample> LogSumExp::samples() {
   const Call f = logsumexp;
