@@ -85,32 +85,20 @@ void correlate(const PaddedImage& f, const ImageBatch<T>& images, const Position
 template<class T>
 double sum_of_row(const T* row, std::int64_t n) {
   using V = Register<T>;
-<<<<<<< HEAD
   constexpr std::int64_t most = 256;  // registers that are summed in T
-  const V* const x = reinterpret_cast<const V*>(row);
+  const auto x = [row](std::int64_t i) { return simd::load_register(row + i * register_lanes<T>); };
   const std::int64_t registers = ceil_div(n, register_lanes<T>);
   double total = 0;
   for (std::int64_t i = 0; i < registers;) {
     const std::int64_t end = std::min(registers, i + most);
     V sum[4] = {};
     for (; i + 4 <= end; i += 4)
-      for (int k = 0; k < 4; ++k) sum[k] += x[i + k];
-    for (; i < end; ++i) sum[0] += x[i];
+      for (int k = 0; k < 4; ++k) sum[k] += x(i + k);
+    for (; i < end; ++i) sum[0] += x(i);
     total += static_cast<double>(simd::reduce_lanes<T>((sum[0] + sum[1]) + (sum[2] + sum[3]),
                                                        [](const V& a, const V& b) { return a + b; }));
   }
   return total;
-=======
-  V sum[4] = {};
-  const auto x = [row](std::int64_t i) { return simd::load_register(row + i * register_lanes<T>); };
-  const std::int64_t registers = ceil_div(n, register_lanes<T>);
-  std::int64_t i = 0;
-  for (; i + 4 <= registers; i += 4)
-    for (int k = 0; k < 4; ++k) sum[k] += x(i + k);
-  for (; i < registers; ++i) sum[0] += x(i);
-  return simd::reduce_lanes<T>((sum[0] + sum[1]) + (sum[2] + sum[3]),
-                               [](const V& a, const V& b) { return a + b; });
->>>>>>> edges
 }
 
 // The number of images of a slice that are summed together, at most `most`: one block of their channels fits
