@@ -65,10 +65,10 @@ struct Logistic {
 BOBBIN_FN1(Neg, numeric, wrapped_negative(x))
 BOBBIN_FN1(Abs, numeric, x < T(0) ? wrapped_negative(x) : T(x + T(0)))    // -0 + 0 is +0
 BOBBIN_FN1(Sign, numeric, x > T(0) ? T(1) : x < T(0) ? T(-1) : T(x - x))  // NaN stays NaN
-BOBBIN_SMOOTH_FN1(Exp, math::exp(x), g* math::exp(x))
+BOBBIN_FN1(Exp, floating, math::exp(x))
 BOBBIN_SMOOTH_FN1(Log1p, T(log1p(x)), g / (T(1) + x))
 BOBBIN_SMOOTH_FN1(Sqrt, T(sqrt(x)), g / (T(2) * T(sqrt(x))))
-BOBBIN_SMOOTH_FN1(Rsqrt, T(T(1) / sqrt(x)), T(-0.5) * ((g / x) / T(sqrt(x))))
+BOBBIN_SMOOTH_FN1(Rsqrt, T(T(1) / sqrt(x)), (T(-0.5) * g / x) / T(sqrt(x)))
 BOBBIN_SMOOTH_FN1(Reciprocal, T(T(1) / x), -((g / x) / x))
 BOBBIN_SMOOTH_FN1(Sin, T(sin(x)), g* T(cos(x)))
 BOBBIN_SMOOTH_FN1(Cos, T(cos(x)), -(g* T(sin(x))))

@@ -6,7 +6,6 @@
 /// (map.h). The smooth ones are Smooth (smooth.h): each also has the operation Backward<Op>, its derivative.
 #define BOBBIN_SMOOTH_UNARY_OPS(X) \
   X(Unary, Square)                 \
-  X(Unary, Exp)                    \
   X(Unary, Expm1)                  \
   X(Unary, Log1p)                  \
   X(Unary, Sqrt)                   \
@@ -22,6 +21,7 @@
   X(Unary, Neg)             \
   X(Unary, Abs)             \
   X(Unary, Sign)            \
+  X(Unary, Exp)             \
   X(Unary, Log)             \
   X(Unary, Clamp)           \
   BOBBIN_SMOOTH_UNARY_OPS(X)

@@ -37,12 +37,10 @@ struct Square : Smooth<Square, fn::Square> {
   static std::vector<Sample> samples() { return unary_samples(name, square, -2, 2, false); }
 };
 
-struct Exp : Smooth<Exp, fn::Exp> {
+struct Exp : Unary<Exp, fn::Exp> {
   static constexpr std::string_view name = "exp";
-  static Tensor second(fn::Exp f, const Tensor& h, const Tensor& g, const Tensor& x) {
-    return h * backward_of<Exp>(f, g, x);
-  }
-  static Tensor draw(const Shape& s) { return sample_input(s); }
+  static constexpr Saves saves = Saves::output;
+  Grads vjp(const Vjp& v) const { return {v.grad * v.output()}; }
   static std::vector<Sample> samples() { return unary_samples(name, exp, -2, 2); }
 };
 
@@ -75,7 +73,7 @@ struct Log1p : Smooth<Log1p, fn::Log1p> {
 struct Sqrt : Smooth<Sqrt, fn::Sqrt> {
   static constexpr std::string_view name = "sqrt";
   static Tensor second(fn::Sqrt f, const Tensor& h, const Tensor& g, const Tensor& x) {
-    return (h / x) * backward_of<Sqrt>(f, g, x) * -0.5;
+    return (h * -0.5 / x) * backward_of<Sqrt>(f, g, x);
   }
   static Tensor draw(const Shape& s) { return sample_input(s, 0.2, 3); }
   static std::vector<Sample> samples() { return unary_samples(name, sqrt, 0.2, 3); }

@@ -38,7 +38,7 @@ TEST(Anomaly, TellsWhatCameInAlready) {
 TEST(Anomaly, NamesTheDerivativeAndIndex) {
   const Tensor x = tensor({1, 0}).set_requires_grad();
   EXPECT_EQ(anomaly([&] { backward(sum(sqrt(x))); }),
-            "derivative of sqrt: div: its output is Inf at flat index 1 of f32[2]");
+            "derivative of sqrt: sqrt_backward: its output is Inf at flat index 1 of f32[2]");
 }
 
 struct Quiet {  // whose derivative goes wrong without a recorded operation

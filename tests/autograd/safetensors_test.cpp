@@ -67,7 +67,7 @@ TEST_F(Safetensors, EveryDtypeAndLayoutComesBackToTheBit) {
   for (const auto d :
        {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64, DType::i32, DType::u8, DType::boolean}) {
     const std::string n(name(d));
-    const Tensor t = arange(0, 24, 1, d);
+    const Tensor t = to(arange(24), d);
     file.tensors[n] = t.alias({2, 3, 4}, {12, 4, 1}, 0);
     file.tensors[n + ".strided"] = t.alias({4, 3}, {2, 8}, 1);
     file.tensors[n + ".repeated"] = t.alias({3, 2}, {0, 1}, 5);
