@@ -152,8 +152,11 @@ struct CrossEntropyRow {
       others = f.up * (dense ? s[sums - 2] : static_cast<C>(call.classes - 1));
     }
     f.k = valid(max, row) ? all / (s[rest] + s[equals]) : std::numeric_limits<C>::quiet_NaN();
-    f.top = others - f.k * (s[rest] + (s[equals] - 1));
-    if constexpr (dense) f.one_top = s[equals] == 1;
+    // Only next to a probability of 1 are the others' sums the smaller ones.
+    const C below = s[rest] + (s[equals] - 1);
+    const bool near_one = below < 1 || !(dense || smoothed);
+    f.top = near_one ? others - f.k * below : f.k - f.up - f.own;
+    if constexpr (dense) f.one_top = near_one && s[equals] == 1;
     if (row.y == Call::ignored) f.k = f.up = f.own = f.top = 0;
     if (caches && own_max != max) {
       f.k *= exp_between<T>(own_max, max);
