@@ -1,6 +1,7 @@
 // Reads the options of the program gradcheck.
 #include "autograd/gradcheck/command_line.h"
 
+#include <bobbin/config.h>
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -12,6 +13,7 @@ namespace bobbin::gradcheck_detail {
 namespace {
 
 void declare(CLI::App& app, Arguments& args) {
+  app.set_version_flag("--version", "gradcheck (Bobbin) " BOBBIN_VERSION, "Print the version and exit");
   app.add_flag("--list", args.list, "List the operations with their samples, and the models");
   app.add_option("--op", args.ops, "Operation to check, or a pattern such as 'log*'; may be repeated");
   app.add_option("--model", args.models, "Model to check, or a pattern; may be repeated");
@@ -27,7 +29,10 @@ void declare(CLI::App& app, Arguments& args) {
          "contiguous: compare with differences and dual numbers; strided, expanded: compare inputs that "
          "lie so with contiguous ones; all if left out")
       ->transform(CLI::CheckedTransformer(layouts));
-  app.add_option("--seed", args.seed, "Seed of the inputs and cotangents");
+  app.add_option("--seed", args.seed, "Seed of the inputs and cotangents")
+      ->check([](const std::string& text) {  // CLI11 2.1 reads -1 as the largest number
+        return text.find('-') == text.npos ? std::string() : "expected a number of at least 0; got " + text;
+      });
   app.add_option("--budget", args.budget, "Seconds after which no check begins")->check(CLI::PositiveNumber);
   app.add_option("--jobs", args.jobs, "Threads; all processors if left out")->check(CLI::Range(1, 1024));
   app.add_flag("--mutate", args.mutate,
@@ -64,7 +69,7 @@ std::optional<int> read_command_line(int argc, char** argv, Arguments& args) {
     app.parse(argc, argv);
     return {};
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
     fmt::print(stderr, "gradcheck: {} (--help lists the options)\n", e.what());
     return usage;
   }

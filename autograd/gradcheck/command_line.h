@@ -27,7 +27,7 @@ struct Arguments {
   std::vector<Layout> layouts;
 };
 
-/// Reads the options. If the program must end now (after --help, or for a wrong command line), returns its
+/// Reads the options. If the program must end now (after --help or --version, or for a wrong command line), returns its
 /// exit status.
 std::optional<int> read_command_line(int argc, char** argv, Arguments&);
 

@@ -1,8 +1,11 @@
 // Reads the options of examples and tools with CLI11.
 #include "tools/options/options.h"
 
+#include <bobbin/config.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <type_traits>
 
 namespace bobbin::tools {
 
@@ -15,7 +18,15 @@ Option& Option::positive() {
   return *this;
 }
 Option& Option::not_negative() {
-  option_->check(CLI::NonNegativeNumber);
+  // CLI11's own check names the largest double, in 309 digits.
+  option_->check(CLI::Validator(
+      [](const std::string& text) {
+        double value = 0;
+        return CLI::detail::lexical_cast(text, value) && value >= 0
+                   ? std::string()
+                   : "expected a number of at least 0; got " + text;
+      },
+      "NONNEGATIVE"));
   return *this;
 }
 Option& Option::one_of(const std::vector<std::string>& values) {
@@ -70,11 +81,12 @@ Option Options::flag(const std::string& name, bool& value, const std::string& he
 
 std::optional<int> Options::parse(int argc, char** argv) {
   program_ = std::filesystem::path(argv[0]).filename().string();
+  app_->set_version_flag("--version", program_ + " (Bobbin) " BOBBIN_VERSION, "Print the version and exit");
   try {
     app_->parse(argc, argv);
     return {};
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app_->exit(e);  // --help
+    if (e.get_exit_code() == 0) return app_->exit(e);  // --help, --version
     return refuse(e.what());
   }
 }

@@ -48,8 +48,8 @@ class Options {
   /// Adds an option without a value; in `name`, after a comma, "!--no-name" names its opposite.
   Option flag(const std::string& name, bool& value, const std::string& help);
 
-  /// Reads the arguments. If the program must end now, returns its exit status: 0 after --help, 2 after an
-  /// error, which it reports in one line.
+  /// Reads the arguments. If the program must end now, returns its exit status: 0 after --help or --version,
+  /// 2 after an error, which it reports in one line.
   std::optional<int> parse(int argc, char** argv);
   /// Reports an error in the options in the same way, and returns the exit status.
   int refuse(const std::string& message) const;
