@@ -3,7 +3,7 @@
 # It takes Bobbin itself from the program that opens it: a second copy would have a catalogue of its own.
 function(bobbin_add_plugin name)
   add_library(${name} MODULE ${ARGN})
-  set_target_properties(${name} PROPERTIES PREFIX "")
+  set_target_properties(${name} PROPERTIES PREFIX "" CXX_VISIBILITY_PRESET default)  # gradcheck looks for the function
   target_compile_features(${name} PRIVATE cxx_std_20)
   get_target_property(kind bobbin::gradcheck TYPE)
   if(kind STREQUAL SHARED_LIBRARY)

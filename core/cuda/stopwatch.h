@@ -19,7 +19,7 @@ class Stopwatch {
 
  private:
   Device device_;
-  void *from_ = nullptr, *to_ = nullptr;  // of type cudaEvent_t
+  [[maybe_unused]] void *from_ = nullptr, *to_ = nullptr;  // of type cudaEvent_t; unused without CUDA
 };
 
 }  // namespace bobbin::cuda

@@ -3,6 +3,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 #include <utility>
 
@@ -18,9 +19,34 @@ inline constexpr int register_bytes = 32;
 inline constexpr int register_bytes = 16;
 #endif
 
-/// The contents of one register, which may be read from and written to any address of a T.
+// clang 14 forgets the alignment that an alias template has, so there a register in memory is copied.
+#ifdef __clang__
+#define BOBBIN_IN_MEMORY
+#else
+#define BOBBIN_IN_MEMORY , aligned(alignof(T)), may_alias
+#endif
+/// The contents of one register. load_register and store_register take any address of a T.
 template<class T>
-using Register __attribute__((vector_size(register_bytes), aligned(alignof(T)), may_alias)) = T;
+using Register __attribute__((vector_size(register_bytes) BOBBIN_IN_MEMORY)) = T;
+#undef BOBBIN_IN_MEMORY
+template<class T>
+[[gnu::always_inline]] inline Register<T> load_register(const T* x) {
+#ifdef __clang__
+  Register<T> r;
+  std::memcpy(&r, x, sizeof r);
+  return r;
+#else
+  return *reinterpret_cast<const Register<T>*>(x);
+#endif
+}
+template<class T, class R>
+[[gnu::always_inline]] inline void store_register(T* x, const R& r) {
+#ifdef __clang__
+  std::memcpy(x, &r, sizeof r);
+#else
+  *reinterpret_cast<Register<T>*>(x) = r;
+#endif
+}
 /// The number of lanes, which hold an element each.
 template<class T>
 inline constexpr std::int64_t register_lanes = register_bytes / static_cast<std::int64_t>(sizeof(T));
@@ -29,11 +55,8 @@ inline constexpr std::int64_t register_lanes = register_bytes / static_cast<std:
 /// than a register holds.
 template<class T, class F, class... X>
 void map_row(std::int64_t n, T* y, F f, const X*... x) {
-  using R = Register<T>;
   constexpr std::int64_t lanes = register_lanes<T>;
-  const auto map = [=](std::int64_t i) {
-    *reinterpret_cast<R*>(y + i) = f(*reinterpret_cast<const R*>(x + i)...);
-  };
+  const auto map = [=](std::int64_t i) { store_register(y + i, f(load_register(x + i)...)); };
   if (n < lanes) {
     for (std::int64_t i = 0; i < n; ++i) y[i] = f(x[i]...);
     return;
@@ -74,6 +97,8 @@ struct Terms {
   Row row;
   std::int64_t gap;
 };
+template<class T, class Step, class Apart, class Row>  // clang 14 deduces none for an aggregate
+Terms(std::int64_t, const T*, Step, Apart, Row, std::int64_t)->Terms<T, Step, Apart, Row>;
 template<std::int64_t n>
 using Constant = std::integral_constant<std::int64_t, n>;
 
@@ -87,23 +112,23 @@ void sum_products(const Terms<T, Steps...>& terms, T* y, std::int64_t pitch, boo
   for (std::int64_t k = 0; k < terms.count; ++k, factor += terms.step) {
     const T* const from = terms.row(k);
     R x[registers];
-    for (int j = 0; j < registers; ++j) x[j] = *reinterpret_cast<const R*>(from + j * terms.gap);
+    for (int j = 0; j < registers; ++j) x[j] = load_register(from + j * terms.gap);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
       for (int j = 0; j < registers; ++j) sum[i][j] += factor[i * terms.apart] * x[j];
   }
-  const auto to = [&](int i, int j) -> R& { return *reinterpret_cast<R*>(y + i * pitch + j * gap); };
+  const auto to = [&](int i, int j) { return y + i * pitch + j * gap; };
   // These loops are unrolled as well: GCC would otherwise keep `sum` in memory.
   if (add)
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
-      for (int j = 0; j < registers; ++j) sum[i][j] += to(i, j);
+      for (int j = 0; j < registers; ++j) sum[i][j] += load_register(to(i, j));
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
-    for (int j = 0; j < registers; ++j) to(i, j) = sum[i][j];
+    for (int j = 0; j < registers; ++j) store_register(to(i, j), sum[i][j]);
 }
 
 }  // namespace detail

@@ -43,9 +43,9 @@ constexpr int lane_of_window(int i) {
 // `stride` whole registers.
 template<int stride, class T>
 Register<T> load_strided(const T* x) {
-  const auto a = *reinterpret_cast<const Register<T>*>(x);
+  const auto a = simd::load_register(x);
   if constexpr (stride == 1) return a;
-  const auto b = *reinterpret_cast<const Register<T>*>(x + lanes<T>);
+  const auto b = simd::load_register(x + lanes<T>);
   return [&]<int... i>(std::integer_sequence<int, i...>) {
     return __builtin_shufflevector(a, b, 2 * window_of_lane<T>(i)...);
   }
@@ -128,8 +128,8 @@ class PlaneMax {
           max = __builtin_shufflevector(max, max, lane_of_window<W>(k)...);
           index = __builtin_shufflevector(index, index, lane_of_window<W>(k)...);
         }
-        *reinterpret_cast<Register<W>*>(y + i) = max;
-        *reinterpret_cast<Register<Index>*>(indices + i) = index;
+        simd::store_register(y + i, max);
+        simd::store_register(indices + i, index);
       }
     }
     (std::make_integer_sequence<int, lanes<W>>());
@@ -176,13 +176,12 @@ class PlaneGrad {
       [&]<int... k>(std::integer_sequence<int, k...>) {
         const Register<std::int32_t> even = {2 * k...};
         for (int i = 0; i < w_.out; i += n, at += 2 * n) {
-          const Register<T> v = *reinterpret_cast<const Register<T>*>(g + i), zero = {};
-          const auto index = *reinterpret_cast<const Register<std::int32_t>*>(indices + i) - at;
+          const Register<T> v = simd::load_register(g + i), zero = {};
+          const auto index = simd::load_register(indices + i) - at;
           const auto left = index == even ? v : zero, right = index == even + 1 ? v : zero;
-          *reinterpret_cast<Register<T>*>(x + 2 * i) =
-              __builtin_shufflevector(left, right, (k / 2 + k % 2 * n)...);
-          *reinterpret_cast<Register<T>*>(x + 2 * i + n) =
-              __builtin_shufflevector(left, right, (k / 2 + n / 2 + k % 2 * n)...);
+          simd::store_register(x + 2 * i, __builtin_shufflevector(left, right, (k / 2 + k % 2 * n)...));
+          simd::store_register(x + 2 * i + n,
+                               __builtin_shufflevector(left, right, (k / 2 + n / 2 + k % 2 * n)...));
         }
       }
       (std::make_integer_sequence<int, n>());

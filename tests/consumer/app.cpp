@@ -47,5 +47,10 @@ int main(int argc, char** argv) {
     std::cerr << "the model did not learn: loss " << loss << '\n';
     return 1;
   }
+  try {  // the reader of CSV files needs libcsv
+    read_csv("no such file");
+    return 1;
+  } catch (const IoError&) {
+  }
   return gradcheck_main(argc, argv);
 }

@@ -78,12 +78,35 @@ if(WAY STREQUAL installed)
     endif()
   endforeach()
   check_package(${WORK}/prefix)
+  # Without libzip, find_package(QUIET) finds nothing, and says nothing.
+  set(ENV{PKG_CONFIG_LIBDIR} ${WORK}/empty)
+  run(${CMAKE_COMMAND} -S ${SOURCE}/tests/consumer -B ${WORK}/without -G Ninja -DWITHOUT_LIBZIP=ON
+    -DCMAKE_PREFIX_PATH=${WORK}/prefix)
 
 elseif(WAY STREQUAL subdirectory)
-  # The kernels are built once, by the project itself.
+  # What a project may set for all of its targets: another compiler, unity builds, hidden symbols, shared libraries,
+  # absolute folders. The kernels are built once, by the project itself, and without optimisation.
   set(ENV{CMAKE_CXX_COMPILER_LAUNCHER} "${LAUNCHER}")  # may be a list
-  build_consumer(-DBOBBIN_SOURCE=${SOURCE} -DCMAKE_CXX_FLAGS=-O0 -DBOBBIN_CUDA=OFF)
+  find_program(CLANG clang++)
+  if(CLANG)
+    set(CXX ${CLANG})
+  endif()
+  build_consumer(-DBOBBIN_SOURCE=${SOURCE} -DCMAKE_CXX_FLAGS=-O0 -DBOBBIN_CUDA=OFF -DCMAKE_CXX_COMPILER=${CXX}
+    -DCMAKE_UNITY_BUILD=ON -DCMAKE_CXX_VISIBILITY_PRESET=hidden -DCMAKE_VISIBILITY_INLINES_HIDDEN=ON -DBUILD_SHARED_LIBS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
+    -DCMAKE_INSTALL_PREFIX=${WORK}/prefix -DCMAKE_INSTALL_LIBDIR=${WORK}/libraries)
   run(${WORK}/build/train)
+  # The same library, installed there, by find_package and by pkg-config.
+  run(${CMAKE_COMMAND} --install ${WORK}/build)
+  run(${CMAKE_COMMAND} -S ${SOURCE}/tests/consumer -B ${WORK}/other -G Ninja -DONLY_TRAIN=ON -DCMAKE_CXX_COMPILER=${CXX}
+    -DCMAKE_PREFIX_PATH=${WORK}/libraries -Dbobbin_DIR=${WORK}/libraries/cmake/bobbin)
+  run(${CMAKE_COMMAND} --build ${WORK}/other)
+  run(${WORK}/other/train)
+  set(ENV{PKG_CONFIG_PATH} ${WORK}/libraries/pkgconfig)
+  run(pkg-config --cflags --libs bobbin)
+  separate_arguments(settings UNIX_COMMAND "${output}")
+  run(${CXX} -std=c++20 ${SOURCE}/tests/consumer/train.cpp -o ${WORK}/train ${settings})
+  set(ENV{LD_LIBRARY_PATH} ${WORK}/libraries)
+  run(${WORK}/train)
 
 elseif(WAY STREQUAL pkgconfig)
   run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)
