@@ -234,7 +234,14 @@ double product() {  // large enough for all threads: 200 x 300 ones by 300 x 250
   return matmul(ones({200, 300}), ones({300, 250})).at({7, 9});
 }
 
+#ifdef __SANITIZE_THREAD__
+constexpr bool forks = false;  // ThreadSanitizer ends a child that starts threads
+#else
+constexpr bool forks = true;
+#endif
+
 TEST_F(Parallel, AChildOfForkMayExitAndCompute) {
+  if (!forks) GTEST_SKIP() << "under ThreadSanitizer";
   set_num_threads(4);
   ASSERT_EQ(product(), 300);
   EXPECT_EQ(in_child([] { std::exit(3); }), 3);
@@ -250,6 +257,7 @@ TEST_F(Parallel, AChildOfForkMayExitAndCompute) {
 }
 
 TEST_F(Parallel, ForkMeetsThreadsThatCompute) {
+  if (!forks) GTEST_SKIP() << "under ThreadSanitizer";
   set_num_threads(3);
   std::atomic<bool> stop = false;
   std::vector<std::jthread> others;
