@@ -4,7 +4,8 @@
 
 namespace bobbin {
 
-/// The number of parts, of `each` elements, that cover n elements.
-constexpr std::int64_t ceil_div(std::int64_t n, std::int64_t each) { return (n + each - 1) / each; }
+/// n / each, rounded up, for each > 0: the number of parts, of `each` elements, that cover n elements. Does
+/// not overflow.
+constexpr std::int64_t ceil_div(std::int64_t n, std::int64_t each) { return n / each + (n % each > 0); }
 
 }  // namespace bobbin

@@ -58,7 +58,7 @@ std::vector<OpInfo> builtin_ops() {
   BOBBIN_LOSS_OPS(BOBBIN_ADD)
 #undef BOBBIN_ADD
   // reductions
-  add<Sum, Mean, Var, Std, Max, Min, AMax, AMin, ArgMax, ArgMin, LogSumExp, Norm, CumSum>(ops);
+  add<Sum, Mean, Var, Deviation, Std, Max, Min, AMax, AMin, ArgMax, ArgMin, LogSumExp, Norm, CumSum>(ops);
   // views
   add<Reshape, Permute, Slice, Expand>(ops);
   // joining, indexing, random numbers

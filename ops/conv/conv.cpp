@@ -5,6 +5,9 @@
 #include <bobbin/tape.h>
 #include <bobbin/view.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "ops/check.h"
 #include "ops/matmul/autocast.h"
 
@@ -20,6 +23,9 @@ void require_images(std::string_view op, Inputs x) {
   require_floating(op, x[0]);
   require_same_dtype(op, x[0], x[1]);
 }
+
+// The longest side of an image or a kernel, and the largest option: no size computed from them overflows.
+constexpr std::int64_t most_pixels = std::numeric_limits<std::int32_t>::max();
 
 // The gradient of the bias; undefined where none is needed.
 Tensor bias_grad(const Vjp& v, const Tensor& g) { return v.needs(2) ? sum(g, {0, 2, 3}) : Tensor(); }
@@ -39,11 +45,16 @@ ConvShape conv_shape(std::string_view op, const ConvOptions& o, const Shape& x, 
   };
   if (x.size() != 4 || weight.size() != 4)
     bad("expected x [n, in, h, w] and weight [out, in / groups, kh, kw]");
-  if (o.groups < 1 || x[1] != weight[1] * o.groups || weight[0] % o.groups != 0)
+  if (o.groups < 1 || x[1] % o.groups != 0 || x[1] / o.groups != weight[1] || weight[0] % o.groups != 0)
     bad("channels do not fit ", o.groups, o.groups == 1 ? " group" : " groups");
-  if (o.stride.h < 1 || o.stride.w < 1 || o.dilation.h < 1 || o.dilation.w < 1 || o.padding.h < 0 ||
-      o.padding.w < 0)
-    fail<ValueError>(op, ": expected stride and dilation of at least 1, and padding of at least 0");
+  const auto in_range = [](const Pair& p, std::int64_t least) {
+    return std::min(p.h, p.w) >= least && std::max(p.h, p.w) <= most_pixels;
+  };
+  if (!in_range(o.stride, 1) || !in_range(o.dilation, 1) || !in_range(o.padding, 0))
+    fail<ValueError>(op,
+                     ": expected stride and dilation of at least 1, and padding of at least 0; none above 2^31");
+  if (std::max({x[2], x[3], weight[2], weight[3]}) > most_pixels)
+    bad("sides of 2^31 elements or more are not convolved");
   const auto along = [&](std::int64_t size, std::int64_t k, std::int64_t stride, std::int64_t pad,
                          std::int64_t dilation) {
     const std::int64_t room = size + 2 * pad - dilation * (k - 1) - 1;
@@ -101,6 +112,8 @@ TensorSpec Conv2dInputGrad::infer(Inputs x) const {
   if (g.rank() != 4 || weight.rank() != 4)
     fail<ShapeError>(name, ": expected g [n, out, oh, ow] and weight [out, in / groups, kh, kw]; got ",
                      g.spec(), " and ", weight.spec());
+  if (options.groups < 1 || options.groups > most_pixels || weight.size(1) > most_pixels)
+    fail<ShapeError>(name, ": channels do not fit ", options.groups, " groups; got weight ", weight.spec());
   const ConvShape s =
       conv_shape(name, options, {g.size(0), weight.size(1) * options.groups, size.h, size.w}, weight.shape());
   if (g.shape() != s.y())
@@ -166,6 +179,12 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
   if (x.rank() != 4 || weight.rank() != 4)
     fail<ShapeError>(op, ": expected x [n, in, h, w] and weight [in, out / groups, kh, kw]; got ", x.spec(),
                      " and ", weight.spec());
+  const auto fits = [](const Pair& p) {
+    return std::min(p.h, p.w) >= -most_pixels && std::max(p.h, p.w) <= most_pixels;
+  };
+  if (!fits(o.stride) || !fits(o.padding) || !fits(o.dilation) ||
+      std::max({x.size(2), x.size(3), weight.size(2), weight.size(3)}) > most_pixels)
+    fail<ValueError>(op, ": sizes and options must be below 2^31; got ", x.spec(), " and ", weight.spec());
   if (more.h < 0 || more.w < 0 || (more.h >= o.stride.h && more.h >= o.dilation.h) ||
       (more.w >= o.stride.w && more.w >= o.dilation.w))
     fail<ValueError>(op, ": output_padding must be less than the stride or the dilation");
@@ -178,6 +197,8 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
   if (size.h < 1 || size.w < 1)
     fail<ShapeError>(op, ": nothing is left of ", x.spec(), " without its padding");
   const Tensor all[] = {x, weight, bias};
+  if (o.groups < 1 || o.groups > most_pixels || weight.size(1) > most_pixels)
+    fail<ShapeError>(op, ": channels do not fit ", o.groups, " groups; got weight ", weight.spec());
   require_bias(op, all, x.dtype(), weight.size(1) * o.groups);
   return record_with_bias(Conv2dInputGrad{o, size}, x, weight, bias);
 }

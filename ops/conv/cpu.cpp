@@ -118,17 +118,18 @@ void input_grad(const ConvShape& s, const Tensor& g, const Tensor& weight, const
 template<class T>
 void weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Tensor& weight) {
   if (s.is_direct()) return direct_weight_grad<T>(s, x, g, {}, weight, {});
-  sum_weight_grads<T>(s, weight, {}, [&](std::int64_t first, std::int64_t last, std::int64_t group, T* sum) {
-    const std::int64_t size = s.group_out() * s.taps();
-    const Tensor buffer = column_buffer(s, x.dtype()), product = empty({size}, x.dtype());
-    for (std::int64_t n = first; n < last; ++n) {
-      const ConvGroup<T> p{s, n, group};
-      gemm<T>({p.y(g), s.group_out(), s.output_positions(), s.output_positions()},
-              {columns_of(p, x, buffer), s.output_positions(), s.taps(), s.output_positions(), true},
-              product.raw<T>());
-      for (std::int64_t k = 0; k < size; ++k) sum[k] += product.raw<T>()[k];
-    }
-  });
+  sum_weight_grads<T>(
+      s, weight, {}, [&](std::int64_t first, std::int64_t last, std::int64_t group, double* sum) {
+        const std::int64_t size = s.group_out() * s.taps();
+        const Tensor buffer = column_buffer(s, x.dtype()), product = empty({size}, x.dtype());
+        for (std::int64_t n = first; n < last; ++n) {
+          const ConvGroup<T> p{s, n, group};
+          gemm<T>({p.y(g), s.group_out(), s.output_positions(), s.output_positions()},
+                  {columns_of(p, x, buffer), s.output_positions(), s.taps(), s.output_positions(), true},
+                  product.raw<T>());
+          for (std::int64_t k = 0; k < size; ++k) sum[k] += product.raw<T>()[k];
+        }
+      });
 }
 
 // Calls f(Type<float or double>{}, a, b, bias, out) with row-major tensors of the type that is computed in.

@@ -53,16 +53,17 @@ constexpr std::int64_t weight_grad_slices = 16;
 
 /// Sums the gradients of the weight and, where there is one, of the bias: first within each slice of images,
 /// then over the slices in order. add_slice(first, last, group, sum) adds the gradients of images
-/// [first, last) to sum, which holds the group's part of the weight, then its part of the bias.
+/// [first, last) to sum, which holds the group's part of the weight, then its part of the bias, in f64: one
+/// f32 sum over all positions of many images would lose digits.
 template<class T, class F>
 void sum_weight_grads(const ConvShape& s, const Tensor& weight, const Tensor& bias, F&& add_slice) {
   const std::int64_t slices = std::min(s.n, weight_grad_slices), groups = s.options.groups,
                      weight_size = s.group_out() * s.taps(), size = weight_size + s.group_out();
-  const Tensor sums = empty({slices, groups, size}, weight.dtype());
-  T* const sum = sums.raw<T>();
+  const Tensor sums = empty({slices, groups, size}, DType::f64);
+  double* const sum = sums.raw<double>();
   parallel_for(slices * groups, [&](std::int64_t i) {
     const std::int64_t slice = i / groups;
-    std::fill_n(sum + i * size, size, T(0));
+    std::fill_n(sum + i * size, size, 0);
     add_slice(s.n * slice / slices, s.n * (slice + 1) / slices, i % groups, sum + i * size);
   });
   // out[g] = the sum over the slices of elements [begin, begin + count) of group g's sums.
@@ -71,12 +72,13 @@ void sum_weight_grads(const ConvShape& s, const Tensor& weight, const Tensor& bi
     const std::int64_t chunks = ceil_div(count, chunk);
     parallel_for(chunks * groups, [&](std::int64_t i) {
       const std::int64_t g = i / chunks, first = i % chunks * chunk, last = std::min(count, first + chunk);
-      T* const to = out.raw<T>() + g * count;
-      std::fill(to + first, to + last, T(0));
+      double total[chunk] = {};
       for (std::int64_t slice = 0; slice < slices; ++slice) {
-        const T* const from = sum + (slice * groups + g) * size + begin;
-        for (std::int64_t k = first; k < last; ++k) to[k] += from[k];
+        const double* const from = sum + (slice * groups + g) * size + begin + first;
+        for (std::int64_t k = 0; k < last - first; ++k) total[k] += from[k];
       }
+      std::transform(total, total + (last - first), out.raw<T>() + g * count + first,
+                     [](double v) { return static_cast<T>(v); });
     });
   };
   sum_slices(0, weight_size, weight);

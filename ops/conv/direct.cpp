@@ -67,22 +67,28 @@ void each_padded_group(const ConvShape& s, const PaddedImage& f, std::int64_t ch
   });
 }
 
+// How many of `terms` products are one running sum: of more than 8192, it would lose digits.
+std::int64_t run_of(std::int64_t terms) { return terms > 8192 ? 512 : std::max<std::int64_t>(1, terms); }
+
 // y [rows, out_h, out_w] = the convolution of an image with packed weights.
 template<class T>
 void convolve(const PaddedImage& f, std::int64_t rows, const T* weights,
               const std::vector<std::int64_t>& tap_offsets, const GatedInput<T>& image,
               const Epilogue<T>& epilogue, T* padded, T* y) {
-  const std::int64_t pitch = sum_channel_pitch<T>(f);
+  const std::int64_t pitch = sum_channel_pitch<T>(f), taps = f.taps(), run = run_of(taps);
   T* const sums = padded + padded_size<T>(f);
   fill_padded(f, image, padded);
   each_register_block<T>(f, [&](std::int64_t input, std::int64_t sum, int registers, std::int64_t gap) {
-    const auto tap = [from = padded + input, &tap_offsets](std::int64_t k) {
-      return from + tap_offsets[static_cast<std::size_t>(k)];
-    };
-    for (std::int64_t r = 0; r < rows; r += sum_rows)
-      sum_products(static_cast<int>(std::min<std::int64_t>(sum_rows, rows - r)), registers,
-                   Terms{f.taps(), weights + r * f.taps(), Constant<sum_rows>(), Constant<1>(), tap, gap},
-                   sums + r * pitch + sum, pitch);
+    for (std::int64_t first = 0; first == 0 || first < taps; first += run) {  // once at least, for the zeros
+      const auto tap = [from = padded + input, offsets = tap_offsets.data() + first](std::int64_t k) {
+        return from + offsets[k];
+      };
+      for (std::int64_t r = 0; r < rows; r += sum_rows)
+        sum_products(static_cast<int>(std::min<std::int64_t>(sum_rows, rows - r)), registers,
+                     Terms{std::min(run, taps - first), weights + r * taps + first * sum_rows,
+                           Constant<sum_rows>(), Constant<1>(), tap, gap},
+                     sums + r * pitch + sum, pitch, first > 0);
+    }
   });
   epilogue({sums, pitch, sum_row_pitch<T>(f)}, rows, f.out_h, f.out_w, y);
 }
@@ -93,22 +99,27 @@ void convolve(const PaddedImage& f, std::int64_t rows, const T* weights,
 template<class T>
 void convolve_transposed(const PaddedImage& f, std::int64_t rows, const std::vector<std::vector<T>>& weights,
                          const GatedInput<T>& g, const Epilogue<T>& epilogue, T* padded, T* x) {
-  const std::int64_t pitch = sum_channel_pitch<T>(f);
+  const std::int64_t pitch = sum_channel_pitch<T>(f), run = run_of(rows);
   T* const cotangent = padded + padded_size<T>(f);
   std::fill(padded, cotangent, T(0));
   clear_gaps(f, rows, cotangent);
   fill_sums(f, rows, g, cotangent);
   // The outermost loop is over blocks of registers: one block of all rows stays in the L1 cache.
   each_register_block<T>(f, [&](std::int64_t input, std::int64_t sum, int registers, std::int64_t gap) {
-    const auto row = [from = cotangent + sum, pitch](std::int64_t r) { return from + r * pitch; };
     for (std::int64_t c = 0; c < f.channels; c += sum_rows)
       for (std::int64_t k = 0; k < f.kh * f.kw; ++k) {
         const T* const factors = weights[static_cast<std::size_t>(k)].data() + c * rows;
         T* const to =
             padded + c * f.channel_size() + k / f.kw * f.dilation.h * f.pitch() + k % f.kw * f.dilation.w;
-        sum_products(static_cast<int>(std::min<std::int64_t>(sum_rows, f.channels - c)), registers,
-                     Terms{rows, factors, Constant<sum_rows>(), Constant<1>(), row, register_lanes<T>},
-                     to + input, f.channel_size(), true, gap);
+        for (std::int64_t first = 0; first < rows; first += run) {
+          const auto row = [from = cotangent + sum + first * pitch, pitch](std::int64_t r) {
+            return from + r * pitch;
+          };
+          sum_products(static_cast<int>(std::min<std::int64_t>(sum_rows, f.channels - c)), registers,
+                       Terms{std::min(run, rows - first), factors + first * sum_rows, Constant<sum_rows>(),
+                             Constant<1>(), row, register_lanes<T>},
+                       to + input, f.channel_size(), true, gap);
+        }
       }
   });
   epilogue({padded + f.padding.h * f.pitch() + f.left(), f.channel_size(), f.pitch()}, f.channels, f.h, f.w,

@@ -16,6 +16,7 @@
 #include "ops/check.h"
 #include "ops/conv/cuda.h"
 #include "ops/matmul/blas.h"
+#include "ops/matmul/long_product.h"
 
 namespace bobbin::cuda {
 namespace {
@@ -224,20 +225,33 @@ void im2col_weight_grad(std::string_view op, const ConvShape& s, const Tensor& x
   each_batch(s, weight.dtype(), [&](const Batch& b) {
     const Tensor columns = columns_of(op, s, x, b);
     const Tensor products = empty({b.count, weight.numel()}, sum_dtype, weight.device());
-    for (std::int64_t group = 0; group < s.options.groups; ++group)
-      multiply(op, weight.device(),
-               {.rows = s.group_out(),
-                .cols = s.taps(),
-                .inner = s.output_positions(),
-                .a = {group_output(s, g, b, group), s.output_positions(), false, output_step(s)},
-                .b = {group_columns(s, columns, x, b, group), s.output_positions(), true, columns_step(s)},
-                .y = group_weight(s, products, group),
-                .y_stride = s.taps(),
-                .dtype = weight.dtype(),
-                .y_dtype = sum_dtype,
-                .tf32 = tf32_allowed(),
-                .batch = b.count,
-                .y_next = weight.numel()});
+    for (std::int64_t group = 0; group < s.options.groups; ++group) {
+      Gemm p{.rows = s.group_out(),
+             .cols = s.taps(),
+             .inner = s.output_positions(),
+             .a = {group_output(s, g, b, group), s.output_positions(), false, output_step(s)},
+             .b = {group_columns(s, columns, x, b, group), s.output_positions(), true, columns_step(s)},
+             .y = group_weight(s, products, group),
+             .y_stride = s.taps(),
+             .dtype = weight.dtype(),
+             .y_dtype = sum_dtype,
+             .tf32 = tf32_allowed(),
+             .batch = b.count,
+             .y_next = weight.numel()};
+      if (!is_long_product(p.dtype, p.tf32, p.inner)) {
+        multiply(op, weight.device(), p);
+        continue;
+      }
+      const std::int64_t item = size_of(p.dtype);
+      Gemm one = p;
+      one.batch = 1;
+      for (std::int64_t i = 0; i < b.count; ++i) {
+        one.a.data = static_cast<const char*>(p.a.data) + i * p.a.next * item;
+        one.b.data = static_cast<const char*>(p.b.data) + i * p.b.next * item;
+        multiply_long(op, one,
+                      products.alias({p.rows, p.cols}, {p.cols, 1}, i * p.y_next + group * p.rows * p.cols));
+      }
+    }
     const Tensor batch_sum = sum(products, {0});
     total = total ? total + batch_sum : batch_sum;
   });

@@ -16,6 +16,7 @@ constexpr int threads = 256, warps = threads / 32;  // threads is also the numbe
 constexpr int warp_channels = 8, warp_taps = 10;    // the tile of a warp
 constexpr int stages = 2;                           // one is computed with while the next is copied
 constexpr int g_floats = warp_channels * threads;   // floats of g in a stage
+constexpr std::int64_t lane_positions = 1024;       // most positions that a lane sums: a running sum in f32
 constexpr int lane_sums = (warp_channels * warp_taps + 31) / 32;  // most sums that reduce_lanes gives a lane
 
 struct Params {
@@ -247,7 +248,9 @@ bool implicit_weight_grad(std::string_view op, const ConvShape& s, const Tensor&
   const std::int64_t channel_tiles = ceil_div(p.group_channels, warp_channels),
                      tap_blocks = ceil_div(tap_tiles, p.tap_warps),
                      tiles = channel_tiles * tap_blocks * s.options.groups, positions = p.input.positions,
-                     splits = std::clamp<std::int64_t>(2 * chip.sms / tiles, 1, ceil_div(positions, threads)),
+                     fewest = ceil_div(positions, lane_positions * threads / p.tap_warps),
+                     splits =
+                         std::clamp<std::int64_t>(2 * chip.sms / tiles, fewest, ceil_div(positions, threads)),
                      parts = splits * (warps / p.tap_warps);
   p.block_positions = static_cast<unsigned>(ceil_div(positions, 4 * splits) * 4);
   p.copy_width = is_aligned(p.g) && is_aligned(p.gate) && s.output_positions() % 4 == 0 ? 4 : 1;

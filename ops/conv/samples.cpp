@@ -123,7 +123,7 @@ std::vector<Sample> Conv2d::samples() {
   v.push_back(invalid(
       "stride", {sample_input({1, 2, 4, 4}), sample_input({2, 2, 3, 3})},
       [](Inputs x) { return conv2d(x[0], x[1], {}, {.stride = 0}); },
-      "conv2d: expected stride and dilation of at least 1, and padding of at least 0"));
+      "conv2d: expected stride and dilation of at least 1, and padding of at least 0, below 2^31"));
   return v;
 }
 

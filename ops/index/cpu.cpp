@@ -100,6 +100,15 @@ void add_to_copy(const Tensor& x, const Tensor& y, F&& add) {
   if (type != x.dtype()) copy_elements(sums, y);
 }
 
+// Unsigned for integers, which wrap.
+template<class T>
+T plus(T a, T b) {
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<T>(static_cast<std::make_unsigned_t<T>>(a) + static_cast<std::make_unsigned_t<T>>(b));
+  else
+    return a + b;
+}
+
 }  // namespace
 
 // Copies slices as runs of the elements of the axes after `axis`, which must be contiguous for that.
@@ -142,6 +151,7 @@ void IndexAdd::cpu(Inputs in, Tensor& y) const {
   const Tensor &index = in[1], &source = in[2];
   const std::int64_t size = in[0].shape()[axis], length = index.numel();
   const auto* pick = checked(name, index, size);
+  if (source.numel() == 0) return copy_elements(in[0], y);  // products of other sizes may overflow
   std::int64_t outer = 1, inner = 1;
   for (int i = 0; i < y.rank(); ++i)
     if (i != axis) (i < axis ? outer : inner) *= y.shape()[i];
@@ -151,7 +161,7 @@ void IndexAdd::cpu(Inputs in, Tensor& y) const {
       for (std::int64_t l = 0; l < length; ++l) {
         Sum* __restrict to = sums + (o * size + pick[l]) * inner + first;
         const T* __restrict add = from + (o * length + l) * inner + first;
-        for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<Sum>(to[i] + static_cast<Sum>(add[i]));
+        for (std::int64_t i = 0; i < n; ++i) to[i] = plus(to[i], static_cast<Sum>(add[i]));
       }
     });
   });
@@ -160,6 +170,7 @@ void IndexAdd::cpu(Inputs in, Tensor& y) const {
 void Gather::cpu(Inputs in, Tensor& y) const {
   const Tensor &x = in[0], &index = in[1];
   const auto* pick = checked(name, index, x.shape()[axis]);
+  if (y.numel() == 0) return;
   const AxisOffsets at(index.shape(), x.strides(), axis);
   const auto* from = x.raw<char>();
   auto* to = y.raw<char>();
@@ -182,6 +193,7 @@ void Gather::cpu(Inputs in, Tensor& y) const {
 void ScatterAdd::cpu(Inputs in, Tensor& y) const {
   const Tensor &index = in[1], &source = in[2];
   const auto* pick = checked(name, index, y.shape()[axis]);
+  if (index.numel() == 0) return copy_elements(in[0], y);
   const AxisOffsets at(index.shape(), y.strides(), axis);
   add_to_copy(in[0], y, [&]<class T, class Sum>(Type<T>, Sum* sums) {
     const auto* from = source.raw<T>();
@@ -192,7 +204,7 @@ void ScatterAdd::cpu(Inputs in, Tensor& y) const {
             const std::int64_t row = (o * at.length + l) * at.width;
             for (std::int64_t i = first; i < first + n; ++i) {
               Sum& to = sums[base + at.inner[static_cast<std::size_t>(i)] + pick[row + i] * at.stride];
-              to = static_cast<Sum>(to + static_cast<Sum>(from[row + i]));
+              to = plus(to, static_cast<Sum>(from[row + i]));
             }
           }
         });

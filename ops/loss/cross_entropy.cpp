@@ -23,6 +23,7 @@ void check_call(std::string_view op, const CrossEntropyTerms& terms, const Tenso
                 const Tensor& w) {
   require_floating(op, x);
   const std::int64_t classes = x.shape()[terms.axis];
+  detail::require_classes(op, x, terms.axis);
   if (t.dtype() == DType::i64) {
     if (t.shape() != without(x.shape(), terms.axis))
       fail<ShapeError>(op, ": class indices for ", x.spec(), " must be i64", without(x.shape(), terms.axis),
@@ -67,6 +68,11 @@ Tensor detail::counted_rows(const Tensor& target, std::int64_t ignore_index) {
   const std::int64_t low = ignore_index % (std::int64_t{1} << 32);
   const auto part = [&](std::int64_t v) { return scalar(static_cast<double>(v), target); };
   return ne(target, low == ignore_index ? part(low) : part(ignore_index - low) + part(low));
+}
+
+void detail::require_classes(std::string_view op, const Tensor& x, int axis) {
+  if (x.size(axis) == 0 && numel(without(x.shape(), axis)) > 0)
+    fail<ShapeError>(op, ": expected at least one class; got ", x.spec());
 }
 
 int detail::class_axis(std::string_view op, const Tensor& x) {
@@ -160,8 +166,13 @@ Grads CrossEntropyBackward::vjp(const Vjp& v) const {
   const detail::RowTerms rows = detail::row_terms(terms, x, t, w);
   const Tensor up = unsqueeze(row_cotangent(terms, rows, g), terms.axis), p = softmax(x, terms.axis);
   Grads out(4);
-  if (v.needs(0))
-    out[0] = to(up * unsqueeze(rows.sum, terms.axis) * softmax_backward(p, h, terms.axis), dtype);
+  if (v.needs(0)) {
+    Tensor d = up * unsqueeze(rows.sum, terms.axis) * softmax_backward(p, h, terms.axis);
+    // Ignored rows have no gradient, even if their logits are NaN.
+    if (rows.class_weight)
+      d = where(unsqueeze(detail::counted_rows(t, terms.ignore_index), terms.axis), d, scalar(0, d));
+    out[0] = to(d, dtype);
+  }
   if (v.needs(1)) {
     const auto over_row = [&](const Tensor& y) { return sum(y, {terms.axis}, true); };
     const Tensor d = h - over_row(where(gt(p, scalar(dominant_probability, p)), h, scalar(0, h)));

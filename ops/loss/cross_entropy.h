@@ -54,6 +54,8 @@ struct RowTerms {
 RowTerms row_terms(const CrossEntropyTerms&, const Tensor& x, const Tensor& target, const Tensor& weight);
 /// Whether each row counts: its class is not `ignore_index`. Bool.
 Tensor counted_rows(const Tensor& target, std::int64_t ignore_index);
+/// Throws ShapeError if there are rows but no classes.
+void require_classes(std::string_view op, const Tensor& x, int axis);
 /// The axis of the classes; throws ShapeError for a scalar.
 int class_axis(std::string_view op, const Tensor& x);
 /// Throws GradError if w needs a gradient.

@@ -2,6 +2,7 @@
 #include "core/cuda/backend.h"
 #include "core/strided_copy.h"
 #include "ops/matmul/blas.h"
+#include "ops/matmul/long_product.h"
 #include "ops/matmul/matmul.h"
 
 namespace bobbin {
@@ -17,6 +18,7 @@ cuda::Operand operand(const Tensor& x, std::int64_t next) {
 struct EvenBatch {
   std::int64_t count = 1, a_step = 0, b_step = 0;
 
+  EvenBatch() = default;  // one matrix
   EvenBatch(const Tensor& a, const Tensor& b, const Shape& batch) {
     for (int d = batch.size() - 1; d >= 0; --d) {
       if (batch[d] == 1) continue;
@@ -41,7 +43,8 @@ void Matmul::cuda(Inputs x, Tensor& y) const {
   const DType dtype = x[0].dtype();
   const Tensor a = readable(x[0], dtype), b = readable(x[1], dtype);
   const Shape batch = batch_of(y);
-  const EvenBatch even(a, b, batch);
+  const bool is_long = cuda::is_long_product(dtype, tf32_allowed(), inner);
+  const EvenBatch even = is_long ? EvenBatch() : EvenBatch(a, b, batch);
   cuda::Gemm p{.rows = rows,
                .cols = cols,
                .inner = inner,
@@ -62,7 +65,10 @@ void Matmul::cuda(Inputs x, Tensor& y) const {
     p.a.data = at(a, batch_offset(a, batch, i));
     p.b.data = at(b, batch_offset(b, batch, i));
     p.y = at(y, i * rows * cols);
-    cuda::multiply(name, y.device(), p);
+    if (is_long)
+      cuda::multiply_long(name, p, y.alias({rows, cols}, {cols, 1}, i * rows * cols));
+    else
+      cuda::multiply(name, y.device(), p);
   }
 }
 

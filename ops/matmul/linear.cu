@@ -8,6 +8,7 @@
 #include "ops/elementwise/layer_activation.h"
 #include "ops/matmul/blas.h"
 #include "ops/matmul/linear.h"
+#include "ops/matmul/long_product.h"
 
 namespace bobbin {
 namespace {
@@ -92,7 +93,8 @@ void Linear::cuda(Inputs x, Tensor& y) const {
                .tf32 = tf32_allowed()};
   // relu may come after rounding to 16 bits: the result is the same.
   const bool relu = activation == Activation::relu;
-  if (in > 0 && is_relu_or_none(activation)) {
+  const bool is_long = cuda::is_long_product(x[0].dtype(), tf32_allowed(), in);
+  if (in > 0 && !is_long && is_relu_or_none(activation)) {
     p.bias = bias.raw();
     p.relu = relu;
     if (cuda::multiply(name, y.device(), p)) return;
@@ -105,7 +107,10 @@ void Linear::cuda(Inputs x, Tensor& y) const {
   p.y = z.raw();
   p.y_dtype = compute;
   p.bias = nullptr;
-  in > 0 ? void(cuda::multiply(name, y.device(), p)) : cuda::fill_elements(z, 0);
+  if (is_long)
+    cuda::multiply_long(name, p, z);
+  else
+    in > 0 ? void(cuda::multiply(name, y.device(), p)) : cuda::fill_elements(z, 0);
   finish(z, bias, y, activation);
 }
 
@@ -115,6 +120,10 @@ std::optional<Grads> Linear::fused_vjp_cuda(const Vjp& v) const {
   const std::int64_t out = v.grad.size(-1), rows = v.grad.numel() / out;
   const std::int64_t in = v.needs(1) ? v.input(0).size(-1) : v.input(1).size(-1);
   if (in == 0) return {};
+  const auto is_long = [&](std::int64_t n) {
+    return cuda::is_long_product(v.grad.dtype(), tf32_allowed(), n);
+  };
+  if ((v.needs(0) && is_long(out)) || (v.needs(1) && is_long(rows))) return {};
 
   Grads grads = v.empty_grads();
   Tensor g = row_major(v.grad), gate = relu ? v.output() : Tensor();

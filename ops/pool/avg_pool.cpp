@@ -4,15 +4,18 @@
 namespace bobbin {
 namespace {
 
-// Calls f(i, at) for each window i of a plane and each of its elements `at` that is not padding, in
-// row-major order.
+// The elements of a window that are not padding: rows [top, bottom), columns [left, right).
+struct Window {
+  int top, bottom, left, right;
+};
+
+// Calls f(i, Window) for each window i of a plane, in row-major order.
 template<class F>
-void each_element(const PoolShape& s, F&& f) {
-  for (int oy = 0, window = 0; oy < s.h.out; ++oy)
-    for (int ox = 0; ox < s.w.out; ++ox, ++window)
-      for (int r = std::max(0, s.h.begin(oy)); r < std::min(s.h.end(oy), s.h.in); ++r)
-        for (int c = std::max(0, s.w.begin(ox)); c < std::min(s.w.end(ox), s.w.in); ++c)
-          f(window, r * s.w.in + c);
+void each_window(const PoolShape& s, F&& f) {
+  for (int oy = 0, i = 0; oy < s.h.out; ++oy)
+    for (int ox = 0; ox < s.w.out; ++ox, ++i)
+      f(i, Window{std::max(0, s.h.begin(oy)), std::min(s.h.end(oy), s.h.in), std::max(0, s.w.begin(ox)),
+                  std::min(s.w.end(ox), s.w.in)});
 }
 
 // The divisor of each window's sum: the number of its elements, with padding.
@@ -21,7 +24,8 @@ std::vector<T> window_sizes(const PoolShape& s) {
   std::vector<T> out;
   for (int oy = 0; oy < s.h.out; ++oy)
     for (int ox = 0; ox < s.w.out; ++ox)
-      out.push_back(static_cast<T>((s.h.end(oy) - s.h.begin(oy)) * (s.w.end(ox) - s.w.begin(ox))));
+      out.push_back(
+          static_cast<T>(std::int64_t{s.h.end(oy) - s.h.begin(oy)} * (s.w.end(ox) - s.w.begin(ox))));
   return out;
 }
 
@@ -34,8 +38,12 @@ void AvgPool2d::cpu(Inputs x, Tensor& y) const {
     const auto counts = window_sizes<PoolCompute<T>>(s);
     sum_planes<T>(y, [&](std::int64_t plane, PoolCompute<T>* sums) {
       const T* const from = x[0].raw<T>() + plane * s.h.in * s.w.in;
-      each_element(s, [&](int window, int at) { sums[window] += static_cast<PoolCompute<T>>(from[at]); });
-      for (std::size_t i = 0; i < counts.size(); ++i) sums[i] /= counts[i];
+      each_window(s, [&](int i, const Window& w) {
+        double sum = 0;
+        for (int r = w.top; r < w.bottom; ++r)
+          for (int c = w.left; c < w.right; ++c) sum += static_cast<double>(from[r * s.w.in + c]);
+        sums[i] = static_cast<PoolCompute<T>>(sum / static_cast<double>(counts[static_cast<std::size_t>(i)]));
+      });
     });
   });
 }
@@ -50,8 +58,10 @@ void AvgPool2dBackward::cpu(Inputs x, Tensor& y) const {
     const auto counts = window_sizes<PoolCompute<T>>(s);
     sum_planes<T>(y, [&](std::int64_t plane, PoolCompute<T>* sums) {
       const T* const g = x[0].raw<T>() + plane * static_cast<std::int64_t>(counts.size());
-      each_element(s, [&](int window, int at) {
-        sums[at] += static_cast<PoolCompute<T>>(g[window]) / counts[static_cast<std::size_t>(window)];
+      each_window(s, [&](int i, const Window& w) {
+        const PoolCompute<T> share = static_cast<PoolCompute<T>>(g[i]) / counts[static_cast<std::size_t>(i)];
+        for (int r = w.top; r < w.bottom; ++r)
+          for (int c = w.left; c < w.right; ++c) sums[r * s.w.in + c] += share;
       });
     });
   });

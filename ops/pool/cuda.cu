@@ -55,9 +55,9 @@ struct PlaneWindows {
       for (int ox = w.first(c); ox < w.last(c); ++ox) f(oy * w.out + ox);
   }
   /// The divisor of a window's sum: the number of its elements, with padding.
-  __device__ int size(int window) const {
+  __device__ std::int64_t size(int window) const {
     const int oy = row_of(window), ox = window - oy * w.out;
-    return (h.end(oy) - h.begin(oy)) * (w.end(ox) - w.begin(ox));
+    return static_cast<std::int64_t>(h.end(oy) - h.begin(oy)) * (w.end(ox) - w.begin(ox));
   }
 };
 
@@ -136,9 +136,9 @@ struct Mean {
   int count;
   __device__ void operator()(std::int64_t plane, int i) const {
     const T* const from = x + plane * windows.h.in * windows.w.in;
-    cuda::Compute<T> sum = 0;
+    double sum = 0;  // a window may have so many elements that a running sum in f32 would lose digits
     windows.each_element(i, [&](int at) { sum += static_cast<cuda::Compute<T>>(from[at]); });
-    y[plane * count + i] = T(sum / static_cast<cuda::Compute<T>>(windows.size(i)));
+    y[plane * count + i] = T(static_cast<cuda::Compute<T>>(sum / static_cast<double>(windows.size(i))));
   }
 };
 

@@ -11,7 +11,7 @@ PoolShape Pool::shape(std::string_view op, const Shape& x) const {
   if (x.size() != 4) fail<ShapeError>(op, ": expected images [n, channels, h, w]; got ", x);
   const auto fits = [](std::int64_t n) { return n >= 1 && n <= 1 << 20; };
   if (!fits(window.h) || !fits(window.w) || !fits(stride.h) || !fits(stride.w) || padding.h < 0 ||
-      padding.w < 0 || 2 * padding.h > window.h || 2 * padding.w > window.w)
+      padding.w < 0 || padding.h > window.h / 2 || padding.w > window.w / 2)
     fail<ValueError>(op,
                      ": expected windows and strides of at least 1, and a padding of at most half a window");
   const auto axis = [&](std::int64_t in, std::int64_t size, std::int64_t step,
@@ -22,10 +22,11 @@ PoolShape Pool::shape(std::string_view op, const Shape& x) const {
     return {static_cast<int>(in),   static_cast<int>(out), static_cast<int>(size),
             static_cast<int>(step), static_cast<int>(pad), adaptive};
   };
-  if (x[2] * x[3] > std::numeric_limits<std::int32_t>::max())
-    fail<ShapeError>(op, ": images of 2^31 elements or more are not pooled; got ", x);
   const WindowAxis h = axis(x[2], window.h, stride.h, padding.h),
                    w = axis(x[3], window.w, stride.w, padding.w);
+  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  if (x[2] * x[3] > most || std::int64_t{h.out} * w.out > most)
+    fail<ShapeError>(op, ": images of 2^31 elements or more are not pooled; got ", x);
   return {x[0] * x[1], h, w, x, {x[0], x[1], h.out, w.out}};
 }
 

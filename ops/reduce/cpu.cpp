@@ -1,7 +1,10 @@
 // Reductions on the CPU: the loops over a reducer, and which reducer each operation uses.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <span>
 
+#include "ops/elementwise/map.h"
 #include "ops/reduce/cpu_reduce.h"
 #include "ops/reduce/reduce.h"
 #include "ops/reduce/reducers.h"
@@ -63,7 +66,7 @@ class ReducerOf final : public Reducer {
                std::int64_t n) const override {
     A* __restrict p = a(to), * __restrict q = a(from);
     B* __restrict s = b(to), * __restrict t = b(from);
-    for (std::int64_t i = 0; i < n; ++i) F::combine(p[i], s[i], count, q[i], t[i], from_count);
+    for (std::int64_t i = 0; i < n; ++i) f_.combine(p[i], s[i], count, q[i], t[i], from_count);
   }
 
   void project(Accumulators c, std::int64_t n, std::int64_t count, void* out) const override {
@@ -111,7 +114,28 @@ void run_extreme(const ReductionAxes& over, const Tensor& x, const Tensor* y, co
 void Sum::cpu(Inputs x, Tensor& y) const { run_sum(false, over, x[0], y); }
 void Mean::cpu(Inputs x, Tensor& y) const { run_sum(true, over, x[0], y); }
 void Var::cpu(Inputs x, Tensor& y) const { run(reducer::Variance{correction, false}, over, x[0], &y); }
-void Std::cpu(Inputs x, Tensor& y) const { run(reducer::Variance{correction, true}, over, x[0], &y); }
+void Std::cpu(Inputs x, Tensor& y) const {
+  run(reducer::Variance{correction, true}, over, x[0], &y);
+  if (y.dtype() != DType::f64) return;
+  const std::span values(y.raw<double>(), static_cast<std::size_t>(y.numel()));
+  if (std::ranges::none_of(values, reducer::squares_leave_range)) return;
+  // The norm of the deviations has no squares out of range.
+  Tensor d = empty(x[0].shape(), DType::f64), scaled = empty(y.shape(), DType::f64);
+  Deviation{over.axes}.cpu(x, d);
+  Norm{over}.cpu(std::array{d}, scaled);
+  const double freedom = static_cast<double>(over.count(x[0].shape())) - correction;
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (freedom > 0 && reducer::squares_leave_range(values[i]))
+      values[i] = scaled.raw<double>()[i] / std::sqrt(freedom);
+}
+
+void Deviation::cpu(Inputs x, Tensor& y) const {
+  if (y.numel() == 0) return;
+  const ReductionAxes over{axes, true};
+  Tensor means = empty(over.infer(name, x[0], DType::f64));
+  run_sum(true, over, x[0], means);
+  detail::map<double, double>(fn::Sub{}, std::array{x[0], means}, y);
+}
 
 template<bool largest>
 void FirstExtreme<largest>::cpu(Inputs x, Tensor& y, std::span<Tensor> aux) const {
@@ -143,12 +167,14 @@ void Norm::cpu(Inputs x, Tensor& y) const {
   using reducer::Power;
   if (p == 1)
     run(reducer::Norm<Power::one>{}, over, x[0], &y);
+  else if (p == 2 && x[0].dtype() == DType::f64)
+    run(reducer::WideNorm{}, over, x[0], &y);
   else if (p == 2)
     run(reducer::Norm<Power::two>{}, over, x[0], &y);
   else if (std::isinf(p))
     run(reducer::MaxNorm{}, over, x[0], &y);
   else
-    run(reducer::Norm<Power::any>{{}, p}, over, x[0], &y);
+    run(reducer::PowerNorm{p}, over, x[0], &y);
 }
 
 }  // namespace bobbin

@@ -1,7 +1,11 @@
 // Reductions on a GPU: the launches, and which reducer each operation uses. A long reduction is cut into
 // segments, whose accumulators a second kernel combines.
+#include <array>
+#include <cmath>
+
 #include "core/ceil_div.h"
 #include "core/cuda/runtime.h"
+#include "ops/elementwise/map.cuh"
 #include "ops/reduce/kernel.cuh"
 #include "ops/reduce/reduce.h"
 
@@ -109,6 +113,22 @@ void extreme(std::string_view op, const ReductionAxes& over, const Tensor& x, co
     reduce(op, reducer::Extreme<std::int64_t, largest>{}, x, axes, y, index);
 }
 
+// x - mean, rounded once.
+struct SubtractMean {
+  template<class T>
+  __device__ T operator()(T x, double mean) const {
+    return static_cast<T>(static_cast<double>(x) - mean);
+  }
+};
+
+// A standard deviation, or where its squares have left the range, `scale` times the norm of the deviations.
+struct InRange {
+  double scale;
+  __device__ double operator()(double deviation, double norm) const {
+    return reducer::squares_leave_range(deviation) ? norm * scale : deviation;
+  }
+};
+
 }  // namespace
 
 void Sum::cuda(Inputs x, Tensor& y) const { sum_or_mean(name, false, over, x[0], y); }
@@ -118,6 +138,25 @@ void Var::cuda(Inputs x, Tensor& y) const {
 }
 void Std::cuda(Inputs x, Tensor& y) const {
   reduce(name, reducer::Variance{correction, true}, x[0], over.normalized(x[0].shape()), &y);
+  const double freedom = static_cast<double>(over.count(x[0].shape())) - correction;
+  if (y.dtype() != DType::f64 || y.numel() == 0 || !(freedom > 0)) return;
+  // The norm of the deviations has no squares out of range.
+  Tensor d = empty(x[0].spec()), scaled = empty(y.spec());
+  Deviation{over.axes}.cuda(x, d);
+  Norm{over}.cuda(std::array{d}, scaled);
+  cuda::map<double, double>(name, InRange{1 / std::sqrt(freedom)}, std::array{y, scaled}, y);
+}
+
+void Deviation::cuda(Inputs x, Tensor& y) const {
+  if (y.numel() == 0) return;
+  const ReductionAxes over{axes, true};
+  const Tensor means = empty(over.infer(name, x[0], DType::f64));
+  sum_or_mean(name, true, over, x[0], means);
+  const std::array in{x[0], means};
+  if (y.dtype() == DType::f64)
+    cuda::map<double, double>(name, SubtractMean{}, in, y);
+  else
+    cuda::map<float, double>(name, SubtractMean{}, in, y);
 }
 
 template<bool largest>
@@ -151,12 +190,14 @@ void Norm::cuda(Inputs x, Tensor& y) const {
   const Axes axes = over.normalized(x[0].shape());
   if (p == 1)
     reduce(name, reducer::Norm<Power::one>{}, x[0], axes, &y);
+  else if (p == 2 && x[0].dtype() == DType::f64)
+    reduce(name, reducer::WideNorm{}, x[0], axes, &y);
   else if (p == 2)
     reduce(name, reducer::Norm<Power::two>{}, x[0], axes, &y);
   else if (std::isinf(p))
     reduce(name, reducer::MaxNorm{}, x[0], axes, &y);
   else
-    reduce(name, reducer::Norm<Power::any>{{}, p}, x[0], axes, &y);
+    reduce(name, reducer::PowerNorm{p}, x[0], axes, &y);
 }
 
 }  // namespace bobbin

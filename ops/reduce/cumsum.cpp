@@ -8,6 +8,7 @@
 
 #include "core/ceil_div.h"
 #include "core/strided_copy.h"
+#include "ops/reduce/reducers.h"
 
 namespace bobbin {
 namespace {
@@ -25,7 +26,6 @@ class Scan {
   }
 
   void run() const {
-    if (y_.numel() == 0) return;
     const std::int64_t groups = ceil_div(inner_, max_width), tiles = y_.numel() / (n_ * inner_) * groups;
     const std::int64_t each = std::max<std::int64_t>(1, tile_elements / (n_ * std::min(inner_, max_width)));
     parallel_for(ceil_div(tiles, each), [&](std::int64_t task) {
@@ -40,6 +40,7 @@ class Scan {
   }
 
  private:
+  static Total plus(Total a, Total b) { return reducer::Sum<Total, Total>::plus(a, b); }
   void read(std::int64_t at, Total* to, std::int64_t n) const {
     convert(x_.dtype(), x_.raw<char>() + at * size_of(x_.dtype()), 1, dtype_of<Total>(), to, n);
   }
@@ -54,9 +55,9 @@ class Scan {
       const std::int64_t n = std::min(block_size, n_ - done), at = first + (reverse_ ? n_ - done - n : done);
       read(at, v, n);
       if (reverse_)
-        for (std::int64_t i = n - 1; i >= 0; --i) v[i] = total += v[i];
+        for (std::int64_t i = n - 1; i >= 0; --i) v[i] = total = plus(total, v[i]);
       else
-        for (std::int64_t i = 0; i < n; ++i) v[i] = total += v[i];
+        for (std::int64_t i = 0; i < n; ++i) v[i] = total = plus(total, v[i]);
       write(v, at, n);
     }
   }
@@ -67,7 +68,7 @@ class Scan {
     for (std::int64_t i = 0; i < n_; ++i) {
       const std::int64_t at = first + (reverse_ ? n_ - 1 - i : i) * inner_;
       read(at, v, width);
-      for (std::int64_t j = 0; j < width; ++j) total[j] += v[j];
+      for (std::int64_t j = 0; j < width; ++j) total[j] = plus(total[j], v[j]);
       write(total, at, width);
     }
   }
@@ -88,6 +89,7 @@ TensorSpec CumSum::infer(Inputs x) const {
 }
 
 void CumSum::cpu(Inputs x, Tensor& y) const {
+  if (y.numel() == 0) return;
   const int dim = normalize_axis(name, axis, y.rank());
   if (is_floating(y.dtype()))
     Scan<double>(x[0], y, dim, reverse).run();

@@ -27,7 +27,7 @@ struct Accumulator {
     F::reduce(a, b, x, f.context(0, 0));
     if constexpr (F::counts) ++n;
   }
-  __device__ __forceinline__ void combine(const Accumulator& s) {
+  __device__ __forceinline__ void combine(const Accumulator& s, const F& f) {
     if constexpr (F::counts) {
       if (s.n == 0) return;
       if (n == 0) {
@@ -35,7 +35,7 @@ struct Accumulator {
         return;
       }
     }
-    F::combine(a, b, n, s.a, s.b, s.n);
+    f.combine(a, b, n, s.a, s.b, s.n);
     if constexpr (F::counts) n += s.n;
   }
   /// Makes a step an index.
@@ -208,7 +208,7 @@ __device__ __forceinline__ Accumulator<F> thread_reduce(const Args<F>& a, std::i
 #pragma unroll
   for (int half = vector_size / 2; half > 0; half /= 2)
 #pragma unroll
-    for (int j = 0; j < half; ++j) s[j].combine(s[j + half]);
+    for (int j = 0; j < half; ++j) s[j].combine(s[j + half], a.f);
 
   for (int i = t; i < n - limit; i += group) {  // the elements outside vectors
     const int e = i < head ? i - head : limit + i - head;
@@ -219,7 +219,7 @@ __device__ __forceinline__ Accumulator<F> thread_reduce(const Args<F>& a, std::i
       one.reduce(static_cast<typename F::In>(cuda::widen<T>(v)), a.f);
     });
     one.index(a.begin + range.begin + e, 0);
-    s[0].combine(one);
+    s[0].combine(one, a.f);
   }
   return s[0];
 }
@@ -227,15 +227,15 @@ __device__ __forceinline__ Accumulator<F> thread_reduce(const Args<F>& a, std::i
 // Combines the accumulators of a group, whose threads are `step` apart, in its thread 0. All threads of the
 // block must call it.
 template<class F>
-__device__ __forceinline__ void group_reduce(Accumulator<F>& s, int t, int group, int step) {
+__device__ __forceinline__ void group_reduce(const F& f, Accumulator<F>& s, int t, int group, int step) {
   __shared__ Accumulator<F> shared[max_threads];
   int half = group / 2;
   for (; half * step >= 32; half /= 2) {
     if (t >= half && t < 2 * half) shared[threadIdx.x] = s;
     __syncthreads();
-    if (t < half) s.combine(shared[threadIdx.x + half * step]);
+    if (t < half) s.combine(shared[threadIdx.x + half * step], f);
   }
-  for (; half > 0; half /= 2) s.combine(s.shuffle_down(half * step));
+  for (; half > 0; half /= 2) s.combine(s.shuffle_down(half * step), f);
 }
 
 // Writes a result, at offset `at`.
@@ -267,7 +267,7 @@ __global__ void __launch_bounds__(max_threads) reduce_segments(const __grid_cons
     const std::int64_t n = (end < a.length ? end : a.length) - begin;
     s = thread_reduce(a, at.x, static_cast<int>(begin), static_cast<int>(n > 0 ? n : 0), t);
   }
-  group_reduce(s, t, group, step);
+  group_reduce(a.f, s, t, group, step);
   if (!valid || t > 0) return;
   if (a.segments)
     a.segments[result * a.segment_count + a.first_segment + blockIdx.y] = s;
@@ -288,9 +288,9 @@ __global__ void __launch_bounds__(combine_threads)
   if (result < a.results) {
 #pragma unroll 4
     for (std::int64_t i = t; i < a.segment_count; i += group)
-      s.combine(a.segments[result * a.segment_count + i]);
+      s.combine(a.segments[result * a.segment_count + i], a.f);
   }
-  group_reduce(s, t, group, 1);
+  group_reduce(a.f, s, t, group, 1);
   if (result < a.results && t == 0) write_result(a, s, result_offsets(a.kept, result).y);
 }
 

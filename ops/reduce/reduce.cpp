@@ -1,11 +1,8 @@
-// Reductions: checks, derivatives and the public functions.
+// Reductions: checks and the public functions.
 #include "ops/reduce/reduce.h"
 
-#include <bobbin/elementwise.h>
-#include <bobbin/index.h>
 #include <bobbin/view.h>
 
-#include <cmath>
 #include <limits>
 
 #include "ops/check.h"
@@ -26,7 +23,9 @@ TensorSpec ReductionAxes::infer(std::string_view op, const Tensor& x, DType resu
 
 std::int64_t ReductionAxes::count(const Shape& x) const {
   std::int64_t n = 1;
-  for (auto axis : normalized(x)) n *= x[static_cast<int>(axis)];
+  for (auto axis : normalized(x))
+    if (__builtin_mul_overflow(n, x[static_cast<int>(axis)], &n))  // where another size is 0
+      n = std::numeric_limits<std::int64_t>::max();
   return n;
 }
 
@@ -50,39 +49,18 @@ TensorSpec infer_extreme(std::string_view op, const ReductionAxes& over, const T
   return y;
 }
 
-// (x - mean) / (n - correction): half of the variance's derivative.
-Tensor deviation(const ReductionAxes& over, const Tensor& x, double correction) {
-  const double freedom = static_cast<double>(over.count(x.shape())) - correction;
-  const double scale = freedom > 0 ? 1 / freedom : std::numeric_limits<double>::quiet_NaN();
-  return (x - mean(x, over.axes, true)) * scale;
-}
-
 }  // namespace
 
 TensorSpec Sum::infer(Inputs x) const {
   return over.infer(name, x[0], is_floating(x[0].dtype()) ? x[0].dtype() : DType::i64);
 }
-Grads Sum::vjp(const Vjp& v) const {
-  const Shape& shape = v.spec(0).shape;
-  return {expand(over.keep_axes(v.grad, shape), shape)};
-}
-
 TensorSpec Mean::infer(Inputs x) const { return infer_floating(name, over, x[0]); }
-Grads Mean::vjp(const Vjp& v) const {
-  const Shape& shape = v.spec(0).shape;
-  return {expand(over.keep_axes(v.grad / static_cast<double>(over.count(shape)), shape), shape)};
-}
-
 TensorSpec Var::infer(Inputs x) const { return infer_floating(name, over, x[0]); }
-Grads Var::vjp(const Vjp& v) const {
-  const Tensor& x = v.input(0);
-  return {over.keep_axes(v.grad * 2, x.shape()) * deviation(over, x, correction)};
-}
-
 TensorSpec Std::infer(Inputs x) const { return infer_floating(name, over, x[0]); }
-Grads Std::vjp(const Vjp& v) const {
-  const Tensor& x = v.input(0);
-  return {over.keep_axes(v.grad / v.output(), x.shape()) * deviation(over, x, correction)};
+TensorSpec Deviation::infer(Inputs x) const {
+  require_floating(name, x[0]);
+  normalize_axes(name, axes, x[0].rank());
+  return {x[0].shape(), compute_type(x[0].dtype()), x[0].device()};
 }
 
 template<bool largest>
@@ -94,77 +72,28 @@ std::vector<TensorSpec> FirstExtreme<largest>::aux(Inputs x) const {
   return {over.infer(name, x[0], DType::i64)};
 }
 template<bool largest>
-Grads FirstExtreme<largest>::vjp(const Vjp& v) const {
-  // Scatters the gradient into [kept axes..., flattened reduced axes], and permutes that back to x's axes.
-  const Shape& shape = v.spec(0).shape;
-  const Axes reduced = over.normalized(shape);
-  Axes order;
-  Shape flat, permuted;
-  for (int i = 0; i < shape.size(); ++i)
-    if (!reduced.contains(i)) order.push_back(i), flat.push_back(shape[i]);
-  permuted = flat;
-  for (auto i : reduced) order.push_back(i), permuted.push_back(shape[static_cast<int>(i)]);
-  Shape one = flat;
-  one.push_back(1);
-  flat.push_back(over.count(shape));
-  const Tensor none = zeros(flat, v.grad.dtype(), v.grad.device());
-  const Tensor scattered = scatter_add(none, -1, reshape(v.aux(0), one), reshape(v.grad, one));
-  Axes inverse = order;
-  for (int i = 0; i < order.size(); ++i) inverse[static_cast<int>(order[i])] = i;
-  return {permute(reshape(scattered, permuted), inverse)};
-}
-
-template<bool largest>
 TensorSpec SharedExtreme<largest>::infer(Inputs x) const {
   return infer_extreme(name, over, x[0], x[0].dtype());
 }
-template<bool largest>
-Grads SharedExtreme<largest>::vjp(const Vjp& v) const {
-  const Tensor& x = v.input(0);
-  const Tensor tie = to(eq(x, over.keep_axes(v.output(), x.shape())), x.dtype());
-  return {tie * (over.keep_axes(v.grad, x.shape()) / sum(tie, over.axes, true))};
-}
-
 template<bool largest>
 TensorSpec ArgExtreme<largest>::infer(Inputs x) const {
   return infer_extreme(name, over, x[0], DType::i64);
 }
 
-TensorSpec LogSumExp::infer(Inputs x) const { return infer_floating(name, over, x[0]); }
-Grads LogSumExp::vjp(const Vjp& v) const {
-  const Tensor &x = v.input(0), y = v.output();
-  const Tensor none = eq(y, scalar(-std::numeric_limits<double>::infinity(),
-                                   y));  // there exp(x - y) would be exp(-inf - -inf), NaN
-  const Tensor shift = where(none, scalar(0, y), y);
-  return {over.keep_axes(v.grad, x.shape()) * exp(x - over.keep_axes(shift, x.shape()))};
-}
+template TensorSpec Max::infer(Inputs) const;
+template TensorSpec Min::infer(Inputs) const;
+template TensorSpec AMax::infer(Inputs) const;
+template TensorSpec AMin::infer(Inputs) const;
+template TensorSpec ArgMax::infer(Inputs) const;
+template TensorSpec ArgMin::infer(Inputs) const;
+template std::vector<TensorSpec> Max::aux(Inputs) const;
+template std::vector<TensorSpec> Min::aux(Inputs) const;
 
+TensorSpec LogSumExp::infer(Inputs x) const { return infer_floating(name, over, x[0]); }
 TensorSpec Norm::infer(Inputs x) const {
   if (!(p > 0)) fail<ValueError>(name, ": expected p > 0; got ", p);
   return infer_floating(name, over, x[0]);
 }
-Grads Norm::vjp(const Vjp& v) const {
-  const Tensor& x = v.input(0);
-  const Tensor g = over.keep_axes(v.grad, x.shape());
-  if (p == 1) return {g * sign(x)};
-  const Tensor y = over.keep_axes(v.output(), x.shape());
-  if (std::isinf(p)) {
-    const Tensor tie = to(eq(abs(x), y), x.dtype());
-    return {sign(x) * tie * (g / sum(tie, over.axes, true))};
-  }
-  // Replaces a divisor or a base of 0, whose other factor, x or sign(x), is 0 too.
-  const auto or_one = [](const Tensor& t) { return where(eq(t, scalar(0, t)), scalar(1, t), t); };
-  const Tensor ratio = x / or_one(y);
-  if (p == 2) return {g * ratio};
-  return {g * sign(x) * pow(or_one(abs(ratio)), p - 1)};
-}
-
-template struct FirstExtreme<true>;
-template struct FirstExtreme<false>;
-template struct SharedExtreme<true>;
-template struct SharedExtreme<false>;
-template struct ArgExtreme<true>;
-template struct ArgExtreme<false>;
 
 Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) { return record(Sum{{axes, keepdim}}, {x}); }
 Tensor mean(const Tensor& x, const Axes& axes, bool keepdim) { return record(Mean{{axes, keepdim}}, {x}); }

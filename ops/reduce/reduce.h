@@ -58,6 +58,18 @@ struct Var {
   static std::vector<Sample> samples();
 };
 
+/// x - mean(x), in f32 for 16-bit x. The mean is an f64 number: rows far from zero keep their deviations.
+struct Deviation {
+  Axes axes;
+  static constexpr std::string_view name = "deviation";
+  static constexpr Strided strided = Strided::all;
+  TensorSpec infer(Inputs) const;
+  void cpu(Inputs, Tensor&) const;
+  void cuda(Inputs, Tensor&) const;
+  Grads vjp(const Vjp&) const;
+  static std::vector<Sample> samples();
+};
+
 /// The standard deviation. A separate operation, because in sqrt(var) the variance could overflow in f16
 /// where its root does not.
 struct Std {
@@ -90,7 +102,7 @@ struct FirstExtreme {
 using Max = FirstExtreme<true>;
 using Min = FirstExtreme<false>;
 
-/// The largest (or smallest) element. Equal ones share the gradient, which is NaN where the result is.
+/// The largest (or smallest) element. Equal ones share the gradient; where the result is NaN, the NaNs do.
 template<bool largest>
 struct SharedExtreme {
   ReductionAxes over;

@@ -161,6 +161,20 @@ std::vector<Sample> Var::samples() {
   return v;
 }
 
+std::vector<Sample> Deviation::samples() {
+  const auto over = [](Axes axes) { return [axes](Inputs x) { return record(Deviation{axes}, x); }; };
+  return {{"all", {draw({2, 3})}, over({})},
+          {"last", {draw({3, 4})}, over({-1})},
+          {"two of three", {draw({2, 3, 2})}, over({0, 2})},
+          {"scalar", {draw({})}, over({})},
+          {"empty", {draw({0, 3})}, over({0})},
+          value_only("far from zero", draw({3, 40}) + 1e6, over({1})),
+          value_only("more than a block", draw({3, 1500}), over({1})),
+          invalid("axis", {draw({2})}, over({1}), "deviation: axis 1 is out of range for 1 dimension"),
+          invalid("integers", {tensor({1, 2}, DType::i64)}, over({}),
+                  "deviation: expected a floating-point tensor; got i64[2]")};
+}
+
 std::vector<Sample> Std::samples() {
   const Call f = [](const Tensor& x, const Axes& axes, bool keepdim) { return std(x, axes, 1, keepdim); };
   // No two elements are equal: the derivative has a pole where the deviation is 0.

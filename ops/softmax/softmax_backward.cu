@@ -12,7 +12,7 @@ template<class T, int n_sums>
 struct Backward {
   using Storage = T;
   using C = Compute<T>;
-  static constexpr int inputs = 2, sums = n_sums;
+  static constexpr int inputs = 2, sums = n_sums, costly_sums = 1;  // without exponentials
   static constexpr bool has_max = false, caches = false;
   struct Row {};
   __device__ Row row(std::int64_t) const { return {}; }

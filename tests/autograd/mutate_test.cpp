@@ -55,13 +55,13 @@ TEST(Mutation, EveryMutantIsKilledButThoseThatAreEquivalent) {
   }
   const std::set<std::string> zero{"sign"};
   const auto keeps_nothing = names(
-      "neg sign add sub to_dtype to_device sum mean cumsum reshape permute slice expand concat "
+      "neg sign add sub to_dtype to_device sum mean deviation cumsum reshape permute slice expand concat "
       "pad dropout avg_pool2d avg_pool2d_backward");
   const auto no_broadcasting = names(
       "neg abs sign square exp expm1 log log1p sqrt rsqrt reciprocal sin cos tanh erf clamp "
       "sigmoid pow_scalar relu silu relu_backward leaky_relu elu softplus gelu_erf gelu_tanh "
       "softmax softmax_backward masked_softmax to_dtype cumsum to_device log_softmax permute "
-      "slice log_softmax_backward pad dropout cross_entropy max_pool2d max_pool2d_backward "
+      "slice log_softmax_backward pad dropout cross_entropy max_pool2d max_pool2d_backward deviation "
       "avg_pool2d avg_pool2d_backward");
   for (const Mistake m : mistakes) {
     SCOPED_TRACE(name(m));

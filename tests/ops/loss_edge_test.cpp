@@ -223,6 +223,24 @@ TEST(Labels, IgnoredAndBadOnes) {
          {std::int64_t{3}, std::int64_t{-1}, std::int64_t{-100}, (std::int64_t{1} << 53) + 2, least, most})
       EXPECT_THROW(loss(x, labels(0, bad), {.ignore_index = (std::int64_t{1} << 53) + 1}), IndexError) << bad;
     EXPECT_TRUE(std::isnan(loss(zeros({0, 3}), zeros({0}, DType::i64), {}).item()));
+    EXPECT_TRUE(std::isnan(loss(zeros({0, 0}), zeros({0}, DType::i64), {}).item()));
+    for (const Reduction r : {Reduction::none, Reduction::mean, Reduction::sum})
+      EXPECT_THROW(loss(zeros({2, 0}), labels(0, -100), {.reduction = r}), ShapeError);
+  }
+}
+
+// NaN logits of an ignored row reach no gradient, in no order.
+TEST(Labels, IgnoredRowsOfNaNHaveNoGradientInBothOrders) {
+  const Tensor x = tensor({{NAN, 1}, {1, 2}}, DType::f64).set_requires_grad();
+  const Tensor h = tensor({{1, 2}, {3, 5}}, DType::f64), label = tensor({-100, 0}, DType::i64);
+  for (const double smoothing : {0.0, .1}) {
+    const Tensor d =
+        grad(cross_entropy(x, label, {.label_smoothing = smoothing}), {x}, {}, CreateGraph::yes)[0];
+    const auto first = d.to_vector<double>(), second = grad(d, {x}, h)[0].to_vector<double>();
+    const double p = 1 / (1 + std::exp(1.0)), s = p * (1 - p) * (3 - 5);
+    EXPECT_TRUE(first[0] == 0 && first[1] == 0 && second[0] == 0 && second[1] == 0);
+    EXPECT_NEAR(second[2], s, 1e-15);
+    EXPECT_NEAR(second[3], -s, 1e-15);
   }
 }
 

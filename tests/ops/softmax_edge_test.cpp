@@ -110,6 +110,31 @@ TEST(SoftmaxTails, ARowOfOneElementHasNoGradient) {
   }
 }
 
+// The error of the sum is that of every element. Rows of up to 256 elements are summed in f32 to the end,
+// longer ones in double after 32 partial sums.
+TEST(Softmax, RandomRowsOfHundredsStayWithinTheBound) {
+  manual_seed(23);
+  for (const std::int64_t n : {100, 256, 257, 300, 500})
+    for (const double scale : {1.0, 3.0, 10.0}) {
+      const std::int64_t rows = 100000 / n;
+      const Tensor x = randn({rows, n}) * scale, y = softmax(x);
+      const auto xs = x.to_vector<float>(), ys = y.to_vector<float>();
+      double worst = 0;
+      for (auto row = xs.begin(); row != xs.end(); row += n) {
+        const double most = *std::max_element(row, row + n);
+        std::vector<double> e;
+        double total = 0;
+        for (auto v = row; v != row + n; ++v) total += e.emplace_back(std::exp(*v - most));
+        for (std::size_t i = 0; i < e.size(); ++i) {
+          const double exact = e[i] / total, got = ys[static_cast<std::size_t>(row - xs.begin()) + i];
+          if (exact > 1e-37)
+            worst = std::max(worst, std::abs(got - exact) / std::ldexp(1.0, std::ilogb(exact) - 23));
+        }
+      }
+      EXPECT_LT(worst, n <= 256 ? 7 : 4.5) << n << " at " << scale;
+    }
+}
+
 TEST(Softmax, AScalarHasOneAxis) {
   const Tensor x = full({}, 3, DType::f64);
   for (const int axis : {0, -1}) EXPECT_EQ(softmax(x, axis).item(), 1);

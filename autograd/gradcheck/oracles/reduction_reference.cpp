@@ -81,6 +81,18 @@ std::unique_ptr<Reference> reduction(const Tensor& x, const ReductionAxes& over,
                    [f]<class T>(std::size_t, std::span<const T> in, std::span<T> out) { out[0] = f(in); });
 }
 
+std::unique_ptr<Reference> deviations(const Deviation& op, const Tensor& x) {
+  std::vector<Cell> cells = reduced(x, {op.axes});
+  for (Cell& cell : cells) {
+    cell.out.clear();
+    for (auto& in : cell.in) cell.out.push_back(in.element);
+  }
+  return reference(std::move(cells), []<class T>(std::size_t, std::span<const T> in, std::span<T> out) {
+    const T mean = total(in) / T(static_cast<double>(in.size()));
+    for (std::size_t i = 0; i < in.size(); ++i) out[i] = in[i] - mean;
+  });
+}
+
 std::unique_ptr<Reference> running(const CumSum& op, const Tensor& x) {
   std::vector<Cell> cells;
   for (auto& slice : slices(x.shape(), {normalize_axis("gradcheck", op.axis, x.rank())})) {
@@ -105,6 +117,7 @@ std::unique_ptr<Reference> reduction_reference(const OpBase& op, Inputs x) {
     return run(*o,
                []<class T>(std::span<const T> in) { return total(in) / T(static_cast<double>(in.size())); });
   if (const auto* o = as<Var>(op)) return run(*o, [c = o->correction](auto in) { return variance(in, c); });
+  if (const auto* o = as<Deviation>(op)) return deviations(*o, x[0]);
   if (const auto* o = as<Std>(op))
     return run(*o, [c = o->correction](auto in) { return sqrt(variance(in, c)); });
   if (const auto* o = as<Max>(op)) return run(*o, [](auto in) { return first_extreme(in, true); });

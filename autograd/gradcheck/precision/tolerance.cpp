@@ -42,7 +42,7 @@ Bound bound_of(std::string_view op) {
       {{8, Scale::input},
        {"gelu_erf", "gelu_tanh", "softmax_backward", "log_softmax_backward", "cross_entropy",
         "cross_entropy_backward", "layer_norm", "rms_norm", "group_norm", "batch_norm", "random_affine",
-        "var", "std"}},
+        "var", "deviation", "std"}},
       {{8, Scale::stored},
        {"nll_loss", "mse_loss", "l1_loss", "huber_loss", "binary_cross_entropy_with_logits", "kl_div",
         "scaled_dot_product_attention"}},

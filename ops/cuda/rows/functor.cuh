@@ -7,6 +7,7 @@
 //   static constexpr int inputs;     tensors read, 1 or 2, of one shape and dtype
 //   static constexpr bool has_max;   whether sums are relative to the maximum of the first input
 //   static constexpr int sums;       number of sums per row, at least 1
+//   static constexpr int costly_sums; optional: the number of sums that the choice of an algorithm assumes
 //   using WideSum;                   optional: the type of sums, in place of C: double, where sums need it
 //   static constexpr bool caches;    whether `put` starts from what `add` stored in v[0]; needs C = T
 //

@@ -40,9 +40,14 @@
 
 namespace bobbin::cuda {
 
-/// The sums of F as the choice of an algorithm counts them: those without exponentials cost as much as one.
+/// The sums of F as the choice of an algorithm counts them.
 template<class F>
-inline constexpr int costly_sums = F::has_max ? F::sums : 1;
+inline constexpr int costly_sums = [] {
+  if constexpr (requires { F::costly_sums; })
+    return F::costly_sums;
+  else
+    return F::sums;
+}();
 
 namespace detail {
 
