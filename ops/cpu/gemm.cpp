@@ -197,8 +197,7 @@ float dot(const float* a, const float* b, std::int64_t n) {
   std::int64_t i = 0;
   for (; i + 4 * lanes <= n; i += 4 * lanes)
     for (std::int64_t k = 0; k < 4; ++k)
-      sum[k] +=
-          *reinterpret_cast<const R*>(a + i + k * lanes) * *reinterpret_cast<const R*>(b + i + k * lanes);
+      sum[k] += simd::load_register(a + i + k * lanes) * simd::load_register(b + i + k * lanes);
   for (; i < n; ++i) rest += a[i] * b[i];
   sum[0] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
   return rest + simd::reduce_lanes<float>(sum[0], [](const R& x, const R& y) { return x + y; });

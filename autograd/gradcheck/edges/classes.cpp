@@ -90,10 +90,10 @@ std::vector<CheckResult> check_classes(const OpInfo& op, const EdgeOptions& opti
     std::int64_t elements = 0;
     for (const Tensor& t : sample.inputs) elements += varied(t) ? t.numel() : 0;
     if (elements == 0 || elements > most_elements || !matches(options.sample, sample.note)) continue;
-    const Shape shape = sample.call(sample.inputs).shape();
-    const bool same_shapes =
-        std::ranges::all_of(sample.inputs, [&](const Tensor& t) { return varied(t) && t.shape() == shape; });
     out.push_back(one_check(op, sample.note, "classes", options, [&] {
+      const Shape shape = sample.call(sample.inputs).shape();
+      const bool same_shapes = std::ranges::all_of(
+          sample.inputs, [&](const Tensor& t) { return varied(t) && t.shape() == shape; });
       return is_elementwise(op.name) && same_shapes ? on_grid(op, sample, options)
                                                     : one_by_one(op, sample, options);
     }));

@@ -47,8 +47,8 @@ CheckResult one_check(const OpInfo& op, std::string_view sample, std::string_vie
     r.report.verdict = Verdict::skip, r.report.failure = e.what();
   } catch (const DeviceError& e) {
     r.report.verdict = Verdict::skip, r.report.failure = e.what();
-  } catch (const Error& e) {
-    r.report.verdict = Verdict::fail, r.report.failure = e.what();
+  } catch (...) {
+    r.report.verdict = Verdict::fail, r.report.failure = caught();
   }
   if (r.report.verdict == Verdict::fail)
     if (const EdgeException* e = exception_of(r, options.dtype)) {
