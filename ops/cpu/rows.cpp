@@ -27,10 +27,12 @@ struct Slices {
     return t.raw<char>() + index * size_of(t.dtype());
   }
   void gather(const Tensor& t, std::int64_t slice, std::int64_t width, char* rows) const {
+    if (inner == 1) return convert(t.dtype(), at(t, slice, 0), 1, compute, rows, width * length);
     for (std::int64_t w = 0; w < width; ++w)
       convert(t.dtype(), at(t, slice + w, 0), inner, compute, rows + w * length * size_of(compute), length);
   }
   void scatter(const char* rows, const Tensor& t, std::int64_t slice, std::int64_t width) const {
+    if (inner == 1) return convert(compute, rows, 1, t.dtype(), at(t, slice, 0), width * length);
     for (std::int64_t w = 0; w < width; ++w) {
       const char* row = rows + w * length * size_of(compute);
       StridedView(t, {length}, {inner}, place(t, slice + w)).write(0, length, compute, row);
