@@ -64,6 +64,11 @@ TEST_F(Locale, MessagesAndTextDoNotFollowIt) {
     EXPECT_THAT(e.what(), HasSubstr("3000"));
   }
   try {
+    fail<ValueError>("expected ", 2000, " or ", 0.5);
+  } catch (const ValueError& e) {
+    EXPECT_STREQ(e.what(), "expected 2000 or 0.5");
+  }
+  try {
     load_state("model", {{"w", x}}, {{"w", zeros({3000})}});
     ADD_FAILURE();
   } catch (const FormatError& e) {

@@ -2,6 +2,7 @@
 // correct the call:
 //   matmul: inner dimensions must agree; got f32[1,2] and f32[3,1]
 #pragma once
+#include <locale>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -62,10 +63,11 @@ struct DeviceLost : CudaError {
   using CudaError::CudaError;
 };
 
-/// Throws E with the streamed parts as its message.
+/// Throws E with the streamed parts as its message. Numbers do not follow the locale.
 template<class E, class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
   std::ostringstream message;
+  message.imbue(std::locale::classic());
   (message << ... << parts);
   throw E(message.str());
 }
