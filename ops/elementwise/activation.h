@@ -71,7 +71,7 @@ struct Elu : Smooth<Elu, fn::Elu> {
 struct Sigmoid : Smooth<Sigmoid, fn::Sigmoid> {
   static constexpr std::string_view name = "sigmoid";
   static Tensor second(fn::Sigmoid f, const Tensor& h, const Tensor& g, const Tensor& x) {
-    return -(h * backward_of<Sigmoid>(f, g * tanh(x * 0.5), x));
+    return -((h * tanh(x * 0.5)) * backward_of<Sigmoid>(f, g, x));
   }
   static Tensor draw(const Shape& s) { return sample_input(s, -3, 3); }
   static std::vector<Sample> samples() { return unary_samples(name, sigmoid, -3, 3); }

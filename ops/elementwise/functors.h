@@ -68,7 +68,7 @@ BOBBIN_FN1(Sign, numeric, x > T(0) ? T(1) : x < T(0) ? T(-1) : T(x - x))  // NaN
 BOBBIN_FN1(Exp, floating, math::exp(x))
 BOBBIN_SMOOTH_FN1(Log1p, T(log1p(x)), g / (T(1) + x))
 BOBBIN_SMOOTH_FN1(Sqrt, T(sqrt(x)), g / (T(2) * T(sqrt(x))))
-BOBBIN_SMOOTH_FN1(Rsqrt, T(T(1) / sqrt(x)), (T(-0.5) * g / x) / T(sqrt(x)))
+BOBBIN_SMOOTH_FN1(Rsqrt, T(T(1) / sqrt(x)), ((T(-0.5) * g) / x) / T(sqrt(x)))
 BOBBIN_SMOOTH_FN1(Reciprocal, T(T(1) / x), -((g / x) / x))
 BOBBIN_SMOOTH_FN1(Sin, T(sin(x)), g* T(cos(x)))
 BOBBIN_SMOOTH_FN1(Cos, T(cos(x)), -(g* T(sin(x))))

@@ -20,16 +20,17 @@ BOBBIN_HD T magnitude(T x) {
   return x < T(0) ? T(-x) : x;
 }
 
-/// x^2 - `square`, where `square` is x^2 as rounded. Exact unless it underflows.
+/// a b - `product`, where `product` is a b as rounded. Exact unless it underflows.
 template<class T>
-BOBBIN_HD T square_error(T x, T square) {
+BOBBIN_HD T product_error(T a, T b, T product) {
 #if defined(__CUDA_ARCH__) || defined(__FP_FAST_FMAF)
-  return std::fma(x, x, -square);
-#else  // Dekker's product: the upper half of x has a square without rounding
+  return std::fma(a, b, -product);
+#else  // Dekker's product: the upper halves have a product without rounding
   using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
   constexpr Bits upper = ~Bits{0} << (sizeof(T) == 4 ? 12 : 27);
-  const T high = std::bit_cast<T>(std::bit_cast<Bits>(x) & upper), low = x - high;
-  return ((high * high - square) + T(2) * high * low) + low * low;
+  const T a_high = std::bit_cast<T>(std::bit_cast<Bits>(a) & upper), a_low = a - a_high;
+  const T b_high = std::bit_cast<T>(std::bit_cast<Bits>(b) & upper), b_low = b - b_high;
+  return ((a_high * b_high - product) + (a_high * b_low + a_low * b_high)) + a_low * b_low;
 #endif
 }
 
@@ -39,7 +40,7 @@ template<class T>
 BOBBIN_HD T exp_minus_square(T x, double scale = 1) {
   if constexpr (std::is_floating_point_v<T>) {
     const T square = x * x, e = math::exp(T(-scale) * square);
-    return e - e * (T(scale) * square_error(x, square));
+    return e - e * (T(scale) * product_error(x, x, square));
   } else {
     return math::exp(T(-scale) * (x * x));
   }
@@ -71,13 +72,12 @@ struct NormalTail {
  private:
   BOBBIN_HD T probability() const {
     using std::erf, std::erfc;
-    const T x = t * T(std::numbers::sqrt2 / 2);
+    constexpr double root_half = std::numbers::sqrt2 / 2, rest = -4.833646656726457e-17;  // of 1 / sqrt(2)
+    const T x = t * T(root_half);
     if constexpr (std::is_floating_point_v<T>) {
-      // The rounding error of x would cost x^2 units in the last place: 2 x times it is t^2 / 2 - x^2.
-      const T t2 = t * t, x2 = x * x,
-              twice = (T(0.5) * t2 - x2) + (T(0.5) * square_error(t, t2) - square_error(x, x2));
-      const T error = x > T(0) ? twice / (x + x) : T(0);
-      return T(0.5) * erfc(x) - T(std::numbers::inv_sqrtpi) * exponential * error;
+      // erfc at x and not at t / sqrt(2) would cost t^2 units: its slope corrects the difference.
+      const T off = product_error(t, T(root_half), x) + t * T(rest);
+      return T(0.5) * erfc(x) - T(std::numbers::inv_sqrtpi) * exponential * off;
     } else {
       return T(0.5) - T(0.5) * erf(x);
     }

@@ -118,7 +118,7 @@ struct Cos : Smooth<Cos, fn::Cos> {
 struct Tanh : Smooth<Tanh, fn::Tanh> {
   static constexpr std::string_view name = "tanh";
   static Tensor second(fn::Tanh f, const Tensor& h, const Tensor& g, const Tensor& x) {
-    return h * backward_of<Tanh>(f, g * (tanh(x) * -2), x);
+    return (h * (tanh(x) * -2)) * backward_of<Tanh>(f, g, x);
   }
   static Tensor draw(const Shape& s) { return sample_input(s); }
   static std::vector<Sample> samples() { return unary_samples(name, tanh, -2, 2); }
@@ -128,7 +128,7 @@ struct Erf : Smooth<Erf, fn::Erf> {
   static constexpr std::string_view name = "erf";
   // Beyond 40 the derivative is 0, and would be 0 times infinity.
   static Tensor second(fn::Erf f, const Tensor& h, const Tensor& g, const Tensor& x) {
-    return h * backward_of<Erf>(f, g * (clamp(x, -40, 40) * -2), x);
+    return (h * (clamp(x, -40, 40) * -2)) * backward_of<Erf>(f, g, x);
   }
   static Tensor draw(const Shape& s) { return sample_input(s); }
   static std::vector<Sample> samples() { return unary_samples(name, erf, -2, 2); }

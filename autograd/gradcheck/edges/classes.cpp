@@ -54,8 +54,9 @@ GradcheckReport on_grid(const OpInfo& op, const Sample& sample, const EdgeOption
     q.inputs = {to(from_range(numbers), options.dtype)};
   else
     q.inputs = {to(from_range(a, Shape{n}), options.dtype), to(from_range(b, Shape{n}), options.dtype)};
-  // The first of three inputs is a gradient, in which the result is linear.
-  if (sample.inputs.size() == 3) q.inputs.insert(q.inputs.begin(), ones({n}, options.dtype));
+  if (sample.inputs.size() ==
+      3)  // a derivative of a function of two numbers, of which the gradient comes first
+    q.inputs.insert(q.inputs.begin(), ones({n}, options.dtype));
   Judge judge(options.dtype, true, {16, 16, true});
   judge(evaluate(q, options.dtype, options.device), evaluate(q, DType::f64, Device::cpu()),
         "numbers of each class");
