@@ -51,8 +51,8 @@ ConvShape conv_shape(std::string_view op, const ConvOptions& o, const Shape& x, 
     return std::min(p.h, p.w) >= least && std::max(p.h, p.w) <= most_pixels;
   };
   if (!in_range(o.stride, 1) || !in_range(o.dilation, 1) || !in_range(o.padding, 0))
-    fail<ValueError>(op,
-                     ": expected stride and dilation of at least 1, and padding of at least 0; none above 2^31");
+    fail<ValueError>(
+        op, ": expected stride and dilation of at least 1, and padding of at least 0; none above 2^31");
   if (std::max({x[2], x[3], weight[2], weight[3]}) > most_pixels)
     bad("sides of 2^31 elements or more are not convolved");
   const auto along = [&](std::int64_t size, std::int64_t k, std::int64_t stride, std::int64_t pad,

@@ -89,6 +89,15 @@ void add_special(std::vector<Sample>& samples, const Call& f) {
   samples.push_back(value_only("special values", x, [f](Inputs x) { return f(x[0], {1}, false); }));
 }
 
+// What the reductions of floating dtypes share.
+std::vector<Sample> floating_samples(std::string_view op, const Call& f, const Draw& draw, bool one = true) {
+  auto v = over_samples(op, f, draw, one);
+  add_of_nothing(v, f);
+  add_special(v, f);
+  add_floating_only(v, op, f);
+  return v;
+}
+
 // The gradient at ties: all of it goes to the first, or it is shared.
 template<bool largest>
 Tensor at_ties(bool shared) {
@@ -139,52 +148,30 @@ std::vector<Sample> Sum::samples() {
   return v;
 }
 
-std::vector<Sample> Mean::samples() {
-  const Call f = mean;
-  auto v = over_samples(name, f, draw);
-  add_of_nothing(v, f);
-  add_special(v, f);
-  add_floating_only(v, name, f);
-  return v;
-}
+std::vector<Sample> Mean::samples() { return floating_samples(name, mean, draw); }
 
 std::vector<Sample> Var::samples() {
   const Call f = [](const Tensor& x, const Axes& axes, bool keepdim) { return var(x, axes, 1, keepdim); };
   const auto biased = [](Inputs x) { return var(x[0], {1}, 0, true); };
-  auto v = over_samples(name, f, draw, false);
+  auto v = floating_samples(name, f, draw, false);
   v.push_back({"correction 0", {draw({3, 4})}, biased});
   v.push_back({"correction 0 of one", {draw({3, 1})}, biased});
   v.push_back(value_only("large mean", draw({3, 4}) + 1e6, [](Inputs x) { return var(x[0], {1}); }));
-  add_of_nothing(v, f);
-  add_special(v, f);
-  add_floating_only(v, name, f);
   return v;
 }
 
 std::vector<Sample> Deviation::samples() {
-  const auto over = [](Axes axes) { return [axes](Inputs x) { return record(Deviation{axes}, x); }; };
-  return {{"all", {draw({2, 3})}, over({})},
-          {"last", {draw({3, 4})}, over({-1})},
-          {"two of three", {draw({2, 3, 2})}, over({0, 2})},
-          {"scalar", {draw({})}, over({})},
-          {"empty", {draw({0, 3})}, over({0})},
-          value_only("far from zero", draw({3, 40}) + 1e6, over({1})),
-          value_only("more than a block", draw({3, 1500}), over({1})),
-          invalid("axis", {draw({2})}, over({1}), "deviation: axis 1 is out of range for 1 dimension"),
-          invalid("integers", {tensor({1, 2}, DType::i64)}, over({}),
-                  "deviation: expected a floating-point tensor; got i64[2]")};
+  const Call f = [](const Tensor& x, const Axes& axes, bool) { return record(Deviation{axes}, {x}); };
+  return floating_samples(name, f, draw);
 }
 
 std::vector<Sample> Std::samples() {
   const Call f = [](const Tensor& x, const Axes& axes, bool keepdim) { return std(x, axes, 1, keepdim); };
   // No two elements are equal: the derivative has a pole where the deviation is 0.
   const Draw spread = [](const Shape& s) { return distinct(s) + sample_input(s, -0.1, 0.1); };
-  auto v = over_samples(name, f, spread, false);
+  auto v = floating_samples(name, f, spread, false);
   v.push_back({"correction 0", {spread({3, 4})}, [](Inputs x) { return std(x[0], {1}, 0); }});
   v.push_back(value_only("all equal", ones({2, 3}, DType::f64), [](Inputs x) { return std(x[0], {1}); }));
-  add_of_nothing(v, f);
-  add_special(v, f);
-  add_floating_only(v, name, f);
   return v;
 }
 
@@ -243,14 +230,11 @@ template std::vector<Sample> ArgExtreme<false>::samples();
 
 std::vector<Sample> LogSumExp::samples() {
   const Call f = logsumexp;
-  auto v = over_samples(name, f, draw);
+  auto v = floating_samples(name, f, draw);
   const auto rows = [f](Inputs x) { return f(x[0], {1}, false); };
   v.push_back(value_only("far apart",
                          tensor({{1000, 0, -1000}, {-1000, -1001, -1e30}, {1e30, 1, 2}}, DType::f64), rows));
   v.push_back(value_only("masked", tensor({{-inf, 1, 2}, {0.5, -inf, -inf}}, DType::f64), rows));
-  add_of_nothing(v, f);
-  add_special(v, f);
-  add_floating_only(v, name, f);
   return v;
 }
 
