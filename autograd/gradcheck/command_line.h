@@ -27,8 +27,8 @@ struct Arguments {
   std::vector<Layout> layouts;
 };
 
-/// Reads the options. If the program must end now (after --help or --version, or for a wrong command line), returns its
-/// exit status.
+/// Reads the options. If the program must end now (after --help or --version, or for a wrong command line),
+/// returns its exit status.
 std::optional<int> read_command_line(int argc, char** argv, Arguments&);
 
 }  // namespace bobbin::gradcheck_detail

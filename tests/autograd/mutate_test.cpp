@@ -59,7 +59,8 @@ TEST(Mutation, EveryMutantIsKilledButThoseThatAreEquivalent) {
       "pad dropout avg_pool2d avg_pool2d_backward");
   const auto no_broadcasting = names(
       "neg abs sign square exp expm1 log log1p sqrt rsqrt reciprocal sin cos tanh erf clamp "
-      "maximum_backward minimum_backward square_backward expm1_backward log1p_backward sqrt_backward rsqrt_backward "
+      "maximum_backward minimum_backward square_backward expm1_backward log1p_backward sqrt_backward "
+      "rsqrt_backward "
       "reciprocal_backward sin_backward cos_backward tanh_backward erf_backward pow_scalar_backward "
       "sigmoid_backward elu_backward silu_backward softplus_backward gelu_erf_backward "
       "gelu_tanh_backward "

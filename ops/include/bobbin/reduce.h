@@ -42,8 +42,9 @@ Tensor argmin(const Tensor&, int axis, bool keepdim = false);
 Tensor argmin(const Tensor&);
 /// log(sum(exp(x))), computed without overflow; -inf where all elements are -inf.
 Tensor logsumexp(const Tensor&, const Axes& = {}, bool keepdim = false);
-/// The p-norm: (sum |x|^p)^(1/p), p > 0 or infinity. No power on the way leaves the range of f64. Its derivative
-/// at 0 is 0; that of second order of a function of it is right there if the function is even, as norm(x)^2 is.
+/// The p-norm: (sum |x|^p)^(1/p), p > 0 or infinity. No power on the way leaves the range of f64. Its
+/// derivative at 0 is 0; that of second order of a function of it is right there if the function is even, as
+/// norm(x)^2 is.
 Tensor norm(const Tensor&, double p = 2, const Axes& = {}, bool keepdim = false);
 /// Running sums along an axis; with `reverse`, from its end.
 Tensor cumsum(const Tensor&, int axis, bool reverse = false);
