@@ -39,10 +39,10 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
                           : wide_matmul(query, transpose(key)) * scale;
   const bool of_bool = o.mask && o.mask.dtype() == DType::boolean;
   if (o.mask && !of_bool) logits = logits + wide(o.mask);
-  // Rows with no key to look at are 0.
+  // Rows with no key to look at are 0; a causal mask alone leaves each row its first key.
   Tensor weights = !o.mask && !o.causal ? softmax(logits)
                    : of_bool            ? record(MaskedSoftmax{o.causal, true}, {logits, o.mask})
-                                        : record(MaskedSoftmax{o.causal, true}, {logits});
+                                        : record(MaskedSoftmax{o.causal, bool(o.mask)}, {logits});
   weights = to(weights, query.dtype());
   if (o.dropout > 0) weights = dropout(weights, o.dropout);
   return matmul(weights, value);

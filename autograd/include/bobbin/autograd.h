@@ -21,7 +21,7 @@ enum class CreateGraph : bool {
 };
 
 /// Adds the derivative of `loss`, which has one element, to .grad() of every leaf and of every tensor that
-/// retains its gradient. If it throws, every .grad() and the tape are as before, and it can be called again.
+/// retains its gradient. If it throws, every .grad() is as before; with Retain::yes it can be called again.
 /// Several threads may call it at once, on tapes of their own that share leaves. Throws GradError if loss
 /// needs no gradient, if an earlier pass has released its tape, or if a derivative does not give one gradient
 /// per input.
