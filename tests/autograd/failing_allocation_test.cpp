@@ -61,6 +61,12 @@ void* operator new(std::size_t n) { return allocate_or_throw(n, alignof(std::max
 void* operator new(std::size_t n, std::align_val_t a) {
   return allocate_or_throw(n, static_cast<std::size_t>(a));
 }
+void* operator new(std::size_t n,
+                   const std::nothrow_t&) noexcept {  // std::stable_sort; AddressSanitizer has its own
+  void* const p = allocate(n, alignof(std::max_align_t));
+  blocks += p != nullptr;
+  return p;
+}
 void operator delete(void* p) noexcept { release(p); }
 void operator delete(void* p, std::size_t) noexcept { release(p); }
 void operator delete(void* p, std::align_val_t) noexcept { release(p); }
