@@ -83,7 +83,7 @@ struct InputTile {
                              unsigned last) const {
     each_element(first, last, [&, step = channel_size()](int i, unsigned, int, int, bool) {
 #pragma unroll 4
-      for (int c = 0; c < count; ++c, i += step) tile[i] = gate_tile[i] > 0 ? tile[i] : 0;
+      for (int c = 0; c < count; ++c, i += step) tile[i] = gate_tile[i] <= 0 ? 0 : tile[i];
     });
   }
 

@@ -77,7 +77,7 @@ __device__ __forceinline__ void apply_gate(float* g) {
     Vector v = *reinterpret_cast<const Vector*>(g + i);
     const Vector gate = *reinterpret_cast<const Vector*>(g + g_floats + i);
 #pragma unroll
-    for (int k = 0; k < n; ++k) v.v[k] = gate.v[k] > 0 ? v.v[k] : 0;
+    for (int k = 0; k < n; ++k) v.v[k] = gate.v[k] <= 0 ? 0 : v.v[k];
     *reinterpret_cast<Vector*>(g + i) = v;
   }
 }

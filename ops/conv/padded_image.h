@@ -28,7 +28,7 @@ struct GatedInput {
     if (gate) prefetch_ahead(gate + at, n);
     if (gate)
       map_row(
-          n, to, [](auto v, auto y) { return y > 0 ? v : decltype(v){}; }, data + at, gate + at);
+          n, to, [](auto v, auto y) { return y <= 0 ? decltype(v){} : v; }, data + at, gate + at);
     else
       copy_row(data + at, n, to);
   }

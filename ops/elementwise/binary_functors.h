@@ -37,7 +37,7 @@ struct DivBackward {
   template<class T>
   BOBBIN_HD T operator()(T g, T a, T b) const {
     const T q = a / b;
-    const bool alike = (magnitude(g) < T(1)) == (magnitude(q) < T(1));
+    const bool alike = q != T(0) && (magnitude(g) < T(1)) == (magnitude(q) < T(1));
     const T part = (alike ? g : g * q) / b;
     return -(alike ? part * q : part);
   }

@@ -246,7 +246,7 @@ BOBBIN_HD T power_derivative(T g, T x, T e, T less) {
     const T size = magnitude(p);
     const bool lost = !(size >= std::numeric_limits<T>::min() && size <= std::numeric_limits<T>::max());
     if (lost && p == p && x != T(0) && x - x == T(0)) {
-      const T half = pow(magnitude(x), T(0.5) * less), scaled = ((g * half) * half) * e;
+      const T half = pow(magnitude(x), T(0.5) * less), scaled = ((g * half) * e) * half;
       return std::signbit(p) ? -scaled : scaled;
     }
   }

@@ -100,7 +100,7 @@ struct Reciprocal : Smooth<Reciprocal, fn::Reciprocal> {
 struct Sin : Smooth<Sin, fn::Sin> {
   static constexpr std::string_view name = "sin";
   static Tensor second(fn::Sin, const Tensor& h, const Tensor& g, const Tensor& x) {
-    return -(h * (g * sin(x)));
+    return -((h * sin(x)) * g);
   }
   static Tensor draw(const Shape& s) { return sample_input(s, -3, 3); }
   static std::vector<Sample> samples() { return unary_samples(name, sin, -3, 3); }
@@ -109,7 +109,7 @@ struct Sin : Smooth<Sin, fn::Sin> {
 struct Cos : Smooth<Cos, fn::Cos> {
   static constexpr std::string_view name = "cos";
   static Tensor second(fn::Cos, const Tensor& h, const Tensor& g, const Tensor& x) {
-    return -(h * (g * cos(x)));
+    return -((h * cos(x)) * g);
   }
   static Tensor draw(const Shape& s) { return sample_input(s, -3, 3); }
   static std::vector<Sample> samples() { return unary_samples(name, cos, -3, 3); }

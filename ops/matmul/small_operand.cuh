@@ -134,11 +134,11 @@ struct Loader {
       each<4>(terms, [&](int slot, int, bool) {
         // One access of 16 bytes each, also where the compiler finds that only some elements are needed.
         const float4 x = ptx::ld_shared_v4(to + slot), g = ptx::ld_shared_v4(gate_at + slot);
-        *reinterpret_cast<float4*>(to + slot) = {g.x > 0 ? x.x : 0, g.y > 0 ? x.y : 0, g.z > 0 ? x.z : 0,
-                                                 g.w > 0 ? x.w : 0};
+        *reinterpret_cast<float4*>(to + slot) = {g.x <= 0 ? 0 : x.x, g.y <= 0 ? 0 : x.y, g.z <= 0 ? 0 : x.z,
+                                                 g.w <= 0 ? 0 : x.w};
       });
     else
-      each<1>(terms, [&](int slot, int, bool) { to[slot] = gate_at[slot] > 0 ? to[slot] : 0; });
+      each<1>(terms, [&](int slot, int, bool) { to[slot] = gate_at[slot] <= 0 ? 0 : to[slot]; });
   }
 };
 
