@@ -1,4 +1,5 @@
 // Safetensors files: round trips, and files that are rejected.
+#include <bobbin/elementwise.h>
 #include <bobbin/safetensors.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
