@@ -48,7 +48,8 @@ inline constexpr Saves Saves::inputs{~(std::uint64_t{1} << 63)};
 class Vjp {
  public:
   /// For the engine: `node` and the cotangent of its output. Both must outlive this.
-  Vjp(Node& node, const Tensor& grad, bool is_one = false) : grad(grad), node_(node), is_one_(is_one) {}
+  Vjp(Node& node, const Tensor& cotangent, bool is_one = false)
+      : grad(cotangent), node_(node), is_one_(is_one) {}
   const Tensor& grad;  ///< the cotangent of the output, of its shape and dtype
   /// Whether `grad` is known to be the 1 that a backward pass without a given cotangent starts from.
   bool grad_is_one() const { return is_one_; }
