@@ -159,9 +159,9 @@ Grads Norm::vjp(const Vjp& v) const {
   return {to(out, in.dtype())};
 }
 
-template Grads Max::vjp(const Vjp&) const;
-template Grads Min::vjp(const Vjp&) const;
-template Grads AMax::vjp(const Vjp&) const;
-template Grads AMin::vjp(const Vjp&) const;
+template Grads FirstExtreme<true>::vjp(const Vjp&) const;
+template Grads FirstExtreme<false>::vjp(const Vjp&) const;
+template Grads SharedExtreme<true>::vjp(const Vjp&) const;
+template Grads SharedExtreme<false>::vjp(const Vjp&) const;
 
 }  // namespace bobbin

@@ -80,14 +80,14 @@ TensorSpec ArgExtreme<largest>::infer(Inputs x) const {
   return infer_extreme(name, over, x[0], DType::i64);
 }
 
-template TensorSpec Max::infer(Inputs) const;
-template TensorSpec Min::infer(Inputs) const;
-template TensorSpec AMax::infer(Inputs) const;
-template TensorSpec AMin::infer(Inputs) const;
-template TensorSpec ArgMax::infer(Inputs) const;
-template TensorSpec ArgMin::infer(Inputs) const;
-template std::vector<TensorSpec> Max::aux(Inputs) const;
-template std::vector<TensorSpec> Min::aux(Inputs) const;
+template TensorSpec FirstExtreme<true>::infer(Inputs) const;
+template TensorSpec FirstExtreme<false>::infer(Inputs) const;
+template TensorSpec SharedExtreme<true>::infer(Inputs) const;
+template TensorSpec SharedExtreme<false>::infer(Inputs) const;
+template TensorSpec ArgExtreme<true>::infer(Inputs) const;
+template TensorSpec ArgExtreme<false>::infer(Inputs) const;
+template std::vector<TensorSpec> FirstExtreme<true>::aux(Inputs) const;
+template std::vector<TensorSpec> FirstExtreme<false>::aux(Inputs) const;
 
 TensorSpec LogSumExp::infer(Inputs x) const { return infer_floating(name, over, x[0]); }
 TensorSpec Norm::infer(Inputs x) const {
