@@ -25,8 +25,9 @@ struct OnnxOptions {
 /// that repeat one number. In the file, axis 0 is "n", and axis i "di". Values that depend neither on the
 /// example nor on a parameter become constants. Numbers that f reads from tensors (`item`, branches on it,
 /// copy_) have the values of that call in the file. Layers keep their mode in the file: call eval(model)
-/// first. The results for NaN in maxima and minima, and for conversions that overflow a dtype, depend on the
-/// runtime. Works on any device; records nothing on the tape.
+/// first. The results for NaN in maxima and minima, for conversions that overflow a dtype, for silu and gelu
+/// of infinities, and for normalised rows whose squares overflow depend on the runtime. Works on any device;
+/// records nothing on the tape.
 ///
 /// Throws ValueError for an operation that ONNX does not have (dropout, losses, derivatives), with its name;
 /// for a tensor that f edits in place; for a computation that open_axes does not support, such as a slice
