@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "ops/reduce/reduce.h"
+#include "ops/softmax/masked_softmax.h"
 #include "ops/wide.h"
 
 namespace bobbin {
@@ -47,11 +48,13 @@ class ReducedLast {
   Shape kept_, permuted_, flat_;
 };
 
-Tensor softmax_over(const ReductionAxes& over, const Tensor& x) {
+// Softmax over the reduced axes, but 0 where all elements are -inf, as `none` says.
+Tensor softmax_over(const ReductionAxes& over, const Tensor& x, const Tensor& none) {
   const Axes axes = over.normalized(x.shape());
-  if (axes.size() == 1) return softmax(x, static_cast<int>(axes[0]));
+  if (axes.size() == 1 && axes[0] != x.rank() - 1)
+    return where(none, scalar(0, x), softmax(x, static_cast<int>(axes[0])));
   const ReducedLast last(over, x.shape());
-  return last.restore(softmax(last.flatten(x), -1));
+  return last.restore(record(MaskedSoftmax{.causal = false, .empty_is_zero = true}, {last.flatten(x)}));
 }
 
 // g, shared equally among the elements of x that are y, or NaN where y is; g and y have x's reduced axes.
@@ -129,12 +132,11 @@ Grads SharedExtreme<largest>::vjp(const Vjp& v) const {
       share_among_ties(over, over.keep_axes(v.grad, x.shape()), x, over.keep_axes(v.output(), x.shape()))};
 }
 
-// The derivative is softmax(x), and 0 where all elements are -inf: there, zeros take the place of x.
+// The derivative is softmax(x), which does not lose what exp(x - y) would lose by the rounding of y.
 Grads LogSumExp::vjp(const Vjp& v) const {
-  const Tensor x = wide(v.input(0)), g = over.keep_axes(wide(v.grad), x.shape());
-  const Tensor y = over.keep_axes(v.output(), x.shape()), none = eq(y, scalar(-infinity, y));
-  const Tensor p = softmax_over(over, where(none, scalar(0, x), x));
-  return {to(where(none, scalar(0, g), g) * p, v.spec(0).dtype)};
+  const Tensor& x = v.input(0);
+  const Tensor none = eq(over.keep_axes(v.output(), x.shape()), scalar(-infinity, x));
+  return {over.keep_axes(v.grad, x.shape()) * softmax_over(over, x, none)};
 }
 
 Grads Norm::vjp(const Vjp& v) const {
