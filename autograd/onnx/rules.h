@@ -62,8 +62,7 @@ void cast_to_result(Rules& rules) {
   rule = [same = rule](Graph& g, const OpBase& op, const Step& s) {
     Step cast = s;
     for (std::size_t i = 0; i < s.in.size(); ++i)
-      if (!s.in[i].empty() && s.x[i].dtype() != s.dtype)
-        cast.in[i] = g.add("Cast", {s.in[i]}, {{"to", type_number(s.dtype)}});
+      if (!s.in[i].empty() && s.x[i].dtype() != s.dtype) cast.in[i] = g.cast(s.in[i], s.dtype);
     return same(g, op, cast);
   };
 }

@@ -1,5 +1,6 @@
 // The derivatives of the reductions. Those of 16-bit tensors are computed in f32, from what no kernel has
-// rounded to 16 bits, and are rounded once; counts and their reciprocals are never 16-bit numbers.
+// rounded to 16 bits, and are rounded once (logsumexp's twice, as softmax is); counts and their reciprocals
+// are never 16-bit numbers.
 #include <bobbin/elementwise.h>
 #include <bobbin/index.h>
 #include <bobbin/softmax.h>

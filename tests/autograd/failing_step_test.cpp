@@ -4,57 +4,16 @@
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
+#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <map>
-#include <new>
 
+#include "tests/autograd/failing_allocations.h"
 #include "tests/autograd/optim_kinds.h"
 
 using namespace bobbin;
-
-namespace {
-
-constexpr std::int64_t never = std::int64_t{1} << 60;
-std::atomic<std::int64_t> left = never;  // allocations that succeed before one fails
-std::atomic<bool> reached = false;
-bool all_that_follow = false;
-
-void* allocate(std::size_t bytes, std::size_t alignment) {
-  if (left.load() != never) {
-    const std::int64_t n = left.fetch_sub(1);
-    if (n == 0 || (n < 0 && all_that_follow)) {
-      reached = true;
-      return nullptr;
-    }
-  }
-  void* p = nullptr;
-  return posix_memalign(&p, std::max(alignment, sizeof p), bytes) == 0 ? p : nullptr;
-}
-void* allocate_or_throw(std::size_t bytes, std::size_t alignment) {
-  void* const p = allocate(bytes, alignment);
-  if (!p) throw std::bad_alloc();
-  return p;
-}
-
-// Tensors are allocated from the system each time.
-const int uncached = setenv("BOBBIN_CACHE", "0", 1);
-
-}  // namespace
-
-void* operator new(std::size_t n) { return allocate_or_throw(n, alignof(std::max_align_t)); }
-void* operator new(std::size_t n, std::align_val_t a) {
-  return allocate_or_throw(n, static_cast<std::size_t>(a));
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
-extern "C" void* aligned_alloc(std::size_t alignment, std::size_t bytes) {
-  return allocate(bytes, alignment);
-}
+using namespace bobbin::tests;
 
 namespace {
 
@@ -123,22 +82,15 @@ void inject(const std::string& name, const std::function<Training()>& make,
     f(t);
     want = t.numbers();
   }
-  for (const bool following : {false, true})
+  for (const Fails mode : {Fails::once, Fails::from_then})
     for (std::int64_t n = 0;; ++n) {
-      const std::string where = name + ", allocation " + std::to_string(n) + (following ? " and later" : "");
+      const std::string where =
+          name + ", allocation " + std::to_string(n) + (mode == Fails::once ? "" : " and later");
       Training t = make();
       const Numbers before = t.numbers();
-      bool threw = false;
-      reached = false, all_that_follow = following, left = n;
-      try {
-        f(t);
-      } catch (const std::bad_alloc&) {
-        threw = true;
-      } catch (const OutOfMemory&) {
-        threw = true;
-      }
-      left = never;
-      if (threw) {
+      const Outcome outcome = failing(n, mode, [&] { f(t); });
+      ASSERT_NE(outcome, Outcome::wrong) << where << ": another exception";
+      if (outcome == Outcome::threw) {
         ASSERT_EQ(difference(t.numbers(), before), "") << where << ": changed by the call that threw";
         f(t);
       }
