@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "ops/attention/samples.h"
+#include "ops/attention/attention.h"
 #include "ops/conv/conv.h"
 #include "ops/elementwise/activation.h"
 #include "ops/elementwise/binary.h"
@@ -31,8 +31,7 @@ namespace bobbin {
 namespace {
 
 // Functions that are composed of other operations, and are checked like one.
-constexpr OpInfo composites[] = {{"nll_loss", true, true, &nll_loss_samples},
-                                 {"scaled_dot_product_attention", true, true, &attention_samples}};
+constexpr OpInfo composites[] = {{"nll_loss", true, true, &nll_loss_samples}};
 
 template<Operator... T>
 void add(std::vector<OpInfo>& ops) {
@@ -54,7 +53,7 @@ std::vector<OpInfo> builtin_ops() {
   add<Where, ToDType, ToDevice>(ops);
   // products and layers
   add<Matmul, Linear, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MaxPool2d, MaxPool2dBackward, AvgPool2d,
-      AvgPool2dBackward, BatchNorm, LayerNorm, RmsNorm, GroupNorm>(ops);
+      AvgPool2dBackward, BatchNorm, LayerNorm, RmsNorm, GroupNorm, Attention>(ops);
   // the softmax family and losses
   add<Softmax, SoftmaxBackward, MaskedSoftmax, LogSoftmax, LogSoftmaxBackward, CrossEntropy,
       CrossEntropyBackward>(ops);

@@ -11,6 +11,7 @@
 #include "autograd/onnx/rules.h"
 #include "core/atomic_file.h"
 #include "core/probe.h"
+#include "ops/attention/attention.h"
 
 namespace bobbin {
 namespace onnx {
@@ -40,6 +41,12 @@ class Tracer final : public detail::Probe {
 
   void ran(const OpBase& op, Inputs x, const Tensor& y) override {
     if (std::none_of(x.begin(), x.end(), [&](const Tensor& t) { return t && live(t); })) return;
+    // Attention becomes the nodes of the operations that compute the same, as those run here.
+    if (const auto* attention = dynamic_cast<const detail::OpModel<Attention>*>(&op)) {
+      keep(y, name_of(composed_attention(attention->op().terms, x)), true);
+      results_.insert(y.storage().get());
+      return;
+    }
     Step step{{}, x, y, y.dtype()};
     for (const Tensor& t : x) step.in.push_back(t ? name_of(t) : "");
     keep(y, translate(op, step), true);

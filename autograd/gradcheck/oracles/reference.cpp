@@ -46,7 +46,8 @@ std::unique_ptr<Reference> reference_of(const OpBase& op, Inputs x) {
   for (const Tensor& t : x)
     if (t && is_floating(t.dtype()) && (t.dtype() != DType::f64 || t.device() != Device::cpu()))
       return nullptr;
-  for (const auto make : {elementwise_reference, row_reference, reduction_reference, norm_reference})
+  for (const auto make :
+       {elementwise_reference, row_reference, reduction_reference, norm_reference, attention_reference})
     if (auto found = make(op, x)) return found;
   return nullptr;
 }

@@ -64,6 +64,7 @@ std::unique_ptr<Reference> elementwise_reference(const OpBase&, Inputs);
 std::unique_ptr<Reference> row_reference(const OpBase&, Inputs);  // softmax family and cross-entropy
 std::unique_ptr<Reference> reduction_reference(const OpBase&, Inputs);
 std::unique_ptr<Reference> norm_reference(const OpBase&, Inputs);
+std::unique_ptr<Reference> attention_reference(const OpBase&, Inputs);
 
 /// A type-erased operation as an Op; null if it is of another type.
 template<class Op>
