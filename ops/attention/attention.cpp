@@ -16,10 +16,11 @@
 namespace bobbin {
 namespace {
 
-// For one or two queries, the kernels would divide all keys and values into panels for a few products with
-// vectors. The scores of so few are linear in the number of keys.
-bool has_few_queries(const Tensor& query, const Tensor& key) {
-  return query.size(1) / std::max<std::int64_t>(1, key.size(1)) * query.size(2) <= 2 && key.size(2) >= 64;
+// Whether the weights take no more memory than the keys and values. They are then kept, and computed by
+// products: the kernels would divide keys and values into panels for few queries.
+bool has_few_queries(const Tensor& query, const Tensor& key, const Tensor& value) {
+  if (key.size(2) < 64 || query.device().is_cuda()) return false;
+  return 2 * (query.size(1) / key.size(1)) * query.size(2) <= key.size(3) + value.size(3);
 }
 
 // The mask as AttentionCall wants it.
@@ -49,12 +50,16 @@ TensorSpec Attention::infer(Inputs x) const {
 }
 
 std::vector<TensorSpec> Attention::aux(Inputs x) const {
-  return {{{2, x[0].size(0), x[0].size(1), x[0].size(2)}, compute_type(x[0].dtype()), x[0].device()}};
+  const Tensor& query = x[0];
+  const Shape shape = has_few_queries(query, x[1], x[2])
+                          ? Shape{query.size(0), query.size(1), query.size(2), x[1].size(2)}
+                          : Shape{2, query.size(0), query.size(1), query.size(2)};
+  return {{shape, compute_type(query.dtype()), query.device()}};
 }
 
 void Attention::cpu(Inputs x, Tensor& y, std::span<Tensor> aux) const {
-  if (has_few_queries(x[0], x[1])) {
-    y = composed_attention(terms, x);
+  if (has_few_queries(x[0], x[1], x[2])) {
+    y = composed_attention(terms, x, aux.empty() ? nullptr : &aux[0]);
     return;
   }
   AttentionCall call = wide_call(terms, x[0], x[1], x[2], x[3]);
@@ -70,7 +75,9 @@ void Attention::cuda(Inputs x, Tensor& y, std::span<Tensor>) const { y = compose
 Grads Attention::vjp(const Vjp& v) const { return composed_attention_grads(terms, v); }
 
 std::optional<Grads> Attention::fused_vjp_cpu(const Vjp& v) const {
-  if (v.needs(3) || has_few_queries(v.input(0), v.input(1))) return {};
+  if (has_few_queries(v.input(0), v.input(1), v.input(2)))
+    return composed_attention_grads(terms, v, v.aux(0));
+  if (v.needs(3)) return {};
   const Tensor inputs[] = {v.input(0), v.input(1), v.input(2)};
   AttentionCall call =
       wide_call(terms, inputs[0], inputs[1], inputs[2], v.has_input(3) ? v.input(3) : Tensor());

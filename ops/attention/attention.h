@@ -28,8 +28,8 @@ struct Attention {
   static constexpr Saves saves = Saves::inputs | Saves::output;
   static constexpr Strided strided{Strided::input(3), Strided::input(3)};
   TensorSpec infer(Inputs) const;
-  /// Two numbers for each query, from which the kernels that wrote them compute its weights again: the
-  /// largest logit, and one for the sum of the exponentials. [2, b, h, l], f32 or f64.
+  /// What the derivative computes the weights from, f32 or f64: two numbers for each query, [2, b, h, l], the
+  /// largest logit and one for the sum of the exponentials; for few queries on the CPU, the weights.
   std::vector<TensorSpec> aux(Inputs) const;
   void cpu(Inputs, Tensor& out, std::span<Tensor> aux) const;
   void cuda(Inputs, Tensor& out, std::span<Tensor> aux) const;
@@ -52,8 +52,9 @@ struct AttentionCall {
 void cpu_attention(const AttentionCall&);
 void cpu_attention_backward(const AttentionCall&);
 
-/// The same computed by public operations, which form the scores.
-Tensor composed_attention(const AttentionTerms&, Inputs);
-Grads composed_attention_grads(const AttentionTerms&, const Vjp&);
+/// The same computed by public operations, which form the scores. The weights, in the compute type, are left
+/// in `weights` if it is given, and taken from there if they are known.
+Tensor composed_attention(const AttentionTerms&, Inputs, Tensor* weights = nullptr);
+Grads composed_attention_grads(const AttentionTerms&, const Vjp&, Tensor weights = {});
 
 }  // namespace bobbin

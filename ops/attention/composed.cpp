@@ -56,16 +56,17 @@ Tensor dropped(const AttentionTerms& terms, const Tensor& x) {
 
 }  // namespace
 
-Tensor composed_attention(const AttentionTerms& terms, Inputs x) {
+Tensor composed_attention(const AttentionTerms& terms, Inputs x, Tensor* weights) {
   const Tensor &query = x[0], &key = x[1], &value = x[2];
-  const Tensor weights = to(weights_of(terms, query, key, x[3]), query.dtype());
-  return shaped(matmul(by_key_head(dropped(terms, weights), key), value),
+  const Tensor wide = weights_of(terms, query, key, x[3]);
+  if (weights) *weights = wide;
+  return shaped(matmul(by_key_head(dropped(terms, to(wide, query.dtype())), key), value),
                 {query.size(0), query.size(1), query.size(2), value.size(3)});
 }
 
 // With weights P, logits S and output O = P V: dV = P^T dO, dS = softmax_backward(P, dO V^T), dQ = scale dS K
 // and dK = scale dS^T Q.
-Grads composed_attention_grads(const AttentionTerms& terms, const Vjp& v) {
+Grads composed_attention_grads(const AttentionTerms& terms, const Vjp& v, Tensor weights) {
   const Tensor &query = v.input(0), &key = v.input(1), &value = v.input(2),
                mask = v.has_input(3) ? v.input(3) : Tensor();
   const DType narrow = query.dtype();
@@ -73,14 +74,16 @@ Grads composed_attention_grads(const AttentionTerms& terms, const Vjp& v) {
   const auto factor = [&](const Tensor& x) { return query.device().is_cuda() ? to(x, narrow) : wide(x); };
   const auto product = [&](const Tensor& a, const Tensor& b) { return wide_matmul(factor(a), factor(b)); };
   const auto grouped = [&](const Tensor& x) { return by_key_head(x, key); };
-  const Tensor weights = weights_of(terms, query, key, mask), g = grouped(v.grad);
+  const Tensor g = grouped(v.grad);
+  if (!weights) weights = weights_of(terms, query, key, mask);
   Grads out(4);
   if (v.needs(2)) out[2] = to(product(transpose(grouped(dropped(terms, weights))), g), narrow);
   if (!v.needs(0) && !v.needs(1) && !v.needs(3)) return out;
   const Tensor of_weights = dropped(terms, shaped(product(g, transpose(value)), weights.shape()));
   const Tensor of_logits = softmax_backward(weights, of_weights, -1);
   if (v.needs(0)) out[0] = to(shaped(product(grouped(of_logits), key), query.shape()) * terms.scale, narrow);
-  if (v.needs(1)) out[1] = to(product(transpose(grouped(of_logits)), grouped(query)) * terms.scale, narrow);
+  if (v.needs(1))
+    out[1] = to(product(transpose(grouped(of_logits)), grouped(wide(query) * terms.scale)), narrow);
   if (v.needs(3)) out[3] = to(sum_to(of_logits, v.spec(3).shape), v.spec(3).dtype);
   return out;
 }

@@ -95,7 +95,7 @@ class Forward {
       : call_(c), z_(c), packed_(c, z_), masks_(c, z_), drop_(c.terms, z_) {}
   void run() const {
     share_tiles(z_.b * z_.h * z_.blocks(), z_.multiplications(),
-                [&](std::int64_t tile) { block(tile / z_.blocks(), tile % z_.blocks() * query_block); });
+                [&](std::int64_t tile) { block(tile / z_.blocks(), tile % z_.blocks() * z_.queries); });
   }
 
  private:
@@ -103,21 +103,21 @@ class Forward {
 
   // Queries of head `bh` from number `first` on.
   void block(std::int64_t bh, std::int64_t first) const {
-    const std::int64_t rows = std::min(query_block, z_.l - first), wide = padded<T>(z_.e),
-                       seen = z_.seen(first + rows - 1, call_.terms.causal), chunks = ceil_div(seen, chunk),
+    const std::int64_t rows = std::min(z_.queries, z_.l - first), wide = padded<T>(z_.e),
+                       seen = z_.seen(first + rows - 1), chunks = ceil_div(seen, chunk),
                        head = z_.key_head(bh);
     const Storage memory(static_cast<std::size_t>(rows * (pitch + wide) + chunk) * sizeof(T), Device()),
         totals_memory(chunks > 1 ? static_cast<std::size_t>(rows * z_.e) * sizeof(double) : 0, Device());
     T *const x = static_cast<T*>(memory.data), *const part = x + rows * pitch,
              *const kept = part + rows * wide;
     double* const totals = static_cast<double*>(totals_memory.data);
-    RunningRow<T> running[query_block];
+    RunningRow<T> running[most_queries];
     const T* const query = call_.query.raw<T>() + (bh * z_.l + first) * z_.d;
     if (chunks == 0) std::fill(part, part + rows * wide, T(0));
     for (std::int64_t c = 0; c < chunks; ++c) {
       const std::int64_t from = c * chunk, n = std::min(chunk, seen - from);
       multiply(rows, query, simd::Constant<1>(), z_.d, packed_.keys(head, c), z_.d, n, x, pitch, false);
-      typename RunningRow<T>::Shares shares[query_block];
+      typename RunningRow<T>::Shares shares[most_queries];
       for (std::int64_t r = 0; r < rows; ++r) {
         T* const row = x + r * pitch;
         masks_(bh, first + r, from, n, row);

@@ -93,14 +93,14 @@ class Backward {
   struct Block {
     std::int64_t j, n;  // the first key, and the number of those that a block of queries sees
     Factor<T> key_columns{}, value_columns{}, key_rows{};
-    T *weights = nullptr, *logits = nullptr;  // of query_block rows
+    T *weights = nullptr, *logits = nullptr;  // of z_.queries rows
     T* kept = nullptr;                        // of one row
     T *key_sums = nullptr, *value_sums = nullptr;
   };
 
   void keys(std::int64_t head, std::int64_t part, std::int64_t j, std::int64_t n) {
     const std::int64_t wide = padded<T>(n), d = wide_d_, e = wide_e_;
-    const Storage memory(static_cast<std::size_t>(wide * (z_.d + z_.e) + n * d + 2 * query_block * pitch +
+    const Storage memory(static_cast<std::size_t>(wide * (z_.d + z_.e) + n * d + 2 * z_.queries * pitch +
                                                   key_block + n * (d + e)) *
                              sizeof(T),
                          Device());
@@ -111,21 +111,21 @@ class Backward {
                                                                             (head * z_.s + j) * z_.e;
     const auto scale = static_cast<T>(call_.terms.scale);
     Block b{j, n};
-    b.weights = take(query_block * pitch), b.logits = take(query_block * pitch), b.kept = take(key_block);
+    b.weights = take(z_.queries * pitch), b.logits = take(z_.queries * pitch), b.kept = take(key_block);
     b.key_sums = take(n * d), b.value_sums = take(n * e);
     b.key_columns = pack<T>(key, z_.d, n, 1, z_.d, scale, take(wide * z_.d));
     b.value_columns = pack<T>(value, z_.e, n, 1, z_.e, T(1), take(wide * z_.e));
     b.key_rows = pack<T>(key, n, z_.d, z_.d, 1, T(1), take(n * d));
     const std::int64_t queries = z_.group() * z_.blocks();
-    const bool is_long = queries * query_block > long_sum;
+    const bool is_long = queries * z_.queries > long_sum;
     std::vector<double> totals(is_long ? static_cast<std::size_t>(n * (d + e)) : 0);
     std::fill(b.key_sums, b.key_sums + n * (d + e), T(0));
     for (std::int64_t q = 0; q < queries; ++q) {
-      const std::int64_t bh = first_head(head) + q / z_.blocks(), i = q % z_.blocks() * query_block;
-      const std::int64_t rows = std::min(query_block, z_.l - i);
-      b.n = std::min(n, z_.seen(i + rows - 1, call_.terms.causal) - j);
+      const std::int64_t bh = first_head(head) + q / z_.blocks(), i = q % z_.blocks() * z_.queries;
+      const std::int64_t rows = std::min(z_.queries, z_.l - i);
+      b.n = std::min(n, z_.seen(i + rows - 1) - j);
       if (b.n > 0) block(b, part, bh, i, rows);
-      if (is_long && ((q + 1) % (long_sum / query_block) == 0 || q + 1 == queries))
+      if (is_long && ((q + 1) % (long_sum / z_.queries) == 0 || q + 1 == queries))
         for (std::size_t t = 0; t < totals.size(); ++t)
           totals[t] += static_cast<double>(std::exchange(b.key_sums[t], T(0)));
     }
@@ -197,26 +197,27 @@ class Backward {
           b.j + (std::find_if(p, p + b.n, [](T w) { return w > limit; }) - p);
   }
 
-  // Adds the terms of dominant weights, and the parts of the queries' gradient.
+  // Adds up the parts of the queries' gradient, and the terms of dominant weights.
   void finish(std::int64_t head) {
-    const std::int64_t first = first_head(head) * z_.l;
-    const T* const query = call_.query.raw<T>();
+    const std::int64_t d = z_.d, first = first_head(head) * z_.l;
+    const bool in_place = query_sums_.raw<T>() == call_.query_grad.raw<T>();
     for (std::int64_t row = first; row < first + z_.group() * z_.l; ++row) {
+      T* const to = call_.query_grad.raw<T>() + row * d;
+      if (!in_place) std::fill(to, to + d, T(0));
+      for (std::int64_t part = 0; !in_place && part < parts_; ++part) {
+        const T* const sums = query_sums_.raw<T>() + (part * rows() + row) * wide_d_;
+        for (std::int64_t t = 0; t < d; ++t) to[t] += sums[t];
+      }
       const std::int64_t j = dominant_[static_cast<std::size_t>(row)];
-      const std::int64_t of_key = (head * z_.s + j) * z_.d;
+      if (j < 0) continue;
       double rest = 0;
       for (std::int64_t part = 0; part < parts_; ++part)
-        rest -= rests_[static_cast<std::size_t>(part * rows() + row)];
-      const T weight = static_cast<T>(rest);
-      T* const to = call_.query_grad.raw<T>() + row * z_.d;
-      for (std::int64_t t = 0; t < z_.d; ++t) {
-        double sum = 0;
-        for (std::int64_t part = 0; part < parts_; ++part)
-          sum += static_cast<double>(query_sums_.raw<T>()[(part * rows() + row) * wide_d_ + t]);
-        to[t] = static_cast<T>(sum);
-        if (j < 0) continue;
-        to[t] += weight * call_.key.raw<T>()[of_key + t];
-        call_.key_grad.raw<T>()[of_key + t] += weight * query[row * z_.d + t];
+        rest += rests_[static_cast<std::size_t>(part * rows() + row)];
+      const T weight = static_cast<T>(-rest);
+      const std::int64_t key = (head * z_.s + j) * d;
+      for (std::int64_t t = 0; t < d; ++t) {
+        to[t] += weight * call_.key.raw<T>()[key + t];
+        call_.key_grad.raw<T>()[key + t] += weight * call_.query.raw<T>()[row * d + t];
       }
     }
   }

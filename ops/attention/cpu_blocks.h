@@ -13,8 +13,8 @@ namespace bobbin::attention {
 
 using simd::lanes, simd::register_lanes;
 
-/// The queries of a block. A block of logits, with the keys and values that it needs, fits the L2 cache.
-inline constexpr std::int64_t query_block = 64;
+/// The most queries of a block. A block of logits, with the keys and values that it needs, fits the L2 cache.
+inline constexpr std::int64_t most_queries = 64;
 
 /// n rounded up to whole vectors.
 template<class T>
@@ -31,12 +31,16 @@ struct Sizes {
         d(c.query.size(3)),
         k(c.key.size(1)),
         s(c.key.size(2)),
-        e(c.value.size(3)) {}
+        e(c.value.size(3)),
+        causal(c.terms.causal),
+        queries(causal ? most_queries / 2 : most_queries) {}
   std::int64_t b, h, l, d, k, s, e;
+  bool causal;
+  std::int64_t queries;  ///< of a block: a causal mask hides part of what a large one computes
   std::int64_t group() const { return h / k; }  ///< heads of the query that read one head of the key
-  std::int64_t blocks() const { return ceil_div(l, query_block); }
+  std::int64_t blocks() const { return ceil_div(l, queries); }
   /// The number of keys that query i and those before it attend to.
-  std::int64_t seen(std::int64_t i, bool causal) const { return causal ? std::min(s, i + 1) : s; }
+  std::int64_t seen(std::int64_t i) const { return causal ? std::min(s, i + 1) : s; }
   /// The key head, counted over the batch, that head `bh` of the queries reads.
   std::int64_t key_head(std::int64_t bh) const { return bh / h * k + bh % h / group(); }
   std::int64_t multiplications() const { return b * h * l * s * (d + e); }
@@ -85,7 +89,7 @@ void multiply(std::int64_t rows, const T* a, Step step, Apart apart, const Facto
 template<class T>
 class Masks {
  public:
-  Masks(const AttentionCall& c, const Sizes& z) : causal_(c.terms.causal), h_(z.h) {
+  Masks(const AttentionCall& c, const Sizes& z) : causal_(z.causal), h_(z.h) {
     if (!c.mask) return;
     for (int i = 0; i < 4; ++i) strides_[i] = c.mask.shape()[i] == 1 ? 0 : c.mask.strides()[i];
     c.mask.dtype() == DType::boolean ? void(keep_ = c.mask.raw<bool>()) : void(add_ = c.mask.raw<T>());
