@@ -13,6 +13,7 @@
 
 #include "core/cuda/capture.h"
 #include "core/cuda/runtime.h"
+#include "ops/matmul/padded_product.h"
 
 namespace bobbin::cuda {
 namespace {
@@ -205,8 +206,8 @@ bool multiply_once(std::string_view op, Device d, const Gemm& p, bool accumulate
   if (plan->workspace) workspace = empty({static_cast<std::int64_t>(plan->workspace)}, DType::u8, d);
   Plan now = *plan;
   if (const void* v = vector_of(p)) set(now.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, v, op);
-  const float f32[] = {1, accumulate ? 1.f : 0.f};
-  const double f64[] = {1, accumulate ? 1. : 0.};
+  const float f32[] = {static_cast<float>(p.scale), accumulate ? 1.f : 0.f};
+  const double f64[] = {p.scale, accumulate ? 1. : 0.};
   const bool wide = p.dtype == DType::f64;
   const void *alpha = wide ? static_cast<const void*>(f64) : f32,
              *beta = wide ? static_cast<const void*>(f64 + 1) : f32 + 1;
@@ -224,7 +225,7 @@ const char* at(const Operand& x, std::int64_t row, std::int64_t col, DType t) {
 }  // namespace
 
 bool multiply(std::string_view op, Device d, const Gemm& p) {
-  if (multiply_small(op, d, {&p, 1})) return true;
+  if (p.scale == 1 && !p.accumulates && multiply_small(op, d, {&p, 1})) return true;
   if (p.a.gate || p.relu) return false;  // cuBLASLt's relu makes 0 of NaN (NVIDIA's forum, topic 329783)
   // cuBLAS's sizes have 32 bits, and some of its kernels take at most 65535 matrices. Larger products are
   // computed in parts.
@@ -233,6 +234,7 @@ bool multiply(std::string_view op, Device d, const Gemm& p) {
   if (!whole && vector_of(p)) return false;
   const DeviceGuard use(d);
   last_used() = d;
+  if (whole && pays_to_pad(p)) return multiply_padded(op, d, p);
   for (std::int64_t i = 0; i < p.batch; i += together)
     for (std::int64_t row = 0; row < p.rows; row += side)
       for (std::int64_t col = 0; col < p.cols; col += side)
@@ -245,7 +247,7 @@ bool multiply(std::string_view op, Device d, const Gemm& p) {
           part.a.data = at(p.a, row, k, p.dtype) + i * p.a.next * size_of(p.dtype);
           part.b.data = at(p.b, k, col, p.dtype) + i * p.b.next * size_of(p.dtype);
           part.y = static_cast<char*>(p.y) + (i * p.y_next + row * p.y_stride + col) * size_of(p.y_dtype);
-          if (multiply_once(op, d, part, k > 0)) continue;
+          if (multiply_once(op, d, part, p.accumulates || k > 0)) continue;
           if (vector_of(p)) return false;
           fail<CudaError>(op, ": cuBLAS has no kernel for [", p.rows, ",", p.inner, "] by [", p.inner, ",",
                           p.cols, "] in ", p.dtype);

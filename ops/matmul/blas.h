@@ -33,6 +33,8 @@ struct Gemm {
   std::int64_t batch = 1, y_next = 0;
   const void* bias = nullptr;  ///< [cols], of y's dtype: added to each row
   bool relu = false;           ///< y becomes max(y, 0), and NaN stays NaN
+  double scale = 1;            ///< y is scale times the product
+  bool accumulates = false;    ///< the product is added to y; without bias, relu and row sums
   void* row_sums = nullptr;  ///< [rows], of y's dtype: written with the sum of each row of a; without a bias
 };
 

@@ -328,4 +328,43 @@ TEST_F(CudaLinear, EachGradientIsTheSameOnItsOwn) {
   }
 }
 
+// Products of 16 bits that are large enough for copies of operands whose sizes or strides are odd.
+TEST_F(CudaMatmul, OddSizesOfNarrowTypes) {
+  for (const DType d : {DType::bf16, DType::f16})
+    for (const auto& [n, k, m] : {std::array<std::int64_t, 3>{700, 264, 1001},
+                                  {704, 333, 1000},
+                                  {703, 331, 1003},
+                                  {1001, 800, 264}}) {
+      const Tensor a = randn({n, k}, DType::f32), b = randn({k, m}, DType::f32);
+      const auto of = [&](const Tensor& x) { return to(x, d); };
+      expect_product(of(a), of(b));
+      expect_product(of(t(a)), of(b), t);
+      expect_product(of(a), of(t(b)), same, t);
+      expect_product(of(t(a)), of(t(b)), t, t);
+      expect_product(of(a), of(randn({k - 1, m}, DType::f32)), without_first);
+    }
+}
+
+// The bias and the sums of rows of such a product.
+TEST_F(CudaLinear, OddSizesOfNarrowTypes) {
+  for (const Activation activation : {Activation::none, Activation::gelu}) {
+    const Tensor x = to(randn({704, 333}), DType::bf16), w = to(randn({1001, 333}) / 18, DType::bf16),
+                 bias = to(randn({1001}), DType::bf16), up = to(randn({704, 1001}), DType::bf16);
+    std::vector<Tensor> here, there;
+    for (const Tensor& y : {x, w, bias}) {
+      here.push_back(to(y, gpu).set_requires_grad());
+      there.push_back(to(y, DType::f64).set_requires_grad());
+    }
+    const Tensor got = linear(here[0], here[1], here[2], activation),
+                 want = linear(there[0], there[1], there[2], activation);
+    auto results = grad(got, here, to(up, gpu)), right = grad(want, there, to(up, DType::f64));
+    results.push_back(got);
+    right.push_back(want);
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      const Tensor error = abs(to(to(results[i].detach(), cpu), DType::f64) - right[i].detach());
+      EXPECT_LE(max(error).item(), 0x1p-7 * max(abs(right[i].detach())).item()) << i;
+    }
+  }
+}
+
 }  // namespace
