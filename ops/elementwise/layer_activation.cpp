@@ -7,7 +7,7 @@ namespace bobbin {
 
 // tanh, sigmoid and relu compute their slope from the output; gelu and silu from the sums, computed again.
 Saves saved_by_layer(Needs needs, Activation a) {
-  if (a == Activation::gelu || a == Activation::silu) return Saves::inputs;
+  if (needs_sums(a)) return Saves::inputs;
   return (needs[0] ? Saves::input(1) : Saves::none) | (needs[1] ? Saves::input(0) : Saves::none) |
          (a == Activation::none ? Saves::none : Saves::output);
 }

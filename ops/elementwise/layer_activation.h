@@ -40,6 +40,9 @@ BOBBIN_HD constexpr void activate(T (&v)[n], Activation a) {
 /// output is not positive, and for none the gradient itself.
 constexpr bool is_relu_or_none(Activation a) { return a == Activation::relu || a == Activation::none; }
 
+/// Whether the derivative of `a` is computed from its input, the layer's sums, and not from its output.
+constexpr bool needs_sums(Activation a) { return a == Activation::gelu || a == Activation::silu; }
+
 /// The tensors that a layer keeps for its derivative. Its inputs are x, weight and, if given, bias.
 Saves saved_by_layer(Needs, Activation);
 

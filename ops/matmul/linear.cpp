@@ -96,7 +96,14 @@ TensorSpec Linear::infer(Inputs x) const {
   return {shape, result, in.device()};
 }
 
-void Linear::cpu(Inputs x, Tensor& y) const {
+std::vector<TensorSpec> Linear::aux(Inputs x) const {
+  if (x[0].device().is_cpu() || !needs_sums(activation)) return {};
+  TensorSpec sums = infer(x);
+  sums.dtype = compute_type(sums.dtype);
+  return {sums};
+}
+
+void Linear::cpu(Inputs x, Tensor& y, std::span<Tensor>) const {
   const DType compute = compute_type(y.dtype());
   const Tensor in = row_major(x[0], compute), weight = row_major(x[1], compute),
                bias = row_major(x[2], compute);
@@ -107,6 +114,9 @@ void Linear::cpu(Inputs x, Tensor& y) const {
 }
 
 Tensor Linear::sums_gradient(const Vjp& v) const {
+  if constexpr (built_with_cuda)
+    if (needs_sums(activation) && v.grad.device().is_cuda() && !grad_enabled())
+      return sums_gradient_cuda(v.grad, v.aux(0));
   return bobbin::sums_gradient(v, activation, [&] {
     const Linear sums{Activation::none, wide};
     return record(sums, {v.input(0), v.input(1), v.has_input(2) ? v.input(2) : Tensor()});

@@ -1,5 +1,8 @@
 // linear on a GPU: a product that adds the bias and applies relu as it writes. For what the product cannot
 // do, one more kernel follows.
+#include <bobbin/elementwise.h>
+#include <bobbin/view.h>
+
 #include "core/cuda/backend.h"
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
@@ -15,10 +18,11 @@ namespace {
 
 constexpr int threads = 256;
 
-// y = activation(z + bias) for n elements in rows of `cols`; z may be y. Both are aligned to 16 bytes.
+// y = activation(z + bias) for n elements in rows of `cols`, and sums = z + bias where `sums` is not null; z
+// may be y or sums. All are aligned to 16 bytes.
 template<class Z, class T>
-__global__ void __launch_bounds__(threads)
-    finish(const Z* z, const T* bias, T* y, std::int64_t n, std::int64_t cols, Activation activation) {
+__global__ void __launch_bounds__(threads) finish(const Z* z, const T* bias, cuda::Compute<T>* sums, T* y,
+                                                  std::int64_t n, std::int64_t cols, Activation activation) {
   cuda::await_previous();
   constexpr int width = 16 / sizeof(T);
   const std::int64_t step = std::int64_t{gridDim.x} * threads * width;
@@ -42,6 +46,9 @@ __global__ void __launch_bounds__(threads)
         if (++col == cols) col = 0;
       }
     }
+    if (sums)
+      for (int k = 0; k < width; ++k)
+        if (i + k < n) sums[i + k] = v[k];
     activate(v, activation);
 
     cuda::Pack<T, width> to;
@@ -56,28 +63,69 @@ __global__ void __launch_bounds__(threads)
 }
 
 template<class Z, class T>
-void launch_finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activation activation) {
+void launch_finish(const Tensor& z, const Tensor& bias, const Tensor& sums, const Tensor& y,
+                   Activation activation) {
   const std::int64_t n = y.numel();
   cuda::launch(Linear::name,
                {.device = y.device(),
                 .grid = cuda::blocks_for(n, threads * (16 / sizeof(T))),
                 .block = threads,
                 .early = true},
-               finish<Z, T>, z.raw<Z>(), bias.raw<T>(), y.raw<T>(), n, y.size(-1), activation);
+               finish<Z, T>, z.raw<Z>(), bias.raw<T>(), sums.raw<cuda::Compute<T>>(), y.raw<T>(), n,
+               y.size(-1), activation);
 }
 
-void finish(const Tensor& z, const Tensor& bias, const Tensor& y, Activation activation) {
+void finish(const Tensor& z, const Tensor& bias, const Tensor& sums, const Tensor& y, Activation activation) {
   visit_some<double, BFloat16, Half, float>(y.dtype(), [&]<class T>(Type<T>) {
     if (z.dtype() == y.dtype())
-      launch_finish<T, T>(z, bias, y, activation);
+      launch_finish<T, T>(z, bias, sums, y, activation);
     else
-      launch_finish<cuda::Compute<T>, T>(z, bias, y, activation);
+      launch_finish<cuda::Compute<T>, T>(z, bias, sums, y, activation);
   });
+}
+
+// The gradient of n sums z, from the gradient g of f(z). All are aligned to 16 bytes.
+template<class T, class F>
+__global__ void __launch_bounds__(threads)
+    differentiate(const T* g, const cuda::Compute<T>* z, T* out, std::int64_t n, F f) {
+  cuda::await_previous();
+  constexpr int width = 16 / sizeof(T);
+  const std::int64_t step = std::int64_t{gridDim.x} * threads * width;
+  for (std::int64_t i = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * width; i < n; i += step) {
+    if (n - i >= width) {
+      auto v = *reinterpret_cast<const cuda::Pack<T>*>(g + i);
+      const auto sum = *reinterpret_cast<const cuda::Pack<cuda::Compute<T>, width>*>(z + i);
+#pragma unroll
+      for (int k = 0; k < width; ++k) v.v[k] = cuda::narrow<T>(f.derivative(cuda::widen(v.v[k]), sum.v[k]));
+      *reinterpret_cast<cuda::Pack<T>*>(out + i) = v;
+    } else {
+      for (std::int64_t k = i; k < n; ++k) out[k] = cuda::narrow<T>(f.derivative(cuda::widen(g[k]), z[k]));
+    }
+  }
 }
 
 }  // namespace
 
-void Linear::cuda(Inputs x, Tensor& y) const {
+Tensor Linear::sums_gradient_cuda(const Tensor& grad, const Tensor& sums) const {
+  const Tensor rows = row_major(grad), g = cuda::is_aligned(rows.raw()) ? rows : clone(rows);
+  const Tensor out = empty(g.spec());
+  const std::int64_t n = g.numel();
+  visit_some<double, BFloat16, Half, float>(g.dtype(), [&]<class T>(Type<T>) {
+    const auto enqueue = [&](auto f) {
+      cuda::launch(name,
+                   {.device = g.device(),
+                    .grid = cuda::blocks_for(n, threads * (16 / sizeof(T))),
+                    .block = threads,
+                    .early = true},
+                   differentiate<T, decltype(f)>, g.raw<T>(), sums.raw<cuda::Compute<T>>(), out.raw<T>(), n,
+                   f);
+    };
+    activation == Activation::gelu ? enqueue(fn::GeluErf{}) : enqueue(fn::Silu{});
+  });
+  return out;
+}
+
+void Linear::cuda(Inputs x, Tensor& y, std::span<Tensor> aux) const {
   if (y.numel() == 0) return;
   const Tensor &weight = x[1], &bias = x[2];
   const std::int64_t out = weight.size(0), in = weight.size(1);
@@ -99,23 +147,29 @@ void Linear::cuda(Inputs x, Tensor& y) const {
     p.relu = relu;
     if (cuda::multiply(name, y.device(), p)) return;
     p.relu = false;
-    if (cuda::multiply(name, y.device(), p)) return relu ? finish(y, {}, y, activation) : void();
+    if (cuda::multiply(name, y.device(), p)) return relu ? finish(y, {}, {}, y, activation) : void();
   }
   // The other activations need the sum before it is rounded.
   const DType compute = compute_type(y.dtype());
-  const Tensor z = compute == y.dtype() ? y : empty(y.shape(), compute, y.device());
+  const Tensor z = !aux.empty()           ? aux[0]
+                   : compute == y.dtype() ? y
+                                          : empty(y.shape(), compute, y.device()),
+               wide_bias = bias ? to(bias, compute) : Tensor();
   p.y = z.raw();
   p.y_dtype = compute;
+  p.bias = wide_bias.raw();
+  if (bias && in > 0 && !is_long && cuda::multiply(name, y.device(), p))
+    return finish(z, {}, {}, y, activation);
   p.bias = nullptr;
   if (is_long)
     cuda::multiply_long(name, p, z);
   else
     in > 0 ? void(cuda::multiply(name, y.device(), p)) : cuda::fill_elements(z, 0);
-  finish(z, bias, y, activation);
+  finish(z, bias, bias && !aux.empty() ? z : Tensor(), y, activation);
 }
 
 std::optional<Grads> Linear::fused_vjp_cuda(const Vjp& v) const {
-  if (wide || !is_relu_or_none(activation) || (v.needs(2) && !v.needs(1))) return {};
+  if (wide || (v.needs(2) && !v.needs(1))) return {};
   const bool relu = activation == Activation::relu;
   const std::int64_t out = v.grad.size(-1), rows = v.grad.numel() / out;
   const std::int64_t in = v.needs(1) ? v.input(0).size(-1) : v.input(1).size(-1);
@@ -126,7 +180,8 @@ std::optional<Grads> Linear::fused_vjp_cuda(const Vjp& v) const {
   if ((v.needs(0) && is_long(out)) || (v.needs(1) && is_long(rows))) return {};
 
   Grads grads = v.empty_grads();
-  Tensor g = row_major(v.grad), gate = relu ? v.output() : Tensor();
+  Tensor g = row_major(is_relu_or_none(activation) ? v.grad : sums_gradient(v)),
+         gate = relu ? v.output() : Tensor();
   const Tensor x = v.needs(1) ? row_major(v.input(0)) : Tensor(),
                weight = v.needs(0) ? row_major(v.input(1)) : Tensor();
   const auto product = [&](std::size_t i) {

@@ -314,16 +314,18 @@ TEST_F(CudaLinear, TwoRunsAgreeToTheBit) {
 TEST_F(CudaLinear, EachGradientIsTheSameOnItsOwn) {
   const std::vector<Tensor> inputs{randn({40, 30}), randn({20, 30}), randn({20})};
   const Tensor cotangent = randn({40, 20});
-  const auto all = run_layer(moved(inputs, gpu), to(cotangent, gpu), Activation::tanh);
-  for (std::size_t k = 0; k < 3; ++k) {
-    auto xs = moved(inputs, gpu);
-    xs[k].set_requires_grad();
-    const Tensor y = linear(xs[0], xs[1], xs[2], Activation::tanh);
-    for (const CreateGraph create : {CreateGraph::no, CreateGraph::yes}) {
-      const auto got = grad(y, std::span(&xs[k], 1), to(cotangent, gpu), create, Retain::yes)[0]
-                           .to_vector<float>(),
-                 want = all[k + 1].to_vector<float>();
-      for (std::size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-4);
+  for (const Activation activation : {Activation::tanh, Activation::gelu, Activation::silu}) {
+    const auto all = run_layer(moved(inputs, gpu), to(cotangent, gpu), activation);
+    for (std::size_t k = 0; k < 3; ++k) {
+      auto xs = moved(inputs, gpu);
+      xs[k].set_requires_grad();
+      const Tensor y = linear(xs[0], xs[1], xs[2], activation);
+      for (const CreateGraph create : {CreateGraph::no, CreateGraph::yes}) {
+        const auto got = grad(y, std::span(&xs[k], 1), to(cotangent, gpu), create, Retain::yes)[0]
+                             .to_vector<float>(),
+                   want = all[k + 1].to_vector<float>();
+        for (std::size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-4);
+      }
     }
   }
 }
