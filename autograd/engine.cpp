@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "autograd/cotangent.h"
 #include "core/cuda/replay_arg.h"
 #include "core/fork.h"
 #include "core/probe.h"
@@ -58,7 +59,7 @@ class BackwardPass {
     while (!todo_.empty()) {
       const NodePtr node = todo_.top();
       todo_.pop();
-      Tensor g = std::move(cotangents_.extract(node.get()).mapped());
+      Tensor g = cotangents_.extract(node.get()).mapped().sum(node->spec.shape);
       const bool hooked = node->hooks != nullptr;
       if (hooked) run_hooks(*node, g);
       visit(node, g);
@@ -97,6 +98,7 @@ class BackwardPass {
       if (replayed.requires_grad()) add(replayed.node(), g);
       return;
     }
+    if (const Slice* slice = part_of(node)) return reached(node.inputs[0].producer).add(*slice, g);
     const Grads grads = derivative(node, v);
     if (grads.size() != node.inputs.size())
       fail<GradError>("backward: ", node.op->name(), " gave ", grads.size(), " gradients for ",
@@ -133,14 +135,24 @@ class BackwardPass {
     return g;
   }
 
-  // Adds g to the node's cotangent. With the first term, the node joins the nodes to visit.
-  void add(const NodePtr& node, const Tensor& g) {
-    const auto [it, fresh] = cotangents_.try_emplace(node.get(), g);
-    if (fresh)
-      todo_.push(node);
-    else
-      it->second = bobbin::add(it->second, g);
+  // The slice that the node's output is, if its gradient can be added to these elements alone. A recorded
+  // derivative is made of operations on whole tensors.
+  const Slice* part_of(const Node& node) const {
+    const auto* op = dynamic_cast<const detail::OpModel<Slice>*>(node.op);
+    if (!op || record_ || AnomalyMode::enabled() || !node.inputs[0].producer) return nullptr;
+    if (const auto* probe = detail::Probe::innermost(); probe && probe->needs_every_derivative())
+      return nullptr;
+    const Slice& slice = op->op();
+    return slice.count < node.inputs[0].producer->spec.shape[slice.axis] ? &slice : nullptr;
   }
+
+  // The node's cotangent. With the first term, the node joins the nodes to visit.
+  Cotangent& reached(const NodePtr& node) {
+    const auto [it, fresh] = cotangents_.try_emplace(node.get());
+    if (fresh) todo_.push(node);
+    return it->second;
+  }
+  void add(const NodePtr& node, const Tensor& g) { reached(node).add(g); }
 
   struct Older {
     bool operator()(const NodePtr& a, const NodePtr& b) const { return a->sequence < b->sequence; }
@@ -148,7 +160,7 @@ class BackwardPass {
   bool keep_, record_;
   std::array<std::byte, 2048> room_;  // a small tape needs no further memory
   std::pmr::monotonic_buffer_resource memory_{room_.data(), room_.size()};
-  std::pmr::unordered_map<const Node*, Tensor> cotangents_{&memory_};
+  std::pmr::unordered_map<const Node*, Cotangent> cotangents_{&memory_};
   std::priority_queue<NodePtr, std::pmr::vector<NodePtr>, Older> todo_{Older(), &memory_};
 };
 

@@ -33,6 +33,9 @@ class Probe {
   virtual Grads derivative(Node& node, const Vjp& v) {
     return outer_ ? outer_->derivative(node, v) : node.op->vjp(v);
   }
+  /// Whether derivative() must be called for every node: a backward pass may add up gradients of slices
+  /// itself.
+  virtual bool needs_every_derivative() const { return true; }
 
  private:
   Probe* outer_;

@@ -16,6 +16,7 @@ struct Profiler::Recorder final : detail::Probe, std::enable_shared_from_this<Pr
   void threw(const OpBase& op) override;
   void ran(const OpBase& op, Inputs x, const Tensor& y) override;
   Grads derivative(Node& node, const Vjp& v) override;
+  bool needs_every_derivative() const override { return outer() && outer()->needs_every_derivative(); }
 
   enum class Kind { operation, span };
   /// Begins an event inside those that are open, and returns its number.

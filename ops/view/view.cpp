@@ -60,13 +60,14 @@ Tensor Slice::view(const Tensor& x) const {
   return x.alias(shape, strides, x.offset() + (count > 0 ? start * x.strides()[axis] : 0));
 }
 
-Grads Slice::vjp(const Vjp& v) const {
-  const Shape& shape = v.spec(0).shape;
+Tensor Slice::padded(const Tensor& g, const Shape& shape) const {
   Dims starts = Dims::filled(shape.size(), 0), steps = Dims::filled(shape.size(), 1);
   starts[axis] = start;
   steps[axis] = step;
-  return {pad_strided(v.grad, shape, starts, steps)};
+  return pad_strided(g, shape, starts, steps);
 }
+
+Grads Slice::vjp(const Vjp& v) const { return {padded(v.grad, v.spec(0).shape)}; }
 
 Tensor Expand::view(const Tensor& x) const {
   const int lead = shape.size() - x.rank();

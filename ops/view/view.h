@@ -31,6 +31,8 @@ struct Slice {
   bool cut = false;  ///< the call's bounds were beyond the axis; for ONNX, where the axis may be longer
   static constexpr std::string_view name = "slice";
   Tensor view(const Tensor& x) const;
+  /// Zeros of `shape` with g in the slice.
+  Tensor padded(const Tensor& g, const Shape& shape) const;
   Grads vjp(const Vjp&) const;
   static std::vector<Sample> samples();
 };
