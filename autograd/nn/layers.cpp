@@ -119,10 +119,11 @@ MultiheadAttention::MultiheadAttention(std::int64_t size, std::int64_t n, double
 Tensor MultiheadAttention::operator()(const Tensor& x, bool causal) const {
   if (x.rank() != 3) fail<ShapeError>("MultiheadAttention: expected [n, length, size]; got ", x.spec());
   const std::int64_t n = x.size(0), length = x.size(1), size = x.size(2);
-  const Tensor qkv = permute(reshape(in(x), {n, length, 3, heads, size / heads}), {2, 0, 3, 1, 4});
-  const Tensor y = scaled_dot_product_attention(select(qkv, 0, 0), select(qkv, 0, 1), select(qkv, 0, 2),
+  const Tensor qkv = reshape(in(x), {n, length, 3, heads, size / heads});
+  const auto part = [&](std::int64_t i) { return transpose(select(qkv, 2, i), 1, 2); };
+  const Tensor y = scaled_dot_product_attention(part(0), part(1), part(2),
                                                 {.causal = causal, .dropout = training ? dropout : 0});
-  return out(reshape(permute(y, {0, 2, 1, 3}), {n, length, size}));
+  return out(reshape(transpose(y, 1, 2), {n, length, size}));
 }
 
 TransformerBlock::TransformerBlock(std::int64_t size, std::int64_t heads, double p)
