@@ -11,6 +11,7 @@
 #include "ops/index/index.h"
 #include "ops/loss/cross_entropy.h"
 #include "ops/loss/elementwise_loss.h"
+#include "ops/loss/linear_cross_entropy.h"
 #include "ops/matmul/linear.h"
 #include "ops/matmul/matmul.h"
 #include "ops/norm/batch_norm.h"
@@ -56,7 +57,7 @@ std::vector<OpInfo> builtin_ops() {
       AvgPool2dBackward, BatchNorm, LayerNorm, RmsNorm, GroupNorm, Attention>(ops);
   // the softmax family and losses
   add<Softmax, SoftmaxBackward, MaskedSoftmax, LogSoftmax, LogSoftmaxBackward, CrossEntropy,
-      CrossEntropyBackward>(ops);
+      CrossEntropyBackward, LinearCrossEntropy>(ops);
   BOBBIN_LOSS_OPS(BOBBIN_ADD)
 #undef BOBBIN_ADD
   // reductions

@@ -4,6 +4,7 @@
 
 #include <Eigen/Core>
 #include <algorithm>
+#include <functional>
 #include <type_traits>
 #include <vector>
 
@@ -100,11 +101,12 @@ struct Output {
   std::int64_t rows, cols, row_step, col_step;
 };
 
-// Computes one tile: rows of A from `row` on times the columns `part` of B. Elements of A are read from where
-// they are; those of B, which all rows use, from a panel in L1.
+// Computes one tile: rows of A from `row` on times the columns `part` of B, added to what `out` holds if it
+// `accumulates`. Elements of A are read from where they are; those of B, which all rows use, from a panel in
+// L1.
 template<class T>
 void multiply(const Operand<T>& a, const Operand<T>& b, std::int64_t row, const RegisterPart& part,
-              const Output<T>& out) {
+              const Output<T>& out, bool accumulates) {
   constexpr std::int64_t lanes = register_lanes<T>;
   const std::int64_t width = part.count * lanes;
   const std::int64_t chunk = is_long<T>(a.depth) ? chunk_depth : a.depth,
@@ -120,6 +122,12 @@ void multiply(const Operand<T>& a, const Operand<T>& b, std::int64_t row, const 
   constexpr std::int64_t pitch = tile_rows + 16;
   std::vector<T> copy(copies ? step * pitch : 0);
   std::vector<double> totals(is_long<T>(a.depth) ? static_cast<std::size_t>(out.rows * out.cols) : 0);
+  if (accumulates && !totals.empty())
+    for (std::int64_t i = 0; i < out.rows; ++i)
+      for (std::int64_t j = 0; j < out.cols; ++j)
+        totals[static_cast<std::size_t>(i * out.cols + j)] =
+            static_cast<double>(out.data[i * out.row_step + j * out.col_step]);
+  const bool adds = accumulates && totals.empty();
   for (std::int64_t begin = 0; begin < a.depth; begin += chunk) {
     const std::int64_t end = std::min(a.depth, begin + chunk);
     for (std::int64_t k = begin; k < end; k += step) {
@@ -156,14 +164,14 @@ void multiply(const Operand<T>& a, const Operand<T>& b, std::int64_t row, const 
             __builtin_prefetch(next + out.cols - 1, 1);
           }
         if (out.cols == width && out.col_step == 1) {
-          sum(rows, i, to, out.row_step, k > begin);
+          sum(rows, i, to, out.row_step, adds || k > begin);
           continue;
         }
         sum(rows, i, partial, width, false);
         for (int r = 0; r < rows; ++r)
           for (std::int64_t j = 0; j < out.cols; ++j) {
             T& y = to[r * out.row_step + j * out.col_step];
-            y = k > begin ? y + partial[r * width + j] : partial[r * width + j];
+            y = adds || k > begin ? y + partial[r * width + j] : partial[r * width + j];
           }
       }
     }
@@ -250,8 +258,8 @@ bool Gemm<T>::is_thin() const {
 }
 
 template<class T>
-Gemm<T>::Gemm(const Matrix<T>& a, const Matrix<T>& b, T* c)
-    : a_(a), b_(b), c_(c), tiles_(a.rows == 0 || b.cols == 0 ? 0 : 1) {
+Gemm<T>::Gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, bool accumulates)
+    : a_(a), b_(b), c_(c), accumulates_(accumulates), tiles_(a.rows == 0 || b.cols == 0 ? 0 : 1) {
   if (tiles_ == 0 || is_vector()) return;
   constexpr std::int64_t lanes = register_lanes<T>;
   const std::int64_t rows = is_thin() ? b.cols : a.rows, columns = is_thin() ? a.rows : b.cols;
@@ -267,6 +275,13 @@ template<class T>
 Tile<T> Gemm<T>::compute(std::int64_t i) const {
   const std::int64_t m = b_.cols;
   if (is_vector()) {
+    if (accumulates_) {
+      if (a_.cols == 0) return {c_, 0, 0, a_.rows, m, m};
+      std::vector<T> sums(static_cast<std::size_t>(a_.rows * m));
+      multiply_vector(a_, b_, sums.data());
+      std::transform(sums.begin(), sums.end(), c_, c_, std::plus<T>());
+      return {c_, 0, 0, a_.rows, m, m};
+    }
     a_.cols == 0 ? void(std::fill_n(c_, a_.rows * m, T(0))) : multiply_vector(a_, b_, c_);
     return {c_, 0, 0, a_.rows, m, m};
   }
@@ -277,7 +292,7 @@ Tile<T> Gemm<T>::compute(std::int64_t i) const {
   const std::int64_t height = std::min(tile_rows, rows.count - row),
                      width = std::min(part.count * register_lanes<T>, columns.count - col);
   T* const to = thin ? c_ + col * m + row : c_ + row * m + col;
-  multiply(rows, columns, row, part, {to, height, width, thin ? 1 : m, thin ? m : 1});
+  multiply(rows, columns, row, part, {to, height, width, thin ? 1 : m, thin ? m : 1}, accumulates_);
   return thin ? Tile<T>{to, col, row, width, height, m} : Tile<T>{to, row, col, height, width, m};
 }
 

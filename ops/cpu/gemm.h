@@ -22,13 +22,13 @@ struct Tile {
   std::int64_t row, col, rows, cols, stride;
 };
 
-/// C = A B, row-major, for float and double. The tiles of several products can be computed in one parallel
-/// loop. The division into tiles depends on the shapes alone, so results do not depend on the number of
-/// threads.
+/// C = A B, or C + A B if it `accumulates`, row-major, for float and double. The tiles of several products
+/// can be computed in one parallel loop. The division into tiles depends on the shapes alone, so results do
+/// not depend on the number of threads.
 template<class T>
 class Gemm {
  public:
-  Gemm(const Matrix<T>& a, const Matrix<T>& b, T* c);
+  Gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, bool accumulates = false);
   std::int64_t tiles() const { return tiles_; }
   std::int64_t multiplications() const { return a_.rows * a_.cols * b_.cols; }
   Tile<T> compute(std::int64_t tile) const;
@@ -39,6 +39,7 @@ class Gemm {
 
   Matrix<T> a_, b_;
   T* c_;
+  bool accumulates_;
   std::int64_t registers_ = 0, across_ = 1, tiles_;
 };
 
@@ -59,6 +60,12 @@ void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, F&& epilogue) {
 template<class T>
 void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c) {
   gemm(a, b, c, [](const Tile<T>&) {});
+}
+/// C += A B.
+template<class T>
+void add_gemm(const Matrix<T>& a, const Matrix<T>& b, T* c) {
+  const Gemm<T> product(a, b, c, true);
+  share_tiles(product.tiles(), product.multiplications(), [&](std::int64_t i) { product.compute(i); });
 }
 
 }  // namespace bobbin

@@ -19,24 +19,9 @@ Shape without(Shape shape, int axis) {
   return shape;
 }
 
-void check_call(std::string_view op, const CrossEntropyTerms& terms, const Tensor& x, const Tensor& t,
-                const Tensor& w) {
-  require_floating(op, x);
-  const std::int64_t classes = x.shape()[terms.axis];
-  detail::require_classes(op, x, terms.axis);
-  if (t.dtype() == DType::i64) {
-    if (t.shape() != without(x.shape(), terms.axis))
-      fail<ShapeError>(op, ": class indices for ", x.spec(), " must be i64", without(x.shape(), terms.axis),
-                       "; got ", t.spec());
-  } else if (t.dtype() != x.dtype() || t.shape() != x.shape()) {
-    fail<ShapeError>(op, ": targets for ", x.spec(), " are class indices i64", without(x.shape(), terms.axis),
-                     " or probabilities ", x.spec(), "; got ", t.spec());
-  }
-  if (w && (w.rank() != 1 || w.size(0) != classes || w.dtype() != x.dtype()))
-    fail<ShapeError>(op, ": expected a weight ", TensorSpec{{classes}, x.dtype(), x.device()}, "; got ",
-                     w.spec());
-  if (!(terms.smoothing >= 0 && terms.smoothing <= 1))
-    fail<ValueError>(op, ": label_smoothing must lie in [0,1]; got ", terms.smoothing);
+void check_call(std::string_view op, const CrossEntropyTerms& terms, Inputs x) {
+  require_floating(op, x[0]);
+  detail::check_targets(op, terms, x[0].spec(), x[1], x[2]);
 }
 
 // w [C] in a shape that broadcasts along the class axis of x.
@@ -47,6 +32,25 @@ Tensor along_classes(const Tensor& w, const Tensor& x, int axis) {
 }
 
 }  // namespace
+
+void detail::check_targets(std::string_view op, const CrossEntropyTerms& terms, const TensorSpec& x,
+                           const Tensor& t, const Tensor& w) {
+  const std::int64_t classes = x.shape[terms.axis];
+  const Shape rows = without(x.shape, terms.axis);
+  require_classes(op, x, terms.axis);
+  if (t.dtype() == DType::i64) {
+    if (t.shape() != rows)
+      fail<ShapeError>(op, ": class indices for ", x, " must be i64", rows, "; got ", t.spec());
+  } else if (t.dtype() != x.dtype || t.shape() != x.shape) {
+    fail<ShapeError>(op, ": targets for ", x, " are class indices i64", rows, " or probabilities ", x,
+                     "; got ", t.spec());
+  }
+  if (w && (w.rank() != 1 || w.size(0) != classes || w.dtype() != x.dtype))
+    fail<ShapeError>(op, ": expected a weight ", TensorSpec{{classes}, x.dtype, x.device}, "; got ",
+                     w.spec());
+  if (!(terms.smoothing >= 0 && terms.smoothing <= 1))
+    fail<ValueError>(op, ": label_smoothing must lie in [0,1]; got ", terms.smoothing);
+}
 
 detail::RowTerms detail::row_terms(const CrossEntropyTerms& terms, const Tensor& x, const Tensor& target,
                                    const Tensor& weight) {
@@ -70,9 +74,9 @@ Tensor detail::counted_rows(const Tensor& target, std::int64_t ignore_index) {
   return ne(target, low == ignore_index ? part(low) : part(ignore_index - low) + part(low));
 }
 
-void detail::require_classes(std::string_view op, const Tensor& x, int axis) {
-  if (x.size(axis) == 0 && numel(without(x.shape(), axis)) > 0)
-    fail<ShapeError>(op, ": expected at least one class; got ", x.spec());
+void detail::require_classes(std::string_view op, const TensorSpec& x, int axis) {
+  if (x.shape[axis] == 0 && numel(without(x.shape, axis)) > 0)
+    fail<ShapeError>(op, ": expected at least one class; got ", x);
 }
 
 int detail::class_axis(std::string_view op, const Tensor& x) {
@@ -86,7 +90,7 @@ void detail::refuse_weight_gradient(std::string_view op, const Tensor& w) {
 }
 
 TensorSpec CrossEntropy::infer(Inputs x) const {
-  check_call(name, terms, x[0], x[1], x[2]);
+  check_call(name, terms, x);
   const Shape rows = without(x[0].shape(), terms.axis);
   return {terms.reduction == Reduction::none ? rows : Shape{}, x[0].dtype(), x[0].device()};
 }
@@ -97,7 +101,7 @@ std::vector<TensorSpec> CrossEntropy::aux(Inputs x) const {
 }
 
 TensorSpec CrossEntropyBackward::infer(Inputs x) const {
-  check_call(name, terms, x[0], x[1], x[2]);
+  check_call(name, terms, x);
   require_same_dtype(name, x[0], x[3]);
   return x[0].spec();
 }
@@ -125,20 +129,23 @@ Tensor backward_of(const CrossEntropyTerms& terms, const Tensor& x, const Tensor
 
 Tensor optional_weight(const Vjp& v) { return v.has_input(2) ? v.input(2) : Tensor(); }
 
-// The gradient of targets that are probabilities.
-Tensor target_gradient(const CrossEntropyTerms& terms, const Vjp& v) {
-  const Tensor &x = v.input(0), w = optional_weight(v);
-  const Tensor up = row_cotangent(terms, detail::row_terms(terms, x, v.input(1), w), wide(v.grad));
-  const Tensor slope = unsqueeze(up, terms.axis) * -log_softmax(wide(x), terms.axis) * (1 - terms.smoothing);
-  return to(w ? slope * along_classes(wide(w), x, terms.axis) : slope, x.dtype());
+Tensor target_gradient_of(const CrossEntropyTerms& terms, const Vjp& v) {
+  return detail::target_gradient(terms, v.input(0), v.input(1), optional_weight(v), v.grad);
 }
 
 }  // namespace
 
+Tensor detail::target_gradient(const CrossEntropyTerms& terms, const Tensor& x, const Tensor& target,
+                               const Tensor& w, const Tensor& g) {
+  const Tensor up = row_cotangent(terms, row_terms(terms, x, target, w), wide(g));
+  const Tensor slope = unsqueeze(up, terms.axis) * -log_softmax(wide(x), terms.axis) * (1 - terms.smoothing);
+  return to(w ? slope * along_classes(wide(w), x, terms.axis) : slope, x.dtype());
+}
+
 Grads CrossEntropy::vjp(const Vjp& v) const {
   Grads g(3);
   if (v.needs(0)) g[0] = backward_of(terms, v.input(0), v.input(1), optional_weight(v), v.grad);
-  if (v.needs(1)) g[1] = target_gradient(terms, v);
+  if (v.needs(1)) g[1] = target_gradient_of(terms, v);
   return g;
 }
 
@@ -149,7 +156,7 @@ std::optional<Grads> CrossEntropy::fused_vjp_cuda(const Vjp& v) const {
   if (!v.needs(0) || !v.grad_is_one()) return {};
   Grads g(3);
   g[0] = v.aux(0);
-  if (v.needs(1)) g[1] = target_gradient(terms, v);
+  if (v.needs(1)) g[1] = target_gradient_of(terms, v);
   return g;
 }
 

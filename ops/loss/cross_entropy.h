@@ -52,10 +52,16 @@ struct RowTerms {
   Tensor class_weight, sum;
 };
 RowTerms row_terms(const CrossEntropyTerms&, const Tensor& x, const Tensor& target, const Tensor& weight);
+/// The gradient of targets that are probabilities, in the dtype of x, from the cotangent g of the loss.
+Tensor target_gradient(const CrossEntropyTerms&, const Tensor& x, const Tensor& target, const Tensor& weight,
+                       const Tensor& g);
+/// Throws ShapeError or ValueError unless target, weight and the terms fit logits of this spec.
+void check_targets(std::string_view op, const CrossEntropyTerms&, const TensorSpec& logits,
+                   const Tensor& target, const Tensor& weight);
 /// Whether each row counts: its class is not `ignore_index`. Bool.
 Tensor counted_rows(const Tensor& target, std::int64_t ignore_index);
 /// Throws ShapeError if there are rows but no classes.
-void require_classes(std::string_view op, const Tensor& x, int axis);
+void require_classes(std::string_view op, const TensorSpec& x, int axis);
 /// The axis of the classes; throws ShapeError for a scalar.
 int class_axis(std::string_view op, const Tensor& x);
 /// Throws GradError if w needs a gradient.

@@ -16,7 +16,7 @@ Tensor nll_loss(const Tensor& x, const Tensor& target, const CrossEntropyOptions
   detail::refuse_weight_gradient(op, o.weight);
   if (o.label_smoothing != 0) fail<ValueError>(op, ": takes no label smoothing; use cross_entropy");
   const CrossEntropyTerms terms{detail::class_axis(op, x), o.ignore_index, 0, Reduction::none};
-  detail::require_classes(op, x, terms.axis);
+  detail::require_classes(op, x.spec(), terms.axis);
   require_index(op, target);
   if (Shape rows = x.shape(); rows.erase(terms.axis), target.shape() != rows)
     fail<ShapeError>(op, ": class indices for ", x.spec(), " must be i64", rows, "; got ", target.spec());

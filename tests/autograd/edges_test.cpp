@@ -124,6 +124,7 @@ TEST(Edges, EveryOperationThatCountsIsInTheTableOfCounts) {
                          "masked_softmax",
                          "log_softmax",
                          "cross_entropy",
+                         "linear_cross_entropy",
                          "nll_loss",
                          "mse_loss",
                          "l1_loss",

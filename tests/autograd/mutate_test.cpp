@@ -66,7 +66,8 @@ TEST(Mutation, EveryMutantIsKilledButThoseThatAreEquivalent) {
       "gelu_tanh_backward "
       "sigmoid pow_scalar relu silu relu_backward leaky_relu elu softplus gelu_erf gelu_tanh "
       "softmax softmax_backward masked_softmax to_dtype cumsum to_device log_softmax permute "
-      "slice log_softmax_backward pad dropout cross_entropy max_pool2d max_pool2d_backward deviation "
+      "slice log_softmax_backward pad dropout cross_entropy linear_cross_entropy max_pool2d "
+      "max_pool2d_backward deviation "
       "avg_pool2d avg_pool2d_backward");
   for (const Mistake m : mistakes) {
     SCOPED_TRACE(name(m));

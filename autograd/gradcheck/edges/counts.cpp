@@ -26,6 +26,7 @@ std::vector<Tensor> pair() { return {numbers({many}), numbers({many})}; }
 std::vector<Tensor> probabilities() { return {numbers({many}), uniform({many}, 0.1, 0.9, DType::f64)}; }
 std::vector<Tensor> ties() { return {ones({many}, DType::f64)}; }
 std::vector<Tensor> rows() { return {numbers({many, 2}), randint(0, 2, {many})}; }
+std::vector<Tensor> head() { return {numbers({many, 2}), numbers({3, 2}), randint(0, 3, {many})}; }
 std::vector<Tensor> columns() { return {numbers({many, 2})}; }
 std::vector<Tensor> affine() { return {numbers({2, many}), numbers({many}), numbers({many})}; }
 std::vector<Tensor> channels() { return {numbers({many, 2}), numbers({2}), numbers({2})}; }
@@ -60,6 +61,7 @@ constexpr Counted table[] = {
     {"cross_entropy", "mean", rows, [](Inputs x) { return cross_entropy(x[0], x[1]); }},
     {"cross_entropy", "smoothing", rows,
      [](Inputs x) { return cross_entropy(x[0], x[1], {.label_smoothing = .2}); }},
+    {"linear_cross_entropy", "mean", head, [](Inputs x) { return linear_cross_entropy(x[0], x[1], x[2]); }},
     {"nll_loss", "mean", rows, [](Inputs x) { return nll_loss(x[0], x[1]); }},
     {"mse_loss", "mean", pair, [](Inputs x) { return mse_loss(x[0], x[1]); }},
     {"l1_loss", "mean", pair, [](Inputs x) { return l1_loss(x[0], x[1]); }},

@@ -36,6 +36,7 @@ bool adds_products(std::string_view op) {
                                                 "conv2d_input_grad",
                                                 "conv2d_weight_grad",
                                                 "scaled_dot_product_attention",
+                                                "linear_cross_entropy",
                                                 "softmax_backward",
                                                 "log_softmax_backward",
                                                 "cross_entropy_backward"};

@@ -4,6 +4,7 @@
 
 #include "autograd/gradcheck/oracles/reference.h"
 #include "ops/loss/cross_entropy.h"
+#include "ops/loss/linear_cross_entropy.h"
 #include "ops/softmax/masked_softmax.h"
 #include "ops/softmax/softmax.h"
 
@@ -163,6 +164,47 @@ std::unique_ptr<Reference> cross_entropy_reference(const CrossEntropyTerms& term
                    });
 }
 
+// The same loss of the logits of each row: its products with the rows of the weight. One cell per kept row:
+// the row of x, the weight, and the probabilities if they are the targets.
+std::unique_ptr<Reference> linear_cross_entropy_reference(CrossEntropyTerms terms, Inputs x) {
+  const auto classes = static_cast<std::size_t>(x[1].size(0)), in = static_cast<std::size_t>(x[1].size(1));
+  const auto axis = x[0].rank() - 1;
+  Shape shape = x[0].shape();
+  shape[axis] = x[1].size(0);
+  terms.axis = axis;
+  const Tensor logits = zeros(shape, DType::f64);
+  const std::vector<Tensor> as_logits{logits, x[2], x[3]};
+  const Targets targets = targets_of(terms, as_logits);
+  const auto of_x = slices(x[0].shape(), {axis}), of_logits = slices(shape, {axis});
+  std::vector<Cell> cells;
+  for (const std::int64_t r : targets.kept) {
+    Cell cell;
+    for (const std::int64_t i : of_x[static_cast<std::size_t>(r)]) cell.in.push_back({0, i});
+    for (std::int64_t i = 0; i < x[1].numel(); ++i) cell.in.push_back({1, i});
+    if (targets.probabilities)
+      for (const std::int64_t i : of_logits[static_cast<std::size_t>(r)]) cell.in.push_back({2, i});
+    cell.out = {terms.reduction == Reduction::none ? r : 0};
+    cells.push_back(std::move(cell));
+  }
+  return reference(std::move(cells),
+                   [=]<class T>(std::size_t cell, std::span<const T> all, std::span<T> out) {
+                     std::vector<T> row;  // logits, then probabilities
+                     for (std::size_t c = 0; c < classes; ++c) {
+                       T z(0);
+                       for (std::size_t k = 0; k < in; ++k) z += all[k] * all[in + c * in + k];
+                       row.push_back(z);
+                     }
+                     const auto rest = all.subspan(in + classes * in);
+                     row.insert(row.end(), rest.begin(), rest.end());
+                     const std::span<const T> ready(row);
+                     const auto t = row_targets(targets, cell, ready, classes);
+                     const auto cost = costs_of(ready.first(classes));
+                     T sum(0);
+                     for (std::size_t c = 0; c < classes; ++c) sum += t[c] * cost[c];
+                     out[0] = sum * T(targets.scale);
+                   });
+}
+
 }  // namespace
 
 std::unique_ptr<Reference> row_reference(const OpBase& op, Inputs x) {
@@ -197,6 +239,7 @@ std::unique_ptr<Reference> row_reference(const OpBase& op, Inputs x) {
     });
   if (const auto* c = as<CrossEntropy>(op)) return cross_entropy_reference(c->terms, x);
   if (const auto* c = as<CrossEntropyBackward>(op)) return cross_entropy_reference(c->terms, x);
+  if (const auto* c = as<LinearCrossEntropy>(op)) return linear_cross_entropy_reference(c->terms, x);
   return nullptr;
 }
 

@@ -28,6 +28,22 @@ struct CrossEntropyOptions {
 /// not ignored, and is NaN if there are none; for probabilities it divides by the number of rows. (As in
 /// PyTorch.) Throws ShapeError, DTypeError, ValueError, and IndexError for a class outside [0, C).
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& = {});
+
+/// How linear_cross_entropy divides its work.
+struct LinearCrossEntropyOptions {
+  std::int64_t rows = 0;  ///< rows whose logits exist at a time, at most 32768; 0: chosen by the shape
+};
+/// cross_entropy(linear(x, weight), target), without the matrix of logits: the last layer of a language model
+/// and its loss. x [..., in], weight [classes, in]; targets are i64 class indices of x's shape without its
+/// last axis, or probabilities [..., classes] of the logits' dtype. The logits of a block of rows exist at a
+/// time, in f32 for 16-bit types (linear rounds them), and so do the sums of the gradients. Where a gradient
+/// is needed, the forward pass computes it too, and the tape keeps it in f32 (f64 for f64), as large as x and
+/// weight; losses that are not reduced are computed again in the backward pass. Other derivatives, of second
+/// order or for probabilities that need a gradient, form all logits. Under Autocast, f32 x and weight are
+/// rounded as linear's, the loss is f32, and the weight's gradient is not rounded. Throws as linear and
+/// cross_entropy do, and ValueError for negative rows.
+Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& target,
+                            const CrossEntropyOptions& = {}, const LinearCrossEntropyOptions& = {});
 /// The loss of log-probabilities: cross_entropy(x, t) is nll_loss(log_softmax(x, 1), t). Targets are class
 /// indices. Throws ValueError for label smoothing.
 Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, const CrossEntropyOptions& = {});
