@@ -14,7 +14,7 @@ namespace {
 class Checkpoint final : public OpBase {
  public:
   Checkpoint(std::function<Tensor(Inputs)> f, Generator before)
-      : f_(std::move(f)), before_(before), products_(autocast_dtype()) {}
+      : f_(std::move(f)), before_(before), products_(autocast_dtype()), results_(autocast_results()) {}
   std::string_view name() const override { return "checkpoint"; }
   Saves saves(Needs) const override { return Saves::inputs; }
   std::shared_ptr<Node> make_node(const TensorSpec& spec) const override {
@@ -29,7 +29,7 @@ class Checkpoint final : public OpBase {
     for (int i = 0; i < v.count(); ++i) inputs.push_back(v.input(i));
     const GradMode recording(true);
     const GeneratorScope draws(before_);
-    const Autocast as_before(products_);
+    const Autocast as_before(products_, results_);
     const detail::Recomputation again;  // the first call has updated running statistics
     return f_(inputs);
   }
@@ -38,6 +38,7 @@ class Checkpoint final : public OpBase {
   std::function<Tensor(Inputs)> f_;
   Generator before_;
   DType products_;
+  ProductResults results_;
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Reverse-mode differentiation. A backward pass visits the nodes of the tape from the newest to the oldest.
 // When it reaches a node, it has visited all nodes that were computed from it, so the node's cotangent (the
 // gradient of the result with respect to the node's output) is complete.
+#include <bobbin/autocast.h>
 #include <bobbin/autograd.h>
 #include <bobbin/elementwise.h>
 #include <bobbin/op.h>
@@ -54,6 +55,7 @@ class BackwardPass {
   template<class Visit>
   void run(std::string_view what, const Tensor& y, const Tensor& given, std::uint64_t oldest, Visit&& visit) {
     GradMode mode(record_);
+    const Autocast as_recorded(DType::f32);  // derivatives run in the dtypes of what the tape keeps
     add(y.node(), starting_cotangent(what, y, given));
     const Node* const starts_with_one = given ? nullptr : y.node().get();
     while (!todo_.empty()) {

@@ -6,6 +6,7 @@
 
 #include "core/convert.h"
 #include "core/strided_copy.h"
+#include "ops/promote.h"
 
 namespace bobbin {
 
@@ -71,20 +72,23 @@ Tensor ge(const Tensor& x, double b) {
 
 }  // namespace detail
 
-Tensor add(const Tensor& a, const Tensor& b) { return record(Add{}, {a, b}); }
-Tensor sub(const Tensor& a, const Tensor& b) { return record(Sub{}, {a, b}); }
-Tensor mul(const Tensor& a, const Tensor& b) { return record(Mul{}, {a, b}); }
-Tensor div(const Tensor& a, const Tensor& b) { return record(Div{}, {a, b}); }
-Tensor pow(const Tensor& a, const Tensor& b) { return record(Pow{}, {a, b}); }
-Tensor maximum(const Tensor& a, const Tensor& b) { return record(Maximum{}, {a, b}); }
-Tensor minimum(const Tensor& a, const Tensor& b) { return record(Minimum{}, {a, b}); }
-Tensor eq(const Tensor& a, const Tensor& b) { return record(Eq{}, {a, b}); }
-Tensor ne(const Tensor& a, const Tensor& b) { return record(Ne{}, {a, b}); }
-Tensor lt(const Tensor& a, const Tensor& b) { return record(Lt{}, {a, b}); }
-Tensor le(const Tensor& a, const Tensor& b) { return record(Le{}, {a, b}); }
-Tensor gt(const Tensor& a, const Tensor& b) { return record(Gt{}, {a, b}); }
-Tensor ge(const Tensor& a, const Tensor& b) { return record(Ge{}, {a, b}); }
-Tensor where(const Tensor& c, const Tensor& a, const Tensor& b) { return record(Where{}, {c, a, b}); }
+Tensor add(const Tensor& a, const Tensor& b) { return record_promoted(Add{}, a, b); }
+Tensor sub(const Tensor& a, const Tensor& b) { return record_promoted(Sub{}, a, b); }
+Tensor mul(const Tensor& a, const Tensor& b) { return record_promoted(Mul{}, a, b); }
+Tensor div(const Tensor& a, const Tensor& b) { return record_promoted(Div{}, a, b); }
+Tensor pow(const Tensor& a, const Tensor& b) { return record_promoted(Pow{}, a, b); }
+Tensor maximum(const Tensor& a, const Tensor& b) { return record_promoted(Maximum{}, a, b); }
+Tensor minimum(const Tensor& a, const Tensor& b) { return record_promoted(Minimum{}, a, b); }
+Tensor eq(const Tensor& a, const Tensor& b) { return record_promoted(Eq{}, a, b); }
+Tensor ne(const Tensor& a, const Tensor& b) { return record_promoted(Ne{}, a, b); }
+Tensor lt(const Tensor& a, const Tensor& b) { return record_promoted(Lt{}, a, b); }
+Tensor le(const Tensor& a, const Tensor& b) { return record_promoted(Le{}, a, b); }
+Tensor gt(const Tensor& a, const Tensor& b) { return record_promoted(Gt{}, a, b); }
+Tensor ge(const Tensor& a, const Tensor& b) { return record_promoted(Ge{}, a, b); }
+Tensor where(const Tensor& c, const Tensor& a, const Tensor& b) {
+  return promotes(a, b) ? record(Where{}, {c, to(a, DType::f32), to(b, DType::f32)})
+                        : record(Where{}, {c, a, b});
+}
 Tensor to(const Tensor& x, DType d) { return x.dtype() == d ? x : record(ToDType{d}, {x}); }
 
 }  // namespace bobbin

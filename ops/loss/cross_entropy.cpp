@@ -8,6 +8,7 @@
 #include <bobbin/view.h>
 
 #include "ops/check.h"
+#include "ops/promote.h"
 #include "ops/softmax/softmax.h"
 #include "ops/wide.h"
 
@@ -197,7 +198,7 @@ Tensor cross_entropy(const Tensor& x, const Tensor& target, const CrossEntropyOp
   detail::refuse_weight_gradient("cross_entropy", o.weight);
   const CrossEntropyTerms terms{detail::class_axis("cross_entropy", x), o.ignore_index, o.label_smoothing,
                                 o.reduction};
-  return record(CrossEntropy{terms}, {x, target, o.weight});
+  return record(CrossEntropy{terms}, {in_f32(x), target, o.weight});
 }
 
 }  // namespace bobbin

@@ -4,6 +4,8 @@
 #include <bobbin/loss.h>
 #include <bobbin/reduce.h>
 
+#include "ops/promote.h"
+
 namespace bobbin {
 namespace {
 
@@ -21,7 +23,8 @@ Tensor reduced(const Tensor& loss, Reduction reduction) {
 
 // Losses of 16-bit types that are reduced stay f32 until then: 300^2 is no f16, but the mean may be one.
 template<class Op>
-Tensor loss(Op op, const Tensor& x, const Tensor& t, Reduction reduction) {
+Tensor loss(Op op, const Tensor& input, const Tensor& target, Reduction reduction) {
+  const Tensor x = in_f32(input), t = in_f32(target);
   if (reduction == Reduction::none) return record(op, {x, t});
   require_same_dtype(Op::name, x, t);
   return to(reduced(record(op, {wide(x), wide(t)}), reduction), x.dtype());

@@ -7,11 +7,13 @@
 
 #include "ops/check.h"
 #include "ops/loss/cross_entropy.h"
+#include "ops/promote.h"
 #include "ops/wide.h"
 
 namespace bobbin {
 
-Tensor nll_loss(const Tensor& x, const Tensor& target, const CrossEntropyOptions& o) try {
+Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, const CrossEntropyOptions& o) try {
+  const Tensor x = in_f32(log_probabilities);
   constexpr std::string_view op = "nll_loss";
   detail::refuse_weight_gradient(op, o.weight);
   if (o.label_smoothing != 0) fail<ValueError>(op, ": takes no label smoothing; use cross_entropy");

@@ -13,6 +13,7 @@
 #include "core/strided_copy.h"
 #include "ops/check.h"
 #include "ops/norm/normalize.h"
+#include "ops/promote.h"
 
 namespace bobbin {
 namespace {
@@ -87,8 +88,9 @@ Grads BatchNormBackward::grads(const Vjp& v) const {
   return out;
 }
 
-Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
+Tensor batch_norm(const Tensor& input, const Tensor& running_mean, const Tensor& running_var,
                   const Tensor& weight, const Tensor& bias, const BatchNormOptions& o) {
+  const Tensor x = in_f32(input);
   constexpr std::string_view op = "batch_norm";
   require_channels(op, x);
   const Shape channels{x.size(1)};

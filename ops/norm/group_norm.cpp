@@ -5,11 +5,13 @@
 
 #include "ops/norm/normalize.h"
 #include "ops/norm/row_norm.h"
+#include "ops/promote.h"
 
 namespace bobbin {
 
-Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias,
+Tensor group_norm(const Tensor& input, std::int64_t groups, const Tensor& weight, const Tensor& bias,
                   double eps) {
+  const Tensor x = in_f32(input);
   constexpr std::string_view op = "group_norm";
   require_channels(op, x);
   if (groups < 1 || x.size(1) % groups != 0)

@@ -8,6 +8,7 @@
 
 #include "core/ceil_div.h"
 #include "core/strided_copy.h"
+#include "ops/promote.h"
 #include "ops/reduce/reducers.h"
 
 namespace bobbin {
@@ -97,6 +98,6 @@ void CumSum::cpu(Inputs x, Tensor& y) const {
     Scan<std::int64_t>(x[0], y, dim, reverse).run();
 }
 
-Tensor cumsum(const Tensor& x, int axis, bool reverse) { return record(CumSum{axis, reverse}, {x}); }
+Tensor cumsum(const Tensor& x, int axis, bool reverse) { return record(CumSum{axis, reverse}, {in_f32(x)}); }
 
 }  // namespace bobbin

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "ops/check.h"
+#include "ops/promote.h"
 
 namespace bobbin {
 
@@ -95,13 +96,17 @@ TensorSpec Norm::infer(Inputs x) const {
   return infer_floating(name, over, x[0]);
 }
 
-Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) { return record(Sum{{axes, keepdim}}, {x}); }
-Tensor mean(const Tensor& x, const Axes& axes, bool keepdim) { return record(Mean{{axes, keepdim}}, {x}); }
+Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
+  return record(Sum{{axes, keepdim}}, {in_f32(x)});
+}
+Tensor mean(const Tensor& x, const Axes& axes, bool keepdim) {
+  return record(Mean{{axes, keepdim}}, {in_f32(x)});
+}
 Tensor var(const Tensor& x, const Axes& axes, double correction, bool keepdim) {
-  return record(Var{{axes, keepdim}, correction}, {x});
+  return record(Var{{axes, keepdim}, correction}, {in_f32(x)});
 }
 Tensor std(const Tensor& x, const Axes& axes, double correction, bool keepdim) {
-  return record(Std{{axes, keepdim}, correction}, {x});
+  return record(Std{{axes, keepdim}, correction}, {in_f32(x)});
 }
 Tensor max(const Tensor& x, const Axes& axes, bool keepdim) { return record(Max{{axes, keepdim}}, {x}); }
 Tensor min(const Tensor& x, const Axes& axes, bool keepdim) { return record(Min{{axes, keepdim}}, {x}); }
@@ -112,10 +117,10 @@ Tensor argmax(const Tensor& x) { return record(ArgMax{}, {x}); }
 Tensor argmin(const Tensor& x, int axis, bool keepdim) { return record(ArgMin{{{axis}, keepdim}}, {x}); }
 Tensor argmin(const Tensor& x) { return record(ArgMin{}, {x}); }
 Tensor logsumexp(const Tensor& x, const Axes& axes, bool keepdim) {
-  return record(LogSumExp{{axes, keepdim}}, {x});
+  return record(LogSumExp{{axes, keepdim}}, {in_f32(x)});
 }
 Tensor norm(const Tensor& x, double p, const Axes& axes, bool keepdim) {
-  return record(Norm{{axes, keepdim}, p}, {x});
+  return record(Norm{{axes, keepdim}, p}, {in_f32(x)});
 }
 
 // Sums and views, which keep nothing on the tape.

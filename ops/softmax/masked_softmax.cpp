@@ -10,6 +10,7 @@
 #include "ops/check.h"
 #include "ops/cpu/rows.h"
 #include "ops/cpu/softmax_rows.h"
+#include "ops/promote.h"
 #include "ops/view/view.h"
 
 namespace bobbin {
@@ -74,7 +75,8 @@ void MaskedSoftmax::cpu(Inputs x, Tensor& y) const {
 }
 
 Tensor masked_softmax(const Tensor& x, const Tensor& mask, bool causal) {
-  return mask ? record(MaskedSoftmax{causal}, {x, mask}) : record(MaskedSoftmax{causal}, {x});
+  const Tensor z = in_f32(x);
+  return mask ? record(MaskedSoftmax{causal}, {z, mask}) : record(MaskedSoftmax{causal}, {z});
 }
 
 }  // namespace bobbin

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "ops/check.h"
+#include "ops/promote.h"
 #include "ops/wide.h"
 
 namespace bobbin {
@@ -69,9 +70,11 @@ Grads LogSoftmaxBackward::vjp(const Vjp& v) const {
   return out;
 }
 
-Tensor softmax(const Tensor& x, int axis) { return record(Softmax{axis_of("softmax", x, axis)}, {x}); }
+Tensor softmax(const Tensor& x, int axis) {
+  return record(Softmax{axis_of("softmax", x, axis)}, {in_f32(x)});
+}
 Tensor log_softmax(const Tensor& x, int axis) {
-  return record(LogSoftmax{axis_of("log_softmax", x, axis)}, {x});
+  return record(LogSoftmax{axis_of("log_softmax", x, axis)}, {in_f32(x)});
 }
 Tensor softmax_backward(const Tensor& o, const Tensor& g, int axis) {
   return record(SoftmaxBackward{axis_of("softmax_backward", o, axis)}, {o, g});

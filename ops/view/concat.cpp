@@ -7,6 +7,7 @@
 
 #include "core/strided_copy.h"
 #include "ops/check.h"
+#include "ops/promote.h"
 
 namespace bobbin {
 
@@ -49,6 +50,12 @@ Tensor concat(std::span<const Tensor> x, int axis) {
   Concat op{normalize_axis("concat", axis, x[0].rank()), {}};
   // If a tensor has too few axes, infer throws.
   for (const Tensor& part : x) op.sizes.push_back(op.axis < part.rank() ? part.shape()[op.axis] : 0);
+  for (const Tensor& part : x)
+    if (promotes(x[0], part)) {
+      std::vector<Tensor> wide;
+      for (const Tensor& t : x) wide.push_back(in_f32(t));
+      return record(std::move(op), Inputs(wide));
+    }
   return record(std::move(op), x);
 }
 

@@ -125,4 +125,117 @@ TEST(Autocast, TrainsWithAGradScaler) {
   }
 }
 
+// Which dtype each operation gives where products give narrow results, and that every leaf's gradient is f32.
+TEST(NarrowResults, DTypesOfOperations) {
+  manual_seed(4);
+  const Tensor x = randn({4, 8}).set_requires_grad(), w = randn({8, 8}).set_requires_grad(),
+               b = randn({8}).set_requires_grad(), image = randn({1, 2, 4, 4}), kernel = randn({2, 2, 3, 3});
+  for (const DType d : {DType::bf16, DType::f16}) {
+    std::vector<Tensor> narrow, wide;
+    {
+      const Autocast scope(d, ProductResults::narrow);
+      const Tensor y = linear(x, w, b);
+      narrow = {y,
+                matmul(x, w),
+                matmul(y, w),
+                matmul(y, transpose(y.detach())),
+                linear(y, w, b, Activation::gelu),
+                conv2d(image, kernel),
+                conv_transpose2d(image, kernel),
+                gelu(y),
+                y + y,
+                y * 2,
+                where(y > 0, y, y),
+                dropout(y, .5),
+                reshape(y, {8, 4}),
+                concat({y, y}, 0),
+                max(y),
+                scaled_dot_product_attention(unsqueeze(y, 0), unsqueeze(y, 0), unsqueeze(y, 0))};
+      wide = {x + y,
+              y * x,
+              where(x > 0, y, x),
+              concat({y, x}, 0),
+              softmax(y),
+              log_softmax(y),
+              masked_softmax(y, {}),
+              layer_norm(y, {8}, b, b),
+              rms_norm(y, {8}, b),
+              group_norm(y, 2, b, b),
+              batch_norm(y, zeros({8}), ones({8}), b, b, {.training = true}),
+              sum(y),
+              mean(y, {0}),
+              var(y),
+              std_dev(y),
+              logsumexp(y),
+              norm(y),
+              cumsum(y, 0),
+              cross_entropy(y, zeros({4}, DType::i64)),
+              nll_loss(log_softmax(y), zeros({4}, DType::i64)),
+              linear_cross_entropy(y, w, zeros({4}, DType::i64)),
+              mse_loss(y, x),
+              exp(x)};
+    }
+    for (std::size_t i = 0; i < narrow.size(); ++i) EXPECT_EQ(narrow[i].dtype(), d) << i;
+    for (std::size_t i = 0; i < wide.size(); ++i) EXPECT_EQ(wide[i].dtype(), DType::f32) << i;
+    for (const auto& results : {narrow, wide})
+      for (const Tensor& y : results) {
+        if (!y.requires_grad()) continue;
+        backward(y, ones_like(y.detach()), Retain::yes);  // the scope has ended
+        for (const Tensor& leaf : {x, w, b}) {
+          if (!leaf.grad()) continue;
+          EXPECT_EQ(leaf.grad().dtype(), DType::f32);
+        }
+      }
+  }
+  EXPECT_THROW(x + to(x, DType::bf16), DTypeError) << "no scope, no promotion";
+}
+
+// The result of a product is rounded once, from its f32 sum and bias.
+TEST(NarrowResults, AreRoundedSums) {
+  manual_seed(5);
+  const Tensor x = randn({6, 40}), w = randn({5, 40}), b = to(to(randn({5}), DType::bf16), DType::f32);
+  Tensor sums, narrow;
+  {
+    const Autocast scope(DType::bf16);
+    sums = linear(x, w, b);
+    const Autocast inner(DType::bf16, ProductResults::narrow);
+    narrow = linear(x, w, b);
+  }
+  EXPECT_EQ(narrow.to_vector<double>(), to(sums, DType::bf16).to_vector<double>());
+  EXPECT_EQ(autocast_results(), ProductResults::f32);
+}
+
+// A backward pass gives the same inside the scope and after it, and through a checkpoint.
+TEST(NarrowResults, BackwardInsideTheScopeAndThroughACheckpoint) {
+  manual_seed(6);
+  const Tensor x = randn({4, 8}), w = randn({8, 8}).set_requires_grad(), g = randn({8}).set_requires_grad();
+  const auto f = [](Inputs in) { return layer_norm(gelu(matmul(in[0], in[1])) + in[0], {8}, in[2], {}); };
+  const auto gradients = [&](bool inside, bool again) {
+    std::vector<Tensor> grads;
+    Tensor y;
+    const auto differentiate = [&] { grads = grad(sum(square(y)), {w, g}); };
+    {
+      const Autocast scope(DType::bf16, ProductResults::narrow);
+      const Tensor inputs[] = {x, w, g};
+      y = again ? checkpoint(f, inputs) : f(inputs);
+      if (inside) differentiate();
+    }
+    if (!inside) differentiate();
+    return std::pair(grads[0].to_vector<float>(), grads[1].to_vector<float>());
+  };
+  const auto want = gradients(false, false);
+  EXPECT_EQ(gradients(true, false), want);
+  EXPECT_EQ(gradients(false, true), want);
+}
+
+// Beside f32 factors, products take those of the scope's dtype.
+TEST(Autocast, TakesFactorsOfItsDType) {
+  manual_seed(7);
+  const Tensor x = to(randn({4, 8}), DType::bf16), w = randn({8, 3});
+  const Autocast scope(DType::bf16);
+  EXPECT_EQ(matmul(x, w).dtype(), DType::f32);
+  EXPECT_EQ(matmul(x, w).to_vector<float>(), matmul(to(x, DType::f32), w).to_vector<float>());
+  EXPECT_EQ(matmul(x, to(w, DType::bf16)).dtype(), DType::bf16);
+}
+
 }  // namespace
