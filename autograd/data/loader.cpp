@@ -32,12 +32,31 @@ struct DataLoader::Iterator::Source {
 
   Batch make(std::int64_t i) const {
     const NoGrad quiet;
-    // The random numbers of a batch depend on seed, epoch and index alone, not on the thread.
-    const GeneratorScope draws(
-        {options.seed, static_cast<std::uint64_t>(epoch) << 44 | static_cast<std::uint64_t>(i + 1) << 20});
-    const std::int64_t first = i * options.batch_size,
-                       count = std::min(options.batch_size, order.numel() - first);
-    Batch batch = dataset->batch(contiguous(slice(order, 0, first, first + count)));
+    const auto& [begin, end, of] = options.shards;
+    Batch batch = make_shard(i, begin);
+    if (end - begin == 1) return batch;
+    std::vector<Batch> all{std::move(batch)};
+    for (std::int64_t s = begin + 1; s < end; ++s) all.push_back(make_shard(i, s));
+    Batch joined;
+    for (std::size_t k = 0; k < all.front().size(); ++k) {
+      std::vector<Tensor> parts;
+      for (const Batch& b : all) parts.push_back(b.at(k));
+      joined.push_back(concat(parts, 0));
+    }
+    return joined;
+  }
+
+  Batch make_shard(std::int64_t i, std::int64_t shard) const {
+    // The random numbers of a shard depend on seed, epoch, batch and shard alone, not on the thread.
+    const auto draw = static_cast<std::uint64_t>((i + 1) << 20 | shard * ((1 << 20) / options.shards.of));
+    const GeneratorScope draws({options.seed, static_cast<std::uint64_t>(epoch) << 44 | draw});
+    const std::int64_t start = i * options.batch_size,
+                       count = std::min(options.batch_size, order.numel() - start);
+    const auto border = [&](std::int64_t s) {
+      const std::int64_t n = options.shards.of;
+      return start + count / n * s + count % n * s / n;
+    };
+    Batch batch = dataset->batch(contiguous(slice(order, 0, border(shard), border(shard + 1))));
     for (Tensor& t : batch) t = to(t, options.device);
     return batch;
   }
@@ -92,6 +111,9 @@ DataLoader::DataLoader(DatasetPtr dataset, const DataLoaderOptions& options)
     : dataset_(std::move(dataset)), options_(options) {
   if (options.batch_size < 1)
     fail<ValueError>("DataLoader: expected a batch size of at least 1; got ", options.batch_size);
+  const auto& [first, last, of] = options.shards;
+  if (!(0 <= first && first < last && last <= of && of <= 1 << 20))
+    fail<ValueError>("DataLoader: shards ", first, " to ", last, " are none of ", of);
 }
 
 std::int64_t DataLoader::batches() const {

@@ -5,6 +5,7 @@
 #include <bobbin/checkpoint.h>
 #include <bobbin/config.h>
 #include <bobbin/data.h>
+#include <bobbin/distributed.h>
 #include <bobbin/graphviz.h>
 #include <bobbin/init.h>
 #include <bobbin/layers.h>

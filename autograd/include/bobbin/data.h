@@ -71,6 +71,14 @@ DatasetPtr subset(DatasetPtr, Tensor indices);
 /// ValueError unless 0 <= share <= 1.
 std::pair<DatasetPtr, DatasetPtr> random_split(DatasetPtr, double share, std::uint64_t seed);
 
+/// Shards first ... last - 1 of a batch that is cut into `of` shards of almost the same number of rows: shard
+/// s of n rows has the rows from floor(n s / of) up to floor(n (s + 1) / of).
+struct Shards {
+  std::int64_t first = 0;  ///< the first one
+  std::int64_t last = 1;   ///< behind the last one
+  std::int64_t of = 1;     ///< of the whole batch
+};
+
 /// How a DataLoader makes batches of its data set.
 struct DataLoaderOptions {
   std::int64_t batch_size = 1;  ///< examples in a batch
@@ -81,12 +89,16 @@ struct DataLoaderOptions {
   Device device = {};  ///< of the batches
   int prefetch =
       2;  ///< batches that another thread makes ahead; 0: each batch is made when the loop needs it
+  /// Makes only these shards of each batch, for training on several processes (Replicas::shards). Transforms
+  /// are then called for one shard at a time; their draws depend on the shard, not on who makes it.
+  Shards shards = {};
 };
 
 /// Iterates over a data set in batches. Each loop over the loader is an epoch.
 class DataLoader {
  public:
-  /// Throws ValueError for a batch size below 1.
+  /// Throws ValueError for a batch size below 1, and for shards that are not part of the batch or more than
+  /// 2^20.
   DataLoader(DatasetPtr, const DataLoaderOptions&);
   /// For a data set by value.
   template<std::derived_from<Dataset> D>
