@@ -1,5 +1,6 @@
 // A small transformer that learns to write text, byte by byte (like A. Karpathy's nanoGPT).
 //   char_gpt [PATH]      a text file, or a folder of C++ sources: by default the current one
+//   mpirun -n 4 char_gpt [PATH]
 #include <bobbin/bobbin.h>
 
 #include <algorithm>
@@ -18,7 +19,7 @@ namespace fs = std::filesystem;
 struct Options {
   fs::path text = ".";
   std::int64_t steps = 1000, batch = 16, length = 96, size = 128, heads = 4, blocks = 4, sample = 600,
-               seed = 1;
+               seed = 1, shards = 0;
   double temperature = .7;
 };
 
@@ -90,6 +91,8 @@ std::string written(const Gpt& gpt, std::string text, const std::string& corpus,
 }
 
 int run(const Options& o) {
+  const dist::Group& group = dist::init();
+  if (group.rank() != 0) std::cout.setstate(std::ios::failbit);  // rank 0 alone prints
   manual_seed(static_cast<std::uint64_t>(o.seed));
   const Device device = cuda_available() ? Device::cuda() : Device::cpu();
   const std::string text = corpus(o.text);
@@ -99,6 +102,7 @@ int run(const Options& o) {
   nn::to(gpt, device);
   std::cout << text.size() << " bytes, " << nn::num_parameters(gpt) << " parameters\n";
 
+  dist::Replicas replicas(gpt, {.shards = o.shards ? o.shards : group.size() == 1 ? 1 : 8});
   const auto loss_of = [&](const Batch& b) {
     return cross_entropy(reshape(gpt(b[0]), {-1, 256}), reshape(b[1], {-1}));
   };
@@ -117,13 +121,13 @@ int run(const Options& o) {
                     {.batch_size = o.batch,
                      .drop_last = true,
                      .seed = static_cast<std::uint64_t>(o.seed),
-                     .device = device});
+                     .device = device,
+                     .shards = replicas.shards()});
   const auto began = std::chrono::steady_clock::now();
   for (std::int64_t step = 0; step < o.steps;)
     for (auto& batch : loader) {
-      const Tensor loss = loss_of(batch);
       adam.zero_grad();
-      backward(loss);
+      const Tensor loss = replicas.backward(batch, loss_of);
       optim::clip_grad_norm(adam.parameters(), 1);
       adam.lr = rate(step);
       adam.step();
@@ -151,6 +155,11 @@ int main(int argc, char** argv) try {
   options.add("--sample", o.sample, "bytes to write").range(0, 1000000);
   options.add("--temperature", o.temperature, "of writing").positive();
   options.add("--seed", o.seed, "of all random choices").not_negative();
+  options
+      .add("--shards", o.shards,
+           "parts of a batch: the same number gives the same bits on every number of ranks")
+      .range(1, 65536)
+      .default_text("1, on several ranks 8");
   if (const auto status = options.parse(argc, argv)) return *status;
   return run(o);
 } catch (const std::exception& e) {

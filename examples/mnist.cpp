@@ -2,14 +2,13 @@
 // pictures.
 //   tools/mnist              fetches the data and runs this
 //   mnist --data DIR         mnist --help lists the options
+//   mpirun -n 4 mnist        on several processes
 #include <bobbin/bobbin.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 
 #include "mnist_data.h"
 #include "mnist_file.h"
@@ -28,7 +27,7 @@ struct Options {
   std::string dataset = "mnist", model = "mlp", device = "auto";
   fs::path data, save, load, out = "out";
   std::vector<std::int64_t> hidden;  // empty: the sizes of the file that is loaded, else 256
-  std::int64_t epochs = 8, batch = 0, seed = 1;
+  std::int64_t epochs = 8, batch = 0, seed = 1, shards = 0;
   double lr = 0;  // 0: the model's default
   int threads = num_threads();
   bool augment = true;
@@ -60,6 +59,7 @@ Tally evaluate(Classifier& model, const Examples& set, std::vector<std::int64_t>
 
 /// Trains until all epochs are done or a signal comes.
 History train(Classifier& model, const Examples& set, const Options& o) {
+  const dist::Group& group = dist::init();
   // A twelfth of the images is for validation: the same images for every seed, so that training that
   // continues from a file is not validated on images that it has trained on.
   const Device device = set.labels.device();
@@ -84,20 +84,23 @@ History train(Classifier& model, const Examples& set, const Options& o) {
     return reshape(random_affine(reshape(rows, {rows.size(0), 1, side, side}), changes), rows.shape());
   };
 
-  Tally all(device), recent(device);  // over the epoch, and since the last point of the curve
+  // Of this rank's shards: over the epoch, and since the last point of the curve.
+  Tally all(device), recent(device);
+  const std::int64_t shards = o.shards ? o.shards : group.size() == 1 ? 1 : 8;
+  dist::Replicas replicas(model, {.shards = shards});
   const auto train_on = [&](const Tensor& batch) {
-    const Tensor labels = index_select(set.labels, 0, batch);
-    Tensor images = index_select(set.images, 0, batch);
-    if (o.augment) images = augmented(images);
-
-    const Tensor logits = model(images);
-    const Tensor loss = cross_entropy(logits, labels);
     adam.zero_grad();
-    backward(loss);
+    replicas.backward(batch.numel(), [&](const dist::Shard& shard) {
+      const Tensor part = slice(batch, 0, shard.first, shard.first + shard.count);
+      const Tensor labels = index_select(set.labels, 0, part);
+      Tensor images = index_select(set.images, 0, part);
+      if (o.augment) images = augmented(images);
+      const Tensor logits = model(images), loss = cross_entropy(logits, labels);
+      const Tensor predicted = argmax(logits.detach(), 1);
+      for (Tally* tally : {&all, &recent}) tally->add(loss.detach(), predicted, labels);
+      return loss;
+    });
     adam.step();
-
-    const Tensor predicted = argmax(logits.detach(), 1);
-    for (Tally* tally : {&all, &recent}) tally->add(loss.detach(), predicted, labels);
   };
   // On a GPU a step becomes one graph, which reads the batch's numbers from here.
   Tensor batch = zeros({o.batch}, DType::i64, device);
@@ -112,7 +115,7 @@ History train(Classifier& model, const Examples& set, const Options& o) {
     for (std::int64_t step = 0; step < steps && !stopped; ++step) {
       adam.lr = rate(epoch * steps + step);
       const Tensor next = slice(order, 0, step * o.batch, (step + 1) * o.batch);
-      if (next.numel() == o.batch) {
+      if (next.numel() == o.batch && shards == 1) {
         batch.copy_(next);
         step_on_batch();
       } else {
@@ -121,7 +124,7 @@ History train(Classifier& model, const Examples& set, const Options& o) {
       const std::int64_t done = std::min(n, (step + 1) * o.batch);
       if ((step + 1) % every == 0) {
         const double at = static_cast<double>(epoch) + static_cast<double>(done) / static_cast<double>(n);
-        const Score point = recent.score(at);
+        const Score point = recent.score_of_all(group, at);
         recent.clear();
         if (!std::isfinite(point.loss))
           fail<Error>("the loss is ", point.loss, " in epoch ", epoch + 1, ", batch ", step + 1,
@@ -139,7 +142,7 @@ History train(Classifier& model, const Examples& set, const Options& o) {
     }
     const double seconds = progress.seconds() - began;
     history.seconds += seconds;
-    const Score trained = all.score(),
+    const Score trained = all.score_of_all(group),
                 held_out = evaluate(model, validation).score(static_cast<double>(epoch + 1));
     history.validation.push_back(held_out);
     progress.line(fmt::format(
@@ -177,24 +180,13 @@ Device choose_device(const std::string& name) {
   return device;
 }
 
-/// Makes the directory for pictures. Throws IoError before training instead of after it.
-void check_outputs(const Options& o) {
-  std::error_code e;
-  fs::create_directories(o.out, e);
-  const auto check = [&](const char* option, const fs::path& path, const fs::path& dir) {
-    if (!fs::is_directory(dir, e))
-      fail<IoError>(option, " ", path.string(), " cannot be written: ", dir.string(), " is no directory");
-    if (access(dir.c_str(), W_OK | X_OK) != 0)
-      fail<IoError>(option, " ", path.string(), " cannot be written: ", std::strerror(errno));
-  };
-  check("--out", o.out, o.out);
-  if (o.save.empty()) return;
-  check("--save", o.save, o.save.has_parent_path() ? o.save.parent_path() : ".");
-  if (fs::exists(o.save, e) && !fs::is_regular_file(o.save, e))
-    fail<IoError>("--save ", o.save.string(), " is there and is no file");
-}
-
 int run(const Options& o) {
+  const dist::Group& group = dist::init();
+  if (group.rank() != 0 && !std::freopen("/dev/null", "w", stdout)) return 1;  // rank 0 alone prints
+  if (group.size() == 1) {  // of several ranks, each ends at once
+    std::signal(SIGINT, on_signal);
+    std::signal(SIGTERM, on_signal);
+  }
   const Device device = choose_device(o.device);
   set_num_threads(o.threads);
   manual_seed(static_cast<std::uint64_t>(o.seed));
@@ -208,17 +200,19 @@ int run(const Options& o) {
   Classifier model(o.model, hidden, set);
   nn::to(model, device);
   if (!o.load.empty()) load_parameters(nn::state_dict(model), loaded, o.load);
-  check_outputs(o);
+  group.on_root([&] { check_outputs(o.out, o.save); }, "--out and --save");
 
   fmt::print("{}: {} images for training and validation, {} for testing\n", set.title, training.size(),
              test.size());
-  const std::string where = device.is_cpu() ? fmt::format("{} threads", num_threads()) : "a GPU";
+  std::string where = device.is_cpu() ? fmt::format("{} threads", num_threads()) : "a GPU";
+  if (group.size() > 1) where = fmt::format("{} ranks of {}", group.size(), where);
   fmt::print("{} with {} parameters, {}, seed {}, {} images\n", model.title(), nn::num_parameters(model),
              where, o.seed, o.augment ? "augmented" : "unchanged");
 
   std::fflush(stdout);  // a pipe gets this before the first epoch is over
   const History history = train(model, training, o);
   if (history.seconds > 0) fmt::print("trained in {:.2f} s\n", history.seconds);
+  if (group.rank() != 0) return 0;
   // Weights from the middle of the first epoch may be worse than those of the file.
   std::error_code none;
   if (!o.save.empty() && stopped && history.validation.empty() && fs::exists(o.save, none)) {
@@ -261,6 +255,11 @@ int main(int argc, char** argv) {
   options.add("--seed", o.seed, "of all random choices").range(0, std::int64_t{1} << 53);
   options.add("--device", o.device, "where to compute").one_of({"auto", "cpu", "cuda"});
   options.add("--threads", o.threads, "CPU threads").range(1, 1024).default_text("all processors");
+  options
+      .add("--shards", o.shards,
+           "parts of a batch: the same number gives the same bits on every number of ranks")
+      .range(1, 65536)
+      .default_text("1, on several ranks 8");
   const auto augment = options
                            .flag("--augment,!--no-augment", o.augment,
                                  "shift images by up to a pixel, digits for a cnn by two, and mirror clothes")
@@ -281,8 +280,6 @@ int main(int argc, char** argv) {
     const char* root = std::getenv("BOBBIN_DATA");
     o.data = fs::path(root ? root : "data") / o.dataset;
   }
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
   try {
     return run(o);
   } catch (const std::exception& e) {

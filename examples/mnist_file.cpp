@@ -1,17 +1,21 @@
-// Loads the parameters of models of the MNIST example.
+// Loads the parameters of models of the MNIST example, and looks where its files can be written.
 #include "mnist_file.h"
 
 #include <bobbin/tape.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <sstream>
 #include <utility>
 
 #include "mnist_data.h"
 
 using namespace bobbin;
+namespace fs = std::filesystem;
 
 std::vector<std::int64_t> hidden_sizes(const TensorFile& file, const std::vector<std::int64_t>& otherwise) {
   const auto found = file.metadata.find("hidden");
@@ -48,4 +52,20 @@ void load_parameters(const Parameters& parameters, const TensorFile& file,
     fail<FormatError>(path.string(), " does not fit: ", fmt::format("{}", fmt::join(wrong, "; ")));
   const NoGrad quiet;
   for (auto [name, p] : parameters) p.copy_(file.tensors.at(name));
+}
+
+void check_outputs(const fs::path& out, const fs::path& save) {
+  std::error_code e;
+  fs::create_directories(out, e);
+  const auto check = [&](const char* option, const fs::path& path, const fs::path& dir) {
+    if (!fs::is_directory(dir, e))
+      fail<IoError>(option, " ", path.string(), " cannot be written: ", dir.string(), " is no directory");
+    if (access(dir.c_str(), W_OK | X_OK) != 0)
+      fail<IoError>(option, " ", path.string(), " cannot be written: ", std::strerror(errno));
+  };
+  check("--out", out, out);
+  if (save.empty()) return;
+  check("--save", save, save.has_parent_path() ? save.parent_path() : ".");
+  if (fs::exists(save, e) && !fs::is_regular_file(save, e))
+    fail<IoError>("--save ", save.string(), " is there and is no file");
 }

@@ -1,4 +1,5 @@
-// Models of the MNIST example as safetensors files: parameters by name, and the sizes of the hidden layers.
+// Files of the MNIST example. Models are safetensors files: parameters by name, and the sizes of the hidden
+// layers.
 #pragma once
 #include <bobbin/safetensors.h>
 
@@ -16,3 +17,7 @@ std::vector<std::int64_t> hidden_sizes(const bobbin::TensorFile&, const std::vec
 /// Copies the parameters from a file that must contain exactly these. If it does not, throws FormatError that
 /// lists all differences, and changes nothing.
 void load_parameters(const Parameters&, const bobbin::TensorFile&, const std::filesystem::path&);
+
+/// Makes the directory for pictures. Throws IoError before training instead of after it, if what it will
+/// write to cannot be written; `save` may be empty.
+void check_outputs(const std::filesystem::path& out, const std::filesystem::path& save);

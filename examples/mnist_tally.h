@@ -1,5 +1,6 @@
 // Tally: counts losses and right answers on the device of the model.
 #pragma once
+#include <bobbin/distributed.h>
 #include <bobbin/ops.h>
 
 #include "mnist_pictures.h"
@@ -17,6 +18,12 @@ class Tally {
     sums_.copy_(sums_ + stack({to(mean_loss, DType::f64) * n, right, n}));
   }
   void clear() { sums_.fill_(0); }
+  /// Of all ranks together; each rank calls it.
+  Score score_of_all(const bobbin::dist::Group& group, double epoch = 0) {
+    Tally all = *this;
+    all.sums_ = group.all_reduce(sums_, "tally");
+    return all.score(epoch);
+  }
 
   Score score(double epoch = 0) const {
     const auto v = sums_.to_vector<double>();
