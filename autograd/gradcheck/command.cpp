@@ -14,6 +14,7 @@
 #include "autograd/gradcheck/edges/edges.h"
 #include "autograd/gradcheck/mutation/mutation.h"
 #include "autograd/gradcheck/precision/precision.h"
+#include "autograd/gradcheck/ranks.h"
 #include "autograd/gradcheck/report/files.h"
 
 namespace bobbin {
@@ -126,6 +127,17 @@ ExitStatus edge_mode(const std::vector<OpInfo>& ops, const Arguments& args) {
   return exit_status(run.summary.failed > 0, false, run.summary.passed > 0);
 }
 
+ExitStatus rank_mode(const std::vector<ModelInfo>& models, const Arguments& args) {
+  bool wrong = false;
+  for (auto& model : models) {
+    const std::string found = compare_ranks(model, args.ranks, args.seed);
+    wrong = wrong || !found.empty();
+    fmt::print("{}  {:<34} {}\n", found.empty() ? "PASS" : "FAIL", model.name,
+               found.empty() ? fmt::format("{} ranks have the bits of one", args.ranks) : found);
+  }
+  return exit_status(wrong, false, !models.empty());
+}
+
 Shape parse_shape(const std::string& text) {
   Shape shape;
   if (std::ranges::count(text, 'x') >= max_rank)
@@ -189,6 +201,7 @@ ExitStatus run(const Arguments& args) {
     return no_device;
   }
   if (args.edges) return edge_mode(ops, args);
+  if (args.ranks > 0) return rank_mode(models, args);
   const bool exact =
       args.device == "cpu" && std::ranges::all_of(args.dtypes, [](DType d) { return d == DType::f64; });
   return exact ? derivative_mode(ops, models, args) : precision_mode(ops, args);

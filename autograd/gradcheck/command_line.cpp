@@ -43,6 +43,12 @@ void declare(CLI::App& app, Arguments& args) {
          "infinities, and in the tails of functions, values and two orders of derivatives: compare with "
          "f64, closed forms and documented rules. With --dtype: in these dtypes, or else in all")
       ->excludes("--mutate");
+  app.add_option("--ranks", args.ranks,
+                 "Train the models in this many processes, which must give the bits of one process")
+      ->check(CLI::Range(1, 64))
+      ->excludes("--mutate")
+      ->excludes("--edges")
+      ->excludes("--op");
   const std::map<std::string, DType> dtypes{
       {"f64", DType::f64}, {"f32", DType::f32}, {"bf16", DType::bf16}, {"f16", DType::f16}};
   app.add_option("--dtype", args.dtypes, "Compare results of this dtype with f64 on the CPU; may be repeated")

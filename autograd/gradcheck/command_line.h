@@ -20,6 +20,7 @@ struct Arguments {
   std::string sample = "*", shape, device = "cpu", json, junit, png;
   std::vector<std::string> plugins;
   int order = 0;  // 0: both
+  int ranks = 0;  // 0: no comparison of processes
   std::uint64_t seed = 1;
   double budget = 0;  // 0: none
   int jobs = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));

@@ -1,7 +1,11 @@
 // A plugin whose operations and model break the rules: their kernels, samples and derivatives throw objects
-// that are no exceptions of Bobbin's, or give another number of gradients than there are inputs.
+// that are no exceptions of Bobbin's, or give another number of gradients than there are inputs. One more
+// model computes something else in other processes.
+#include <bobbin/elementwise.h>
 #include <bobbin/gradcheck.h>
 #include <bobbin/random.h>
+#include <bobbin/reduce.h>
+#include <unistd.h>
 
 #include <stdexcept>
 
@@ -52,4 +56,12 @@ extern "C" void bobbin_register() {
   register_op<NoGradient>();
   register_op<NoSamples>();
   register_model({"faulty.model", []() -> Sample { throw 7; }});
+  // For --ranks: another process has other gradients.
+  static const pid_t loaded = getpid();
+  register_model({"process.model", []() -> Sample {
+                    return {"[3]", {randn({3}, DType::f64), randn({4}, DType::f64)}, [](Inputs p) {
+                              return sum(p[0]) +
+                                     sum(p[1] * p[1]) * (getpid() == loaded ? 1.0 : 1.0 + 0x1p-40);
+                            }};
+                  }});
 }
