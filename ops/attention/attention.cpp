@@ -158,10 +158,10 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
   for (const Tensor& x : {query, key, value, o.mask}) {
     if (!x || x.rank() < 2) continue;
     Shape own = batch_of(x);
-    if (o.enable_gqa && own.size() > 0) own[own.size() - 1] = 1;
+    if (o.enable_gqa && !own.empty()) own[own.size() - 1] = 1;
     batch = broadcast(op, batch, own);
   }
-  const bool has_heads = batch.size() > 0;
+  const bool has_heads = !batch.empty();
   std::int64_t heads = has_heads ? batch.back() : 1, key_heads = heads;
   if (o.enable_gqa) heads = query.size(-3), key_heads = key.size(-3);
   if (has_heads) batch.erase(batch.size() - 1);

@@ -12,37 +12,41 @@ namespace attention {
 namespace {
 
 constexpr std::int64_t chunk = 512;  // keys
+// A task takes all queries of a head that costs at most this many multiplications.
+constexpr std::int64_t small_head = 1 << 21;
 
-// Keys, transposed and scaled, and values of all heads, chunk by chunk, in panels.
+// Keys, transposed and scaled, and values of `count` heads from number `first` on, chunk by chunk, in panels.
 template<class T>
 class Packed {
  public:
-  Packed(const AttentionCall& c, const Sizes& z)
+  Packed(const AttentionCall& c, const Sizes& z, std::int64_t first, std::int64_t count)
       : z_(z),
+        first_(first),
         keys_(c.key.raw<T>()),
         values_(c.value.raw<T>()),
         scale_(static_cast<T>(c.terms.scale)),
         chunk_size_(padded<T>(std::min(chunk, z.s)) * z.d + std::min(chunk, z.s) * padded<T>(z.e)),
-        memory_(static_cast<std::size_t>(z.b * z.k * chunks() * chunk_size_) * sizeof(T), Device()) {
-    share_tiles(z.b * z.k * chunks(), z.b * z.k * z.s * (z.d + z.e), [&](std::int64_t tile) {
-      const std::int64_t first = tile / chunks() * z.s + tile % chunks() * chunk, n = size(tile % chunks());
-      T* const to = at(tile);
-      pack<T>(keys_ + first * z.d, z.d, n, 1, z.d, scale_, to);
-      pack<T>(values_ + first * z.e, n, z.e, z.e, 1, T(1), to + padded<T>(n) * z.d);
+        memory_(static_cast<std::size_t>(count * chunks() * chunk_size_) * sizeof(T), Device()) {
+    share_tiles(count * chunks(), count * z.s * (z.d + z.e), [&](std::int64_t tile) {
+      const std::int64_t head = first + tile / chunks(), c = tile % chunks(), row = head * z.s + c * chunk;
+      T* const to = at(head, c);
+      pack<T>(keys_ + row * z.d, z.d, size(c), 1, z.d, scale_, to);
+      pack<T>(values_ + row * z.e, size(c), z.e, z.e, 1, T(1), to + padded<T>(size(c)) * z.d);
     });
   }
   std::int64_t chunks() const { return ceil_div(z_.s, chunk); }
-  Factor<T> keys(std::int64_t head, std::int64_t c) const {
-    return {at(head * chunks() + c), z_.d, padded<T>(size(c))};
-  }
+  Factor<T> keys(std::int64_t head, std::int64_t c) const { return {at(head, c), z_.d, padded<T>(size(c))}; }
   Factor<T> values(std::int64_t head, std::int64_t c) const {
-    return {at(head * chunks() + c) + padded<T>(size(c)) * z_.d, size(c), padded<T>(z_.e)};
+    return {at(head, c) + padded<T>(size(c)) * z_.d, size(c), padded<T>(z_.e)};
   }
 
  private:
   std::int64_t size(std::int64_t c) const { return std::min(chunk, z_.s - c * chunk); }
-  T* at(std::int64_t tile) const { return static_cast<T*>(memory_.data) + tile * chunk_size_; }
+  T* at(std::int64_t head, std::int64_t c) const {
+    return static_cast<T*>(memory_.data) + ((head - first_) * chunks() + c) * chunk_size_;
+  }
   Sizes z_;
+  std::int64_t first_;
   const T *keys_, *values_;
   T scale_;
   std::int64_t chunk_size_;
@@ -91,32 +95,52 @@ struct RunningRow {
 template<class T>
 class Forward {
  public:
-  explicit Forward(const AttentionCall& c)
-      : call_(c), z_(c), packed_(c, z_), masks_(c, z_), drop_(c.terms, z_) {}
+  explicit Forward(const AttentionCall& c) : call_(c) {}
   void run() const {
-    share_tiles(z_.b * z_.h * z_.blocks(), z_.multiplications(),
-                [&](std::int64_t tile) { block(tile / z_.blocks(), tile % z_.blocks() * z_.queries); });
+    const std::int64_t heads = z_.b * z_.k, blocks = z_.group() * z_.blocks(), work = z_.multiplications();
+    if (work <= heads * small_head)
+      return share_tiles(heads, work, [&](std::int64_t head) {
+        const Packed<T> packed(call_, z_, head, 1);
+        const Scratch scratch(z_);
+        for (std::int64_t i = 0; i < blocks; ++i) block(packed, scratch, head, i);
+      });
+    const Packed<T> packed(call_, z_, 0, heads);
+    share_tiles(heads * blocks, work,
+                [&](std::int64_t tile) { block(packed, Scratch(z_), tile / blocks, tile % blocks); });
   }
 
  private:
   static constexpr std::int64_t pitch = chunk + lanes<T>;  // a power of two would map rows to one cache set
 
-  // Queries of head `bh` from number `first` on.
-  void block(std::int64_t bh, std::int64_t first) const {
+  // The memory of a block: its logits and weights, results of a chunk and of all, and a row's factors of
+  // dropout.
+  struct Scratch {
+    explicit Scratch(const Sizes& z)
+        : memory(static_cast<std::size_t>(z.queries * (pitch + padded<T>(z.e)) + chunk) * sizeof(T) +
+                     static_cast<std::size_t>(z.s > chunk ? z.queries * z.e : 0) * sizeof(double),
+                 Device()),
+          x(static_cast<T*>(memory.data)),
+          part(x + z.queries * pitch),
+          kept(part + z.queries * padded<T>(z.e)),
+          totals(reinterpret_cast<double*>(kept + chunk)) {}
+    const Storage memory;
+    T *const x, *const part, *const kept;
+    double* const totals;
+  };
+
+  // Block i of the queries that read key head `head`.
+  void block(const Packed<T>& packed, const Scratch& scratch, std::int64_t head, std::int64_t i) const {
+    const std::int64_t bh = z_.first_head(head) + i / z_.blocks(), first = i % z_.blocks() * z_.queries;
     const std::int64_t rows = std::min(z_.queries, z_.l - first), wide = padded<T>(z_.e),
-                       seen = z_.seen(first + rows - 1), chunks = ceil_div(seen, chunk),
-                       head = z_.key_head(bh);
-    const Storage memory(static_cast<std::size_t>(rows * (pitch + wide) + chunk) * sizeof(T), Device()),
-        totals_memory(chunks > 1 ? static_cast<std::size_t>(rows * z_.e) * sizeof(double) : 0, Device());
-    T *const x = static_cast<T*>(memory.data), *const part = x + rows * pitch,
-             *const kept = part + rows * wide;
-    double* const totals = static_cast<double*>(totals_memory.data);
+                       seen = z_.seen(first + rows - 1), chunks = ceil_div(seen, chunk);
+    T *const x = scratch.x, *const part = scratch.part, *const kept = scratch.kept;
+    double* const totals = scratch.totals;
     RunningRow<T> running[most_queries];
     const T* const query = call_.query.raw<T>() + (bh * z_.l + first) * z_.d;
     if (chunks == 0) std::fill(part, part + rows * wide, T(0));
     for (std::int64_t c = 0; c < chunks; ++c) {
       const std::int64_t from = c * chunk, n = std::min(chunk, seen - from);
-      multiply(rows, query, simd::Constant<1>(), z_.d, packed_.keys(head, c), z_.d, n, x, pitch, false);
+      multiply(rows, query, simd::Constant<1>(), z_.d, packed.keys(head, c), z_.d, n, x, pitch, false);
       typename RunningRow<T>::Shares shares[most_queries];
       for (std::int64_t r = 0; r < rows; ++r) {
         T* const row = x + r * pitch;
@@ -126,7 +150,7 @@ class Forward {
         drop_(bh, first + r, from, n, kept);
         drop(kept, n, row);
       }
-      multiply(rows, x, simd::Constant<1>(), pitch, packed_.values(head, c), n, z_.e, part, wide, false);
+      multiply(rows, x, simd::Constant<1>(), pitch, packed.values(head, c), n, z_.e, part, wide, false);
       if (chunks == 1) break;
       for (std::int64_t r = 0; r < rows; ++r)
         for (std::int64_t j = 0; j < z_.e; ++j) {
@@ -153,10 +177,9 @@ class Forward {
   }
 
   const AttentionCall& call_;
-  const Sizes z_;
-  const Packed<T> packed_;
-  const Masks<T> masks_;
-  const Drop<T> drop_;
+  const Sizes z_{call_};
+  const Masks<T> masks_{call_, z_};
+  const Drop<T> drop_{call_.terms, z_};
 };
 
 }  // namespace

@@ -33,7 +33,7 @@ class Backward {
         z_(c),
         masks_(c, z_),
         drop_(c.terms, z_),
-        parts_(std::min({ceil_div(std::int64_t{32}, std::max<std::int64_t>(1, z_.b * z_.k)), std::int64_t{8},
+        parts_(std::min({ceil_div(std::int64_t{32}, std::max<std::int64_t>(1, z_.b * z_.k)), std::int64_t{16},
                          ceil_div(z_.s, key_block)})),
         wide_d_(padded<T>(z_.d)),
         wide_e_(padded<T>(z_.e)),
@@ -48,7 +48,13 @@ class Backward {
 
   void run() {
     const std::int64_t heads = z_.b * z_.k, work = 3 * z_.multiplications();
-    share_tiles(z_.b * z_.h, 2 * rows() * z_.e, [&](std::int64_t bh) { sum_along_output(bh); });
+    if (parts_ == 1)
+      return share_tiles(heads, work, [&](std::int64_t head) {
+        sum_along_output(head);
+        part(head, 0);
+        finish(head);
+      });
+    share_tiles(heads, 2 * rows() * z_.e, [&](std::int64_t head) { sum_along_output(head); });
     share_tiles(heads * parts_, work, [&](std::int64_t t) { part(t / parts_, t % parts_); });
     share_tiles(heads, work, [&](std::int64_t head) { finish(head); });
   }
@@ -57,9 +63,6 @@ class Backward {
   static constexpr std::int64_t pitch = key_block + lanes<T>;
 
   std::int64_t rows() const { return z_.b * z_.h * z_.l; }
-  // The first of the queries' heads that read a head of the keys.
-  std::int64_t first_head(std::int64_t head) const { return head / z_.k * z_.h + head % z_.k * z_.group(); }
-
   // x, or a copy whose rows are filled up with zeros to whole vectors.
   static Tensor whole_vectors(const Tensor& x) {
     const std::int64_t n = x.size(3), wide = padded<T>(n);
@@ -72,8 +75,9 @@ class Backward {
     return y;
   }
 
-  void sum_along_output(std::int64_t bh) {
-    for (std::int64_t r = bh * z_.l; r < (bh + 1) * z_.l; ++r) {
+  void sum_along_output(std::int64_t head) {
+    const std::int64_t first = z_.first_head(head) * z_.l;
+    for (std::int64_t r = first; r < first + z_.group() * z_.l; ++r) {
       const T *const g = call_.grad.raw<T>() + r * z_.e, *const o = call_.output.raw<T>() + r * z_.e;
       along_output_[static_cast<std::size_t>(r)] =
           static_cast<T>(rows::sum<T>(z_.e, [=](std::int64_t j) { return g[j] * o[j]; }));
@@ -82,7 +86,7 @@ class Backward {
 
   // Blocks `part`, part + parts, ... of the keys of a head.
   void part(std::int64_t head, std::int64_t part) {
-    const std::int64_t first = part * rows() + first_head(head) * z_.l, count = z_.group() * z_.l;
+    const std::int64_t first = part * rows() + z_.first_head(head) * z_.l, count = z_.group() * z_.l;
     T* const sums = query_sums_.raw<T>();
     std::fill(sums + first * wide_d_, sums + (first + count) * wide_d_, T(0));
     for (std::int64_t j = part * key_block; j < z_.s; j += parts_ * key_block)
@@ -121,7 +125,7 @@ class Backward {
     std::vector<double> totals(is_long ? static_cast<std::size_t>(n * (d + e)) : 0);
     std::fill(b.key_sums, b.key_sums + n * (d + e), T(0));
     for (std::int64_t q = 0; q < queries; ++q) {
-      const std::int64_t bh = first_head(head) + q / z_.blocks(), i = q % z_.blocks() * z_.queries;
+      const std::int64_t bh = z_.first_head(head) + q / z_.blocks(), i = q % z_.blocks() * z_.queries;
       const std::int64_t rows = std::min(z_.queries, z_.l - i);
       b.n = std::min(n, z_.seen(i + rows - 1) - j);
       if (b.n > 0) block(b, part, bh, i, rows);
@@ -199,7 +203,7 @@ class Backward {
 
   // Adds up the parts of the queries' gradient, and the terms of dominant weights.
   void finish(std::int64_t head) {
-    const std::int64_t d = z_.d, first = first_head(head) * z_.l;
+    const std::int64_t d = z_.d, first = z_.first_head(head) * z_.l;
     const bool in_place = query_sums_.raw<T>() == call_.query_grad.raw<T>();
     for (std::int64_t row = first; row < first + z_.group() * z_.l; ++row) {
       T* const to = call_.query_grad.raw<T>() + row * d;

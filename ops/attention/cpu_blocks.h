@@ -41,8 +41,8 @@ struct Sizes {
   std::int64_t blocks() const { return ceil_div(l, queries); }
   /// The number of keys that query i and those before it attend to.
   std::int64_t seen(std::int64_t i) const { return causal ? std::min(s, i + 1) : s; }
-  /// The key head, counted over the batch, that head `bh` of the queries reads.
-  std::int64_t key_head(std::int64_t bh) const { return bh / h * k + bh % h / group(); }
+  /// The first of the queries' heads that read a head of the keys; heads are counted over the batch.
+  std::int64_t first_head(std::int64_t head) const { return head / k * h + head % k * group(); }
   std::int64_t multiplications() const { return b * h * l * s * (d + e); }
 };
 
@@ -89,10 +89,12 @@ void multiply(std::int64_t rows, const T* a, Step step, Apart apart, const Facto
 template<class T>
 class Masks {
  public:
-  Masks(const AttentionCall& c, const Sizes& z) : causal_(z.causal), h_(z.h) {
-    if (!c.mask) return;
-    for (int i = 0; i < 4; ++i) strides_[i] = c.mask.shape()[i] == 1 ? 0 : c.mask.strides()[i];
-    c.mask.dtype() == DType::boolean ? void(keep_ = c.mask.raw<bool>()) : void(add_ = c.mask.raw<T>());
+  Masks(const AttentionCall& c, const Sizes& z)
+      : causal_(z.causal),
+        h_(z.h),
+        keep_(c.mask && c.mask.dtype() == DType::boolean ? c.mask.raw<bool>() : nullptr),
+        add_(c.mask && !keep_ ? c.mask.raw<T>() : nullptr) {
+    for (int i = 0; i < 4; ++i) strides_[i] = !c.mask || c.mask.shape()[i] == 1 ? 0 : c.mask.strides()[i];
   }
   /// Applies them to the logits of head `bh`, query i and n keys from number j on; logits up to the end of
   /// the last vector become -inf.
@@ -117,9 +119,9 @@ class Masks {
  private:
   bool causal_;
   std::int64_t h_;
-  std::int64_t strides_[4] = {};
-  const bool* keep_ = nullptr;
-  const T* add_ = nullptr;
+  const bool* keep_;
+  const T* add_;
+  std::int64_t strides_[4];
 };
 
 /// Which weights are dropped.

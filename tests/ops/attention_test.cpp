@@ -176,6 +176,35 @@ TEST(AttentionKernel, ScalesAsTold) {
     EXPECT_THROW(scaled_dot_product_attention(x, x, x, {.scale = scale}), ValueError);
 }
 
+// Each axis before the last two may be missing or 1 in some of the operands.
+TEST(AttentionKernel, LeadingAxesBroadcast) {
+  manual_seed(12);
+  const Tensor q = randn({2, 1, 2, 5, 4}), k = randn({3, 1, 7, 4}), v = randn({2, 7, 3});
+  const Tensor bools = bernoulli({2, 1, 1, 5, 7}, .7) > .5, numbers = randn({3, 2, 1, 7});
+  for (const Tensor& mask : {Tensor(), bools, numbers}) {
+    const Tensor y = scaled_dot_product_attention(q, k, v, {.mask = mask});
+    ASSERT_EQ(y.shape(), (Shape{2, 3, 2, 5, 3}));
+    const Tensor whole = mask ? expand(mask, {2, 3, 2, 5, 7}) : mask;
+    for (const std::int64_t i : {0, 1})
+      for (const std::int64_t j : {0, 1, 2})
+        for (const std::int64_t h : {0, 1}) {
+          const Tensor one = mask ? select(select(select(whole, 0, i), 0, j), 0, h) : mask;
+          const Tensor want =
+              scaled_dot_product_attention(select(select(select(q, 0, i), 0, 0), 0, h),
+                                           select(select(k, 0, j), 0, 0), select(v, 0, h), {.mask = one});
+          EXPECT_EQ(select(select(select(y, 0, i), 0, j), 0, h).to_vector<double>(),
+                    want.to_vector<double>());
+        }
+  }
+  // Grouped heads with more axes before them.
+  const Tensor many = randn({2, 3, 4, 5, 4}), few = randn({3, 2, 7, 4});
+  const Tensor y = scaled_dot_product_attention(many, few, few, {.enable_gqa = true});
+  EXPECT_EQ(select(select(select(y, 0, 1), 0, 2), 0, 3).to_vector<double>(),
+            scaled_dot_product_attention(select(select(select(many, 0, 1), 0, 2), 0, 3),
+                                         select(select(few, 0, 2), 0, 1), select(select(few, 0, 2), 0, 1))
+                .to_vector<double>());
+}
+
 // Logits of 20000 are 2e-3 apart in f32, so that one rounded log-sum-exp would be off by as much.
 TEST(AttentionKernel, WeightsOfLargeLogitsKeepTheirDigits) {
   const Tensor q = full({1, 1, 3, 1}, 128).set_requires_grad(),
