@@ -151,6 +151,18 @@ void check(const Tensor& query, const Tensor& key, const Tensor& value, const At
 
 Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
                                     const AttentionOptions& o) {
+  // Under Autocast, operands are rounded as the factors of products are.
+  if (const DType narrow = autocast_dtype(); narrow != DType::f32) {
+    bool all = true, any = false;
+    for (const Tensor& x : {query, key, value}) {
+      any |= x.dtype() == DType::f32;
+      all &= x.dtype() == DType::f32 || x.dtype() == narrow;
+    }
+    if (all && any) {
+      const Tensor y = scaled_dot_product_attention(to(query, narrow), to(key, narrow), to(value, narrow), o);
+      return autocast_results() == ProductResults::f32 ? to(y, DType::f32) : y;
+    }
+  }
   check(query, key, value, o);
   const std::int64_t l = query.size(-2), s = key.size(-2), d = query.size(-1), e = value.size(-1);
   // The axes before the last two broadcast. The last of them are the heads, of which a query may have more.
@@ -172,17 +184,16 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
   Tensor mask = o.mask;
   if (mask && batch.size() > 1 && mask.rank() > 3)
     mask = joined(mask, batch, mask.size(-3), mask.size(-2), mask.size(-1));
-  const DType type = query.dtype(), narrow = type == DType::f32 ? autocast_dtype() : type;
-  if (mask && mask.dtype() != DType::boolean && mask.dtype() != type) mask = to(mask, compute_type(type));
+  if (mask && mask.dtype() != DType::boolean && mask.dtype() != query.dtype())
+    mask = to(mask, compute_type(query.dtype()));
   Generator& generator = default_generator();
   const Attention attention{
       {o.scale.value_or(1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, d)))), o.causal,
        o.dropout, generator}};
-  const Tensor y = record(attention, {joined(to(query, narrow), batch, heads, l, d),
-                                      joined(to(key, narrow), batch, key_heads, s, d),
-                                      joined(to(value, narrow), batch, key_heads, s, e), mask});
+  const Tensor y = record(attention, {joined(query, batch, heads, l, d), joined(key, batch, key_heads, s, d),
+                                      joined(value, batch, key_heads, s, e), mask});
   if (o.dropout > 0) ++generator.draws;  // a call that throws draws nothing
-  return to(y.shape() == result ? y : reshape(y, result), type);
+  return y.shape() == result ? y : reshape(y, result);
 }
 
 }  // namespace bobbin

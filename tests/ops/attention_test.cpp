@@ -205,6 +205,23 @@ TEST(AttentionKernel, LeadingAxesBroadcast) {
                 .to_vector<double>());
 }
 
+TEST(AttentionKernel, UnderAutocastOperandsAreRounded) {
+  manual_seed(13);
+  const Tensor q = randn({2, 5, 4}), k = randn({2, 7, 4}), v = randn({2, 7, 3}), mask = randn({5, 7});
+  const auto narrow = [](const Tensor& x) { return to(x, DType::bf16); };
+  const Tensor want = scaled_dot_product_attention(narrow(q), narrow(k), narrow(v), {.mask = mask});
+  for (const auto results : {ProductResults::f32, ProductResults::narrow}) {
+    const Autocast scope(DType::bf16, results);
+    for (const Tensor& key : {k, narrow(k)}) {
+      const Tensor y = scaled_dot_product_attention(q, key, v, {.mask = mask});
+      EXPECT_EQ(y.dtype(), results == ProductResults::f32 ? DType::f32 : DType::bf16);
+      EXPECT_EQ(y.to_vector<double>(), want.to_vector<double>());
+    }
+    EXPECT_EQ(scaled_dot_product_attention(to(q, DType::f64), to(k, DType::f64), to(v, DType::f64)).dtype(),
+              DType::f64);
+  }
+}
+
 // Logits of 20000 are 2e-3 apart in f32, so that one rounded log-sum-exp would be off by as much.
 TEST(AttentionKernel, WeightsOfLargeLogitsKeepTheirDigits) {
   const Tensor q = full({1, 1, 3, 1}, 128).set_requires_grad(),

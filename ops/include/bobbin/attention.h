@@ -21,8 +21,8 @@ struct AttentionOptions {
 /// scores are not kept: forward and first derivative take memory linear in l + s, derivatives of higher
 /// order and the gradient of a floating mask l s. A query whose keys are all masked, by bool masks or by
 /// -inf, gives 0 with gradient 0. Logits and their softmax are computed in f32 for 16-bit types. Under
-/// Autocast, f32 operands are rounded to its dtype. Throws ShapeError, DTypeError, and ValueError unless
-/// 0 <= dropout <= 1 and the scale is finite.
+/// Autocast, f32 operands are rounded to its dtype, and the result's dtype is that of products. Throws
+/// ShapeError, DTypeError, and ValueError unless 0 <= dropout <= 1 and the scale is finite.
 Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
                                     const AttentionOptions& = {});
 
