@@ -4,7 +4,15 @@
 #pragma once
 #include <bobbin/op.h>
 
+#include <span>
+
 namespace bobbin::detail {
+
+/// A function that is made of several operations, and that ONNX has as one: a struct that derives from this
+/// has its attributes as fields, and says what its inputs and results are.
+struct Composite {
+  virtual ~Composite() = default;
+};
 
 /// While it lives, its functions are called for each operation of this thread. Probes nest: a function that
 /// is not overridden calls the function of the outer probe. They may end in any order, on the same thread.
@@ -29,6 +37,10 @@ class Probe {
   virtual void ran(const OpBase& op, Inputs x, const Tensor& y) {
     if (outer_) outer_->ran(op, x, y);
   }
+  /// Called after a function has computed y from x, by operations that have run before.
+  virtual void composed(const Composite& f, Inputs x, std::span<const Tensor> y) {
+    if (outer_) outer_->composed(f, x, y);
+  }
   /// Called in place of the derivative of the operation of `node`; returns the gradients.
   virtual Grads derivative(Node& node, const Vjp& v) {
     return outer_ ? outer_->derivative(node, v) : node.op->vjp(v);
@@ -40,5 +52,11 @@ class Probe {
  private:
   Probe* outer_;
 };
+
+/// Tells this thread's probes, if there are any, that f has computed y from x. In x, undefined tensors stand
+/// for arguments that are not given.
+inline void composed(const Composite& f, Inputs x, std::span<const Tensor> y) {
+  if (Probe* const probe = Probe::innermost()) probe->composed(f, x, y);
+}
 
 }  // namespace bobbin::detail

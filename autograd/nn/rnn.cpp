@@ -1,4 +1,6 @@
 // Recurrent cells and layers.
+#include "autograd/nn/rnn.h"
+
 #include <bobbin/dropout.h>
 #include <bobbin/elementwise.h>
 #include <bobbin/matmul.h>
@@ -10,6 +12,13 @@
 
 namespace bobbin::nn {
 namespace {
+
+template<class Cell>
+constexpr RecurrentKind kind_of = RecurrentKind::rnn;
+template<>
+constexpr RecurrentKind kind_of<LSTMCell> = RecurrentKind::lstm;
+template<>
+constexpr RecurrentKind kind_of<GRUCell> = RecurrentKind::gru;
 
 // Gate i of [n, count hidden].
 Tensor gate(const Tensor& all, std::int64_t i, std::int64_t count) {
@@ -84,11 +93,12 @@ RecurrentOutput Recurrent<Cell>::operator()(const Tensor& x, const std::vector<R
   RecurrentOutput out{x, {}};
   for (std::size_t layer = 0; layer < cells.size(); layer += directions) {
     if (layer > 0 && training && options.dropout > 0) out.y = dropout(out.y, options.dropout);
-    std::vector<Tensor> ways;
+    std::vector<Tensor> ways, in{out.y}, results(1);
     for (std::size_t d = 0; d < directions; ++d) {
       const Cell& cell = cells[layer + d];
       const Tensor projected = cell.project(out.y);
       RecurrentState s = first.empty() ? RecurrentState{} : first[layer + d];
+      in.insert(in.end(), {cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, s.h, s.c});
       std::vector<Tensor> steps(static_cast<std::size_t>(length));
       for (std::int64_t i = 0; i < length; ++i) {
         const std::int64_t t = d == 0 ? i : length - 1 - i;
@@ -97,8 +107,10 @@ RecurrentOutput Recurrent<Cell>::operator()(const Tensor& x, const std::vector<R
       }
       ways.push_back(stack(steps, 1));
       out.last.push_back(s);
+      results.insert(results.end(), {s.h, s.c});
     }
-    out.y = directions == 1 ? ways[0] : concat(ways, 2);
+    out.y = results[0] = directions == 1 ? ways[0] : concat(ways, 2);
+    bobbin::detail::composed(RecurrentLayer(kind_of<Cell>), in, results);
   }
   return out;
 }

@@ -34,8 +34,8 @@ void write(pbf_writer& node, const std::string& name, const Attribute& value) {
 void write(pbf_writer& graph, const Node& node) {
   pbf_writer out(graph, 1);
   for (auto& name : node.inputs) out.add_string(1, name);
-  out.add_string(2, node.output);
-  out.add_string(3, node.output);
+  for (auto& name : node.outputs) out.add_string(2, name);
+  out.add_string(3, node.outputs[0]);
   out.add_string(4, node.type);
   for (auto& [name, value] : node.attributes) write(out, name, value);
 }

@@ -41,16 +41,29 @@ class Tracer final : public detail::Probe {
 
   void ran(const OpBase& op, Inputs x, const Tensor& y) override {
     if (std::none_of(x.begin(), x.end(), [&](const Tensor& t) { return t && live(t); })) return;
-    // Attention becomes the nodes of the operations that compute the same, as those run here.
-    if (const auto* attention = dynamic_cast<const detail::OpModel<Attention>*>(&op)) {
-      keep(y, name_of(composed_attention(attention->op().terms, x)), true);
-      results_.insert(y.storage().get());
-      return;
-    }
     Step step{{}, x, y, y.dtype()};
     for (const Tensor& t : x) step.in.push_back(t ? name_of(t) : "");
-    keep(y, translate(op, step), true);
+    if (const auto* model = dynamic_cast<const detail::OpModel<Attention>*>(&op)) {
+      // What the operator does not take becomes the operations that compute the same, as those run here.
+      const std::string node = attention(graph_, model->op().terms, step);
+      keep(y, !node.empty() ? node : name_of(composed_attention(model->op().terms, x)), true);
+    } else {
+      keep(y, translate(op, step), true);
+    }
     if (!op.is_view()) results_.insert(y.storage().get());
+  }
+
+  // The results get other names. The nodes of the operations that have computed them stay only if something
+  // else depends on them.
+  void composed(const detail::Composite& f, Inputs x, std::span<const Tensor> y) override {
+    if (std::none_of(x.begin(), x.end(), [&](const Tensor& t) { return t && live(t); })) return;
+    const auto rule = composite_rules().find(typeid(f));
+    if (rule == composite_rules().end()) return;
+    Call call{{}, x, y};
+    for (const Tensor& t : x) call.in.push_back(t ? name_of(t) : "");
+    const auto results = rule->second(graph_, f, call);
+    for (std::size_t i = 0; i < results.size(); ++i)
+      if (y[i]) keep(y[i], results[i], true);
   }
 
   /// The graph that computes y.
@@ -59,14 +72,15 @@ class Tracer final : public detail::Probe {
     graph_.output.spec = y.spec();
     graph_.prune();
     graph_.output.name = name;
-    if (!graph_.nodes.empty() && graph_.nodes.back().output == result)
-      graph_.nodes.back().output = name;  // no other node reads the result of the last one
+    if (!graph_.nodes.empty() && graph_.nodes.back().outputs == std::vector{result})
+      graph_.nodes.back().outputs = {name};  // no other node reads the result of the last one
     else
-      graph_.nodes.push_back({.type = "Identity", .inputs = {result}, .output = name});
+      graph_.nodes.push_back({.type = "Identity", .inputs = {result}, .outputs = {name}});
     for (auto& node : graph_.nodes)
       if (!node.refusal.empty()) fail<ValueError>(node.refusal);
     for (auto& c : graph_.constants)
       if (c.value.version() != c.version) edited(c.name);
+    graph_.renumber();
     return std::move(graph_);
   }
 
@@ -110,7 +124,7 @@ class Tracer final : public detail::Probe {
 
   // An operation without a rule becomes a node that throws only if the result depends on it.
   std::string translate(const OpBase& op, const Step& step) {
-    std::string why = op.name() == "dropout" ? "; call eval(model) first" : "";
+    std::string why = op.name() == "dropout" || op.name() == "batch_norm" ? "; call eval(model) first" : "";
     if (const auto rule = rules().find(typeid(op)); rule != rules().end()) {
       try {
         return rule->second(graph_, op, step);
@@ -120,8 +134,8 @@ class Tracer final : public detail::Probe {
     }
     why = "save_onnx: ONNX has no words for '" + std::string(op.name()) + "'" + why;
     graph_.nodes.push_back(
-        {.type = "", .inputs = step.in, .output = graph_.unique("refused"), .refusal = why});
-    return graph_.nodes.back().output;
+        {.type = "", .inputs = step.in, .outputs = {graph_.unique("refused")}, .refusal = why});
+    return graph_.nodes.back().outputs[0];
   }
 
   Graph graph_;

@@ -2,6 +2,7 @@
 #pragma once
 #include <bobbin/tensor.h>
 
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -17,11 +18,11 @@ using Attributes = std::vector<std::pair<std::string, Attribute>>;
 /// A node. If it has no form in ONNX, `refusal` says why.
 struct Node {
   static constexpr std::int64_t whole = -1;
-  std::string type;
-  std::vector<std::string> inputs;  ///< "" for an optional input that is not given
-  std::string output;
-  Attributes attributes;
-  std::string refusal;
+  std::string type = {};
+  std::vector<std::string> inputs = {};  ///< "" for an optional input that is not given
+  std::vector<std::string> outputs = {};
+  Attributes attributes = {};
+  std::string refusal = {};
   std::int64_t cut = whole;  ///< for a slice with a bound beyond the end of the axis: the axis' size
   friend bool operator==(const Node&, const Node&) = default;
 };
@@ -46,12 +47,15 @@ struct Graph {
   Port input, output;
   std::vector<Node> nodes;
   std::vector<Constant> constants;
-  std::set<std::string> names;
+  std::map<std::string, std::string> names;  ///< all names; for each, the one that was wanted
 
   /// `wanted`, with a number appended if that is taken.
   std::string unique(const std::string& wanted);
-  /// Adds a node and returns the name of its result.
+  /// Adds a node and returns the name of its (first) result.
   std::string add(const std::string& type, std::vector<std::string> inputs, Attributes = {});
+  /// Adds a node of several results and returns their names.
+  std::vector<std::string> add(const std::string& type, std::size_t results, std::vector<std::string> inputs,
+                               Attributes);
   std::string constant(const std::string& wanted, const Tensor&);
   std::string sizes(const Ints&);
   std::string sizes(const Dims& d) { return sizes(Ints(d.begin(), d.end())); }
@@ -62,6 +66,8 @@ struct Graph {
 
   /// Removes the nodes and constants that the output does not depend on.
   void prune();
+  /// Numbers the names again, so that they do not depend on what has been removed.
+  void renumber();
 };
 
 /// TensorProto's number of a dtype.

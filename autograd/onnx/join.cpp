@@ -143,7 +143,7 @@ class Joined {
     set(c, reshape(slice(reshape(c.value, {c.value.numel()}), 0, 0, 1), {}));
     const std::string value = c.name, shape = out_.unique("sizes");  // add() may move the constants
     compute(shape, functions(sizes));
-    out_.nodes.push_back({.type = "Expand", .inputs = {value, shape}, .output = name});
+    out_.nodes.push_back({.type = "Expand", .inputs = {value, shape}, .outputs = {name}});
   }
 
   static void set(Constant& c, const Tensor& value) {
@@ -166,7 +166,7 @@ class Joined {
       const std::string factors = out_.sizes(times), product = out_.add("Mul", {size(k), factors});
       sum = out_.add("Add", {product, sum});
     }
-    out_.nodes.push_back({.type = "Identity", .inputs = {sum}, .output = name});
+    out_.nodes.push_back({.type = "Identity", .inputs = {sum}, .outputs = {name}});
   }
 
   // The size of an open axis, as a vector of one element.

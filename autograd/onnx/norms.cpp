@@ -1,5 +1,7 @@
-// Rules of layer norm, RMS norm and group norm.
+// Rules of layer norm, RMS norm, group norm, and of batch norm by running statistics.
 #include "autograd/onnx/rules.h"
+#include "ops/check.h"
+#include "ops/norm/batch_norm.h"
 #include "ops/norm/row_norm.h"
 
 namespace bobbin::onnx {
@@ -78,6 +80,22 @@ Name group_norm(Graph& g, const GroupNorm& op, const Step& s) {
   return affine(g, g.add("Reshape", {normal, g.sizes(shape)}), by_channel(1), by_channel(2));
 }
 
+// All operands in the dtype that Bobbin computes in.
+std::vector<Name> batch_norm(Graph& g, const EvaluatedBatchNorm& op, const Call& call) {
+  const Tensor& x = call.x[0];
+  if (x.numel() == 0) return {};
+  const DType type = compute_type(x.dtype());
+  const auto wide = [&](std::size_t i) {
+    return call.x[i].dtype() == type ? call.in[i] : g.cast(call.in[i], type);
+  };
+  const auto given = [&](std::size_t i, double otherwise) {
+    return call.x[i] ? wide(i) : g.constant("channels", full({x.size(1)}, otherwise, type));
+  };
+  const Name y = g.add("BatchNormalization", {wide(0), given(3, 1), given(4, 0), wide(1), wide(2)},
+                       {{"epsilon", op.eps}});
+  return {type == x.dtype() ? y : g.cast(y, x.dtype())};
+}
+
 template<Operator T>
 void add_norm(Rules& rules, Name (*rule)(Graph&, const T&, const Step&)) {
   add_rule<T>(rules, [rule](Graph& g, const T& op, const Step& s) {
@@ -94,5 +112,7 @@ void add_norms(Rules& r) {
   add_norm<RmsNorm>(r, rms_norm);
   add_norm<GroupNorm>(r, group_norm);
 }
+
+void add_batch_norm(CompositeRules& r) { add_rule<EvaluatedBatchNorm>(r, batch_norm); }
 
 }  // namespace bobbin::onnx

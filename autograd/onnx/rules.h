@@ -3,11 +3,17 @@
 #include <bobbin/op.h>
 
 #include <algorithm>
+#include <concepts>
 #include <functional>
 #include <typeindex>
 #include <unordered_map>
 
 #include "autograd/onnx/graph.h"
+#include "core/probe.h"
+
+namespace bobbin {
+struct AttentionTerms;
+}
 
 namespace bobbin::onnx {
 
@@ -24,6 +30,26 @@ struct Step {
 using Rule = std::function<std::string(Graph&, const OpBase&, const Step&)>;
 /// Rules by the type of an operation, not by its name: a user's operation may have the same name.
 using Rules = std::unordered_map<std::type_index, Rule>;
+
+/// A function that is made of several operations has run: its inputs by name ("" for one that is not given)
+/// and as tensors, and its results.
+struct Call {
+  std::vector<std::string> in;
+  Inputs x, y;
+};
+
+/// Adds the nodes of a function and returns the names of its results; returns none if the nodes of the
+/// operations that it is made of are better.
+using CompositeRule = std::function<std::vector<std::string>(Graph&, const detail::Composite&, const Call&)>;
+using CompositeRules = std::unordered_map<std::type_index, CompositeRule>;
+
+/// Adds the rule f(graph, function, call) for T.
+template<std::derived_from<detail::Composite> T, class F>
+void add_rule(CompositeRules& rules, F f) {
+  rules.emplace(typeid(T), [f](Graph& g, const detail::Composite& of, const Call& c) {
+    return f(g, static_cast<const T&>(of), c);
+  });
+}
 
 /// Adds the rule f(graph, operation, step) for T.
 template<Operator T, class F>
@@ -73,6 +99,11 @@ void add_reductions(Rules&);
 void add_norms(Rules&);
 void add_views(Rules&);
 const Rules& rules();
+void add_batch_norm(CompositeRules&);
+void add_recurrent(CompositeRules&);
+const CompositeRules& composite_rules();
+/// The node of attention, or "" if the operations that compute the same are better.
+std::string attention(Graph&, const AttentionTerms&, const Step&);
 
 // Used by several rules.
 std::string gelu(Graph&, const std::string& x, DType, const char* form = "none");

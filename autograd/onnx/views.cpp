@@ -101,4 +101,14 @@ const Rules& rules() {
   return all;
 }
 
+const CompositeRules& composite_rules() {
+  static const CompositeRules all = [] {
+    CompositeRules r;
+    add_batch_norm(r);
+    add_recurrent(r);
+    return r;
+  }();
+  return all;
+}
+
 }  // namespace bobbin::onnx

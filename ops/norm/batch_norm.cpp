@@ -113,13 +113,16 @@ Tensor batch_norm(const Tensor& input, const Tensor& running_mean, const Tensor&
     }
     return record(BatchNorm{o.eps}, {x, moments.statistics, weight, bias});
   }
-  return in_wide(x, [&](auto wide) {
+  const Tensor y = in_wide(x, [&](auto wide) {
     const Tensor t = wide(x);
     const auto along = [&](const Tensor& of) { return by_channel(to(of, t.dtype()), x); };
     Tensor scale = rsqrt(along(running_var) + o.eps);
     if (weight) scale = scale * along(weight);
     return affine((t - along(running_mean)) * scale, {}, bias ? along(bias) : bias);
   });
+  const Tensor in[] = {x, running_mean, running_var, weight, bias};
+  detail::composed(EvaluatedBatchNorm(o.eps), in, {&y, 1});
+  return y;
 }
 
 }  // namespace bobbin

@@ -4,6 +4,8 @@
 #include <bobbin/norm.h>
 #include <bobbin/op.h>
 
+#include "core/probe.h"
+
 namespace bobbin {
 
 /// The sizes of x [images, channels, ...]; a plane is one channel of one image.
@@ -38,6 +40,13 @@ struct BatchNorm {
   std::optional<Grads> fused_vjp_cpu(const Vjp&) const;
   std::optional<Grads> fused_vjp_cuda(const Vjp&) const;
   static std::vector<Sample> samples();
+};
+
+/// batch_norm by running statistics, which is made of elementwise operations. Inputs: x, running_mean,
+/// running_var and, if given, weight and bias. Result: y.
+struct EvaluatedBatchNorm : detail::Composite {
+  double eps;
+  explicit EvaluatedBatchNorm(double e) : eps(e) {}
 };
 
 /// The tensors that the kernels of the fused derivatives read and write.

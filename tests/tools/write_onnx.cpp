@@ -71,6 +71,27 @@ struct Sequence {
   void each(nn::Visit& v) { v("layer", layer); }
 };
 
+// One direction, from a state that the sequence gives; the last states are all that is read.
+template<class Layer>
+struct Encoder {
+  Layer layer{3, 5};
+  Tensor operator()(const Tensor& x) const {
+    const nn::RecurrentState first{tanh(pad(select(x, 1, 0), {{0, 0}, {1, 1}}, 0.25)), {}};
+    const auto last = layer(x, {first}).last[0];
+    return last.c ? concat({last.h, last.c}, 1) : last.h;
+  }
+  void each(nn::Visit& v) { v("layer", layer); }
+};
+
+// Grouped heads, and masks that leave the first query nothing to see.
+Tensor attention(const Tensor& x) {
+  const Tensor key = reshape(linspace(-1, 1, 2 * 3 * 8), {2, 3, 8}).set_requires_grad(), value = key + 1;
+  const Tensor keys = tensor({0, 1, 1}, DType::boolean);
+  const Tensor causal = scaled_dot_product_attention(
+      x, key, value, {.mask = keys, .causal = true, .scale = 0.3, .enable_gqa = true});
+  return causal + scaled_dot_product_attention(x, x, -x, {.mask = slice(x, 3, 0, 1)});
+}
+
 // Images of any size, counts of rows by index, and sizes of 0 beside open ones.
 struct Counts {
   nn::Conv2d first{2, 4, 3, {{.padding = 1}}};
@@ -195,9 +216,13 @@ int main(int argc, char** argv) {
   write("elementwise", elementwise, randn({3, 4}));
   write("reductions", reductions, randn({3, 4, 5}));
   write("layout", layout, randn({1, 3, 4}));
-  write("rnn", Sequence<nn::RNN>{}, randn({2, 4, 3}), any);
-  write("lstm", Sequence<nn::LSTM>{}, randn({2, 4, 3}), any);
-  write("gru", Sequence<nn::GRU>{}, randn({2, 4, 3}), any);
+  const OnnxOptions sequences{.open_axes = {0, 1}};
+  write("rnn", Sequence<nn::RNN>{}, randn({2, 4, 3}), sequences);
+  write("lstm", Sequence<nn::LSTM>{}, randn({2, 4, 3}), sequences);
+  write("gru", Sequence<nn::GRU>{}, randn({2, 4, 3}), sequences);
+  write("rnn_encoder", Encoder<nn::RNN>{}, randn({2, 4, 3}), sequences);
+  write("lstm_encoder", Encoder<nn::LSTM>{}, randn({2, 4, 3}), sequences);
+  write("gru_encoder", Encoder<nn::GRU>{}, randn({2, 4, 3}), sequences);
   write("counts", Counts{}, randn({2, 2, 3, 2}), {.open_axes = {0, 2, 3}});
   write("any_length", language, reshape(arange(10), {2, 5}), {.open_axes = {0, 1}});
   for (const int opset : {18, 20, 21, 23}) {
@@ -205,5 +230,7 @@ int main(int argc, char** argv) {
     write("elementwise" + end, elementwise, randn({3, 4}), {.opset = opset});
     write("reductions" + end, reductions, randn({3, 4, 5}), {.opset = opset});
     write("norms" + end, norms, randn({2, 4, 6}), {.open_axes = {0}, .opset = opset});
+    write("any_length" + end, language, reshape(arange(10), {2, 5}), {.open_axes = {0, 1}, .opset = opset});
+    write("attention" + end, attention, randn({2, 4, 3, 8}), {.open_axes = {0, 2}, .opset = opset});
   }
 }

@@ -25,9 +25,12 @@ struct OnnxOptions {
 /// that repeat one number. In the file, axis 0 is "n", and axis i "di". Values that depend neither on the
 /// example nor on a parameter become constants. Numbers that f reads from tensors (`item`, branches on it,
 /// copy_) have the values of that call in the file. Layers keep their mode in the file: call eval(model)
-/// first. The results for NaN in maxima and minima, for conversions that overflow a dtype, for silu and gelu
-/// of infinities, and for normalised rows whose squares overflow depend on the runtime. Works on any device;
-/// records nothing on the tape.
+/// first. A layer of RNN, LSTM or GRU is one node, of any batch size and length, but for f64 and under
+/// Autocast; so are the normalisations (but for training), and from opset 23 on attention without a mask in
+/// f32. The results for NaN in maxima and minima, for conversions that overflow a dtype, for silu and gelu of
+/// infinities, for normalised rows whose squares overflow, for batch norm of means that are large beside the
+/// deviation, and for recurrent layers of no elements depend on the runtime. Works on any device; records
+/// nothing on the tape.
 ///
 /// Throws ValueError for an operation that ONNX does not have (dropout, losses, derivatives), with its name;
 /// for a tensor that f edits in place; for a computation that open_axes does not support, such as a slice
