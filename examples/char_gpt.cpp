@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -132,9 +133,12 @@ int run(const Options& o) {
       adam.lr = rate(step);
       adam.step();
       if (++step % 100 == 0 || step == o.steps) {
+        const double nats = loss.item();  // waits for the step
         const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began;
-        std::cout << "step " << step << "  loss " << loss.item() << ", held out " << held_out()
-                  << " nats a byte, " << seconds.count() << " s" << std::endl;
+        const auto bytes = static_cast<double>(step * o.batch * o.length);
+        std::cout << "step " << step << "  loss " << nats << ", held out " << held_out() << " nats a byte, "
+                  << seconds.count() << " s, " << std::llround(bytes / seconds.count()) << " bytes a second"
+                  << std::endl;
       }
       if (step == o.steps) break;
     }
