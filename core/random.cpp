@@ -17,9 +17,13 @@
 namespace bobbin {
 namespace {
 
-Philox next_draw() {
+// Gives f the next draw; one that throws draws nothing.
+template<class F>
+Tensor draw(F&& f) {
   Generator& g = default_generator();
-  return {g.seed, g.draws++};
+  Tensor t = f(Philox{g.seed, g.draws});
+  ++g.draws;
+  return t;
 }
 
 // Fills t with f(i), computed as T.
@@ -119,32 +123,34 @@ Tensor uniform(const Shape& shape, double low, double high, DType dtype, Device 
   const double most = largest_of(dtype);
   if (!(std::abs(low) <= most && std::abs(high) <= most))
     fail<ValueError>("uniform: expected finite ends in the range of ", dtype, "; got ", low, " and ", high);
-  const Philox philox = next_draw();
   const double top = largest(low, high, dtype);
   const Tensor t = empty(shape, dtype, device);
-  if (device.is_cuda()) return cuda::uniform(t, philox, low, high, top), t;
-  if (dtype == DType::f64)
-    return generate<double>(t, [=, interval = Interval<double>(low, high)](std::uint64_t i) {
-      return std::min(top, interval(to_unit(philox.word64(i))));
-    });
-  return generate<float>(
-      t, [=, end = static_cast<float>(top), interval = Interval<float>(low, high)](std::uint64_t i) {
-        return std::min(end, interval(to_unit(philox.word(i))));
+  return draw([&](const Philox& philox) {
+    if (device.is_cuda()) return cuda::uniform(t, philox, low, high, top), t;
+    if (dtype == DType::f64)
+      return generate<double>(t, [=, interval = Interval<double>(low, high)](std::uint64_t i) {
+        return std::min(top, interval(to_unit(philox.word64(i))));
       });
+    return generate<float>(
+        t, [=, end = static_cast<float>(top), interval = Interval<float>(low, high)](std::uint64_t i) {
+          return std::min(end, interval(to_unit(philox.word(i))));
+        });
+  });
 }
 
 Tensor randn(const Shape& shape, DType dtype, Device device) {
   require_floating("randn", dtype);
-  const Philox philox = next_draw();
   const Tensor t = empty(shape, dtype, device);
-  if (device.is_cuda()) return cuda::normal(t, philox), t;
-  if (dtype == DType::f64)
-    return generate<double>(t, [=](std::uint64_t i) {
-      return box_muller(to_unit(philox.word64(i & ~1ull)), to_unit(philox.word64(i | 1)), i & 1);
+  return draw([&](const Philox& philox) {
+    if (device.is_cuda()) return cuda::normal(t, philox), t;
+    if (dtype == DType::f64)
+      return generate<double>(t, [=](std::uint64_t i) {
+        return box_muller(to_unit(philox.word64(i & ~1ull)), to_unit(philox.word64(i | 1)), i & 1);
+      });
+    return generate<float>(t, [=](std::uint64_t i) {
+      return static_cast<float>(
+          box_muller(to_unit(philox.word(i & ~1ull)), to_unit(philox.word(i | 1)), i & 1));
     });
-  return generate<float>(t, [=](std::uint64_t i) {
-    return static_cast<float>(
-        box_muller(to_unit(philox.word(i & ~1ull)), to_unit(philox.word(i | 1)), i & 1));
   });
 }
 
@@ -153,40 +159,43 @@ Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dt
   if (!spans(dtype, low, high - 1))
     fail<ValueError>("randint: [", low, ", ", high, ") leaves the range of ", dtype,
                      "; choose another dtype");
-  const Philox philox = next_draw();
   const std::uint64_t range = static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low);
   const Tensor t = empty(shape, dtype, device);
-  if (device.is_cuda()) return cuda::randint(t, philox, low, range), t;
-  // The upper half of a 128-bit product maps 64 random bits to the range; the bias is below range / 2^64.
-  return generate<std::int64_t>(t, [=](std::uint64_t i) {
-    __extension__ using wide = unsigned __int128;
-    const auto k = static_cast<std::uint64_t>(wide{philox.word64(i)} * range >> 64);
-    return static_cast<std::int64_t>(static_cast<std::uint64_t>(low) + k);
+  return draw([&](const Philox& philox) {
+    if (device.is_cuda()) return cuda::randint(t, philox, low, range), t;
+    // The upper half of a 128-bit product maps 64 random bits to the range; the bias is below range / 2^64.
+    return generate<std::int64_t>(t, [=](std::uint64_t i) {
+      __extension__ using wide = unsigned __int128;
+      const auto k = static_cast<std::uint64_t>(wide{philox.word64(i)} * range >> 64);
+      return static_cast<std::int64_t>(static_cast<std::uint64_t>(low) + k);
+    });
   });
 }
 
 Tensor bernoulli(const Shape& shape, double p, DType dtype, Device device) {
   if (!(p >= 0 && p <= 1)) fail<ValueError>("bernoulli: expected a probability; got ", p);
-  const Philox philox = next_draw();
   const Tensor t = empty(shape, dtype, device);
-  if (device.is_cuda()) return cuda::bernoulli(t, philox, Chance(p)), t;
-  return generate<float>(t, [=, chance = Chance(p)](std::uint64_t i) {
-    return chance.happens(philox.word(i), philox, i) ? 1.0f : 0.0f;
+  return draw([&](const Philox& philox) {
+    if (device.is_cuda()) return cuda::bernoulli(t, philox, Chance(p)), t;
+    return generate<float>(t, [=, chance = Chance(p)](std::uint64_t i) {
+      return chance.happens(philox.word(i), philox, i) ? 1.0f : 0.0f;
+    });
   });
 }
 
 Tensor randperm(std::int64_t n, Device device) {
   if (n < 0) fail<ValueError>("randperm: expected a count of at least 0; got ", n);
   Tensor t = empty({n}, DType::i64, device);
-  const Philox philox = next_draw();
-  if (device.is_cuda()) return cuda::randperm(t, philox), t;
-  std::vector<std::pair<std::uint64_t, std::int64_t>> keys(static_cast<std::size_t>(n));
-  for (std::int64_t i = 0; i < n; ++i)
-    keys[static_cast<std::size_t>(i)] = {philox.word64(static_cast<std::uint64_t>(i)), i};
-  std::sort(keys.begin(), keys.end());
-  std::transform(keys.begin(), keys.end(), t.mutable_data<std::int64_t>().begin(),
-                 [](auto& k) { return k.second; });
-  return t;
+  return draw([&](const Philox& philox) {
+    if (device.is_cuda()) return cuda::randperm(t, philox), t;
+    std::vector<std::pair<std::uint64_t, std::int64_t>> keys(static_cast<std::size_t>(n));
+    for (std::int64_t i = 0; i < n; ++i)
+      keys[static_cast<std::size_t>(i)] = {philox.word64(static_cast<std::uint64_t>(i)), i};
+    std::sort(keys.begin(), keys.end());
+    std::transform(keys.begin(), keys.end(), t.mutable_data<std::int64_t>().begin(),
+                   [](auto& k) { return k.second; });
+    return t;
+  });
 }
 
 }  // namespace bobbin

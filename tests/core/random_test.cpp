@@ -122,6 +122,19 @@ TEST(Random, AGeneratorPutBackGoesOnFromThere) {
   EXPECT_EQ(randn({9}).to_vector<double>(), a);
 }
 
+TEST(Random, ACallThatThrowsDrawsNothing) {
+  manual_seed(3);
+  const Shape huge{std::int64_t{1} << 52};
+  EXPECT_THROW(rand(huge), OutOfMemory);
+  EXPECT_THROW(uniform(huge, -1, 1), OutOfMemory);
+  EXPECT_THROW(randn(huge), OutOfMemory);
+  EXPECT_THROW(randint(0, 5, huge), OutOfMemory);
+  EXPECT_THROW(bernoulli(huge, .5), OutOfMemory);
+  EXPECT_THROW(randperm(huge[0]), OutOfMemory);
+  EXPECT_THROW(uniform({2}, 0, 1e300), ValueError);
+  EXPECT_EQ(default_generator().draws, 0u);
+}
+
 TEST(Random, AThreadHasItsOwnGenerator) {
   manual_seed(8);
   const auto expected = rand({10}).to_vector<double>();

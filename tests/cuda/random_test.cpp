@@ -140,6 +140,17 @@ TEST_F(CudaRandom, PermutationsAreTheCpus) {
   expect_same_bits([](const Shape& s, Device d) { return randperm(s[0], d); }, "randperm");
 }
 
+TEST_F(CudaRandom, ACallThatThrowsDrawsNothing) {
+  const Generator before = default_generator();
+  const Shape huge{std::int64_t{1} << 42};
+  EXPECT_THROW(rand(huge, DType::f32, gpu), OutOfMemory);
+  EXPECT_THROW(randn(huge, DType::f32, gpu), OutOfMemory);
+  EXPECT_THROW(randint(0, 5, huge, DType::i64, gpu), OutOfMemory);
+  EXPECT_THROW(bernoulli(huge, .5, DType::f32, gpu), OutOfMemory);
+  EXPECT_THROW(randperm(huge[0], gpu), OutOfMemory);
+  EXPECT_EQ(default_generator().draws, before.draws);
+}
+
 TEST_F(CudaRandom, DrawsFollowEachOther) {
   const auto sequence = [](Device d) {
     manual_seed(9);
