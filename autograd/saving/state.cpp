@@ -11,12 +11,15 @@
 
 namespace bobbin {
 
-void check_state(std::string_view what, const StateDict& own, const StateDict& from) {
+void check_state(std::string_view what, const StateDict& own, const StateDict& from,
+                 const std::map<std::string, std::string>& unreadable) {
   std::ostringstream wrong;
   const auto sep = [&]() -> std::ostream& { return wrong << (wrong.tellp() > 0 ? "; " : ""); };
   for (auto& [name, t] : own) {
     const auto it = from.find(name);
-    if (it == from.end())
+    if (const auto why = unreadable.find(name); it == from.end() && why != unreadable.end())
+      sep() << "'" << name << "' cannot be read: " << why->second;
+    else if (it == from.end())
       sep() << "'" << name << "' is missing";
     else if (it->second.shape() != t.shape() || it->second.dtype() != t.dtype())
       sep() << "'" << name << "' is " << it->second.spec() << ", not " << t.spec();
@@ -26,8 +29,9 @@ void check_state(std::string_view what, const StateDict& own, const StateDict& f
   if (wrong.tellp() > 0) fail<FormatError>(what, ": the state does not fit: ", wrong.str());
 }
 
-std::function<void()> detail::loading(std::string_view what, const StateDict& own, const StateDict& from) {
-  check_state(what, own, from);
+std::function<void()> detail::loading(std::string_view what, const StateDict& own, const StateDict& from,
+                                      const std::map<std::string, std::string>& unreadable) {
+  check_state(what, own, from, unreadable);
   const NoGrad quiet;
   std::set<const Storage*> edited;
   for (auto& [name, t] : own) {
@@ -49,8 +53,9 @@ std::function<void()> detail::loading(std::string_view what, const StateDict& ow
   };
 }
 
-void load_state(std::string_view what, const StateDict& own, const StateDict& from) {
-  detail::loading(what, own, from)();
+void load_state(std::string_view what, const StateDict& own, const StateDict& from,
+                const std::map<std::string, std::string>& unreadable) {
+  detail::loading(what, own, from, unreadable)();
 }
 
 }  // namespace bobbin

@@ -227,6 +227,25 @@ TEST_F(SavingEdge, OneUnreadableArrayLeavesTheOthers) {
   EXPECT_THROW(file.at("none"), ValueError);
 }
 
+TEST_F(SavingEdge, AModelSaysWhyATensorCannotBeRead) {
+  nn::Linear layer(1, 2);
+  const auto before = layer.weight.to_vector<float>();
+  safetensors(R"({"weight":{"dtype":"F8_E4M3","shape":[2,1],"data_offsets":[0,2]},
+    "bias":{"dtype":"F32","shape":[2],"data_offsets":[2,10]}})",
+              std::string(10, '\0'));
+  EXPECT_THAT([&] { nn::load_state_dict(layer, load_safetensors(path)); },
+              format_error("'weight' cannot be read: "));
+  EXPECT_THAT([&] { nn::load_state_dict(layer, load_safetensors(path)); }, format_error("F8_E4M3"));
+  EXPECT_EQ(layer.weight.to_vector<float>(), before);
+  Stored archive;
+  archive.add("weight", "hello", 5, 0x3610a686);
+  const std::string u1 = "\x93NUMPY" + std::string("\1\0", 2) + little(55, 2) +
+                         "{'descr': '|u1', 'fortran_order': False, 'shape': (0,)}";
+  archive.add("bias.npy", u1, 65, 0x70cc9ab1);
+  EXPECT_THAT([&] { nn::load_state_dict(layer, load_npz(written(archive.bytes()))); },
+              format_error("'weight' cannot be read: "));
+}
+
 TEST_F(SavingEdge, OneUnknownDtypeLeavesTheOtherTensors) {
   safetensors(R"({"f8":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]},"i8":{"dtype":"I8","shape":[2],
     "data_offsets":[2,4]},"r9":{"dtype":"U8","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[4,5]},

@@ -126,6 +126,16 @@ template<Module M>
 void load_state_dict(M& m, const StateDict& from) {
   load_state("load_state_dict", state_dict(m), from);
 }
+/// The same for what load_safetensors or load_npz returns: the error of a tensor that Bobbin does not hold
+/// says why.
+template<Module M, class File>
+requires requires(const File& file) { file.unreadable; }
+void load_state_dict(M& m, const File& file) {
+  if constexpr (requires { file.tensors; })
+    load_state("load_state_dict", state_dict(m), file.tensors, file.unreadable);
+  else
+    load_state("load_state_dict", state_dict(m), file, file.unreadable);
+}
 /// Sets the mode of all layers: training (dropout, batch statistics) or evaluation.
 template<Module M>
 void train(M& m, bool on = true) {
