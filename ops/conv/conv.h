@@ -28,6 +28,8 @@ struct ConvShape {
   Shape y() const { return {n, out, oh, ow}; }
   /// A 1x1 kernel without stride or padding: an image is its own matrix of columns.
   bool is_pointwise() const;
+  /// Whether images have padding, so that some windows have fewer products than taps.
+  bool is_padded() const { return !(options.padding == Pair(0)); }
   /// Whether the CPU computes it by a direct convolution (ops/conv/cpu.h).
   bool is_direct() const;
 };

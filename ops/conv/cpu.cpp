@@ -86,19 +86,23 @@ void activate(const ConvGroup<T>& p, Activation activation, const Tensor& y) {
 template<class T>
 void forward(const ConvShape& s, Activation activation, const Tensor& x, const Tensor& weight,
              const Tensor& bias, const Tensor& y) {
-  if (s.is_direct()) {
-    const bool relu = activation == Activation::relu;
+  const bool direct = s.is_direct(), relu = direct && activation == Activation::relu;
+  if (direct)
     direct_forward<T>(s, x, weight, bias, relu, y);
-    if (!relu) each_group<T>(s, [&](const ConvGroup<T>& p) { activate(p, activation, y); });
-    return;
-  }
-  each_group<T>(s, [&](const ConvGroup<T>& p) {
-    const Tensor buffer = column_buffer(s, x.dtype());
-    gemm<T>({p.weight(weight), s.group_out(), s.taps(), s.taps()},
-            {columns_of(p, x, buffer), s.taps(), s.output_positions(), s.output_positions()}, p.y(y));
-    p.add_bias_to_y(bias, y);
-    activate(p, activation, y);
-  });
+  else
+    each_group<T>(s, [&](const ConvGroup<T>& p) {
+      const Tensor buffer = column_buffer(s, x.dtype());
+      gemm<T>({p.weight(weight), s.group_out(), s.taps(), s.taps()},
+              {columns_of(p, x, buffer), s.taps(), s.output_positions(), s.output_positions()}, p.y(y));
+      p.add_bias_to_y(bias, y);
+    });
+  if (s.is_padded() && !is_finite<T>(weight))
+    replace_nan<T>(
+        y, [&, all = ExistingProducts<T>{s, x.raw<T>(), weight.raw<T>(), nullptr}](std::int64_t i) {
+          const double v = all.output(i) + (bias ? bias.raw<T>()[i / s.output_positions() % s.out] : T(0));
+          return relu && v < 0 ? 0 : v;
+        });
+  if (!relu) each_group<T>(s, [&](const ConvGroup<T>& p) { activate(p, activation, y); });
 }
 
 template<class T>
@@ -130,6 +134,9 @@ void weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, const Ten
           for (std::int64_t k = 0; k < size; ++k) sum[k] += product.raw<T>()[k];
         }
       });
+  if (s.is_padded())
+    replace_nan<T>(weight, [&, all = ExistingProducts<T>{s, x.raw<T>(), nullptr, g.raw<T>()}](
+                               std::int64_t i) { return all.weight_grad(i); });
 }
 
 // Calls f(Type<float or double>{}, a, b, bias, out) with row-major tensors of the type that is computed in.

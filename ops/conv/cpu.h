@@ -3,8 +3,11 @@
 #pragma once
 #include <bobbin/parallel.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "core/ceil_div.h"
-#include "ops/conv/conv.h"
+#include "ops/conv/existing_products.h"
 
 namespace bobbin {
 
@@ -83,6 +86,22 @@ void sum_weight_grads(const ConvShape& s, const Tensor& weight, const Tensor& bi
   };
   sum_slices(0, weight_size, weight);
   if (bias) sum_slices(weight_size, s.group_out(), bias);
+}
+
+/// Whether all elements are finite: only others make the product with padding NaN.
+template<class T>
+bool is_finite(const Tensor& t) {
+  return std::all_of(t.raw<T>(), t.raw<T>() + t.numel(), [](T v) { return std::isfinite(v); });
+}
+
+/// Replaces each element i of a row-major tensor that is NaN by sum(i), a sum of ExistingProducts.
+template<class T, class F>
+void replace_nan(const Tensor& t, F&& sum) {
+  constexpr std::int64_t chunk = 4096;
+  parallel_for(ceil_div(t.numel(), chunk), [&](std::int64_t k) {
+    for (std::int64_t i = k * chunk; i < std::min((k + 1) * chunk, t.numel()); ++i)
+      if (T& v = t.raw<T>()[i]; std::isnan(v)) v = static_cast<T>(sum(i));
+  });
 }
 
 // Direct convolutions of stride 1, for float and double, on row-major tensors. They need no im2col columns:

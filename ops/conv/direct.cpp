@@ -187,6 +187,11 @@ void direct_input_grad(const ConvShape& s, const Tensor& g, const Tensor& gate, 
                           output_grad(p, g, gate), {p.in_bias(bias)}, padded, p.x(x));
     });
   }
+  if (!is_finite<T>(weight))
+    replace_nan<T>(x, [&, all = ExistingProducts<T>{s, nullptr, weight.raw<T>(), g.raw<T>(), gate.raw<T>()}](
+                          std::int64_t i) {
+      return all.input(i) + (bias ? bias.raw<T>()[i / (s.h * s.w) % s.in] : T(0));
+    });
 }
 
 template void direct_forward<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&, bool,

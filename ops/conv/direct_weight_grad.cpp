@@ -157,6 +157,8 @@ void direct_weight_grad(const ConvShape& s, const Tensor& x, const Tensor& g, co
               });
         }
       });
+  replace_nan<T>(weight, [&, all = ExistingProducts<T>{s, x.raw<T>(), nullptr, g.raw<T>(), gate.raw<T>()}](
+                             std::int64_t i) { return all.weight_grad(i); });
 }
 
 template void direct_weight_grad<float>(const ConvShape&, const Tensor&, const Tensor&, const Tensor&,

@@ -15,6 +15,7 @@
 #include "core/cuda/strided.cuh"
 #include "ops/check.h"
 #include "ops/conv/cuda.h"
+#include "ops/conv/existing_products.h"
 #include "ops/matmul/blas.h"
 #include "ops/matmul/long_product.h"
 
@@ -110,6 +111,34 @@ __global__ void __launch_bounds__(threads)
   x[i] = T(bias ? sum + static_cast<Sum>(bias[channel % s.in]) : sum);
 }
 
+// Computes the sums of a channel that padding made NaN from their definition. Block i has output channel i;
+// it reads the channel's weights, and y only if one of them is not finite.
+template<class Sum, class T>
+__global__ void __launch_bounds__(threads)
+    replace_nan(const __grid_constant__ ExistingProducts<T> definition, Sum* y) {
+  const ConvShape& s = definition.s;
+  const std::int64_t channel = blockIdx.x, taps = s.in / s.options.groups * s.kh * s.kw,
+                     positions = s.oh * s.ow;
+  bool special = false;
+  for (std::int64_t k = threadIdx.x; k < taps; k += threads)
+    special |= !isfinite(static_cast<double>(definition.weight[channel * taps + k]));
+  if (!__syncthreads_or(special)) return;
+  for (std::int64_t k = threadIdx.x; k < s.n * positions; k += threads)
+    if (const std::int64_t i = (k / positions * s.out + channel) * positions + k % positions; y[i] != y[i])
+      y[i] = Sum(definition.output(i));
+}
+
+// The gradient of the weight, rounded to T; sums that padding made NaN are computed from their definition.
+template<class Sum, class T>
+__global__ void __launch_bounds__(threads)
+    store_weight(const Sum* sums, const __grid_constant__ ExistingProducts<T> definition, T* weight,
+                 std::int64_t n) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
+  if (i >= n) return;
+  const Sum sum = sums[i];
+  weight[i] = T(sum != sum ? Sum(definition.weight_grad(i)) : sum);
+}
+
 // A pointer to element `i` of t.
 void* at(const Tensor& t, std::int64_t i) { return t.raw<char>() + i * size_of(t.dtype()); }
 
@@ -184,6 +213,15 @@ void im2col_forward(std::string_view op, const ConvShape& s, const Tensor& x, co
                 .batch = b.count,
                 .y_next = output_step(s)});
   });
+  if (!s.is_padded()) return;
+  visit_floating(x.dtype(), [&]<class T>(Type<T>) {
+    const auto run = [&]<class Sum>(Type<Sum>) {
+      launch(op, {.device = y.device(), .grid = static_cast<unsigned>(s.out), .block = threads},
+             replace_nan<Sum, T>, ExistingProducts<T>{s, x.raw<T>(), weight.raw<T>(), nullptr}, y.raw<Sum>());
+    };
+    using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
+    y.dtype() == x.dtype() ? run(Type<T>{}) : run(Type<Sum>{});
+  });
 }
 
 void im2col_input_grad(std::string_view op, const ConvShape& s, const Tensor& g, const Tensor& weight,
@@ -255,7 +293,13 @@ void im2col_weight_grad(std::string_view op, const ConvShape& s, const Tensor& x
     const Tensor batch_sum = sum(products, {0});
     total = total ? total + batch_sum : batch_sum;
   });
-  bobbin::copy_elements(reshape(total, weight.shape()), weight);
+  const std::int64_t n = weight.numel();
+  visit_floating(weight.dtype(), [&]<class T>(Type<T>) {
+    using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
+    launch(op, {.device = weight.device(), .grid = blocks_for(n, threads), .block = threads},
+           store_weight<Sum, T>, static_cast<const Sum*>(total.raw<Sum>()),
+           ExistingProducts<T>{s, x.raw<T>(), nullptr, g.raw<T>()}, weight.raw<T>(), n);
+  });
 }
 
 }  // namespace bobbin::cuda

@@ -5,6 +5,7 @@
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
 #include "ops/conv/cuda.h"
+#include "ops/conv/existing_products.h"
 #include "ops/conv/implicit_gemm.cuh"
 
 namespace bobbin::cuda {
@@ -29,6 +30,8 @@ struct Params {
   bool split_taps;  // warps of the same output channels share positions and divide the taps, or else they
                     // divide the positions
   bool relu;
+  bool input_grad;                     // y is the gradient of the convolution's input
+  ExistingProducts<float> definition;  // of y
 };
 
 // The distance in shared memory, in floats, from the weights of one tap to the next, for this many output
@@ -82,27 +85,46 @@ __device__ __forceinline__ void add_columns(float* shared, int warp_column, Sums
   }
 }
 
+// Computes y at `to` from its definition: what padding made NaN.
+__device__ __noinline__ float existing_products(const Params& p, const float* to, float bias) {
+  const std::int64_t i = to - p.y;
+  const float v = static_cast<float>(p.input_grad ? p.definition.input(i) : p.definition.output(i)) + bias;
+  return p.relu && v < 0 ? 0 : v;
+}
+
 // The epilogue: adds the bias, applies relu, and writes output channels from c on at a thread's positions.
 template<int width>
 __device__ __forceinline__ void write(const Params& p, int group, int c, unsigned position, unsigned last,
                                       const Sums<width>& sum) {
   const unsigned image_positions = p.input.by_image_positions.d;
+  const auto address = [&](unsigned q) {
+    const unsigned image = p.input.by_image_positions(q);
+    return p.y +
+           (static_cast<std::int64_t>(image) * p.channels + group * p.group_channels + c) * image_positions +
+           (q - image * image_positions);
+  };
+  bool any_nan = false;
 #pragma unroll
   for (int j = 0; j < width; ++j) {
-    const unsigned q = position + 32 * j, image = p.input.by_image_positions(q);
+    const unsigned q = position + 32 * j;
     if (q > last) break;
-    float* const to =
-        p.y +
-        (static_cast<std::int64_t>(image) * p.channels + group * p.group_channels + c) * image_positions +
-        (q - image * image_positions);
+    float* const to = address(q);
 #pragma unroll
     for (int i = 0; i < thread_channels; ++i) {
       if (c + i >= p.group_channels) break;
       float v = sum[i][j] + (p.bias ? p.bias[group * p.group_channels + c + i] : 0);
       if (p.relu) v = v < 0 ? 0 : v;  // NaN stays
       to[static_cast<std::int64_t>(i) * image_positions] = v;
+      any_nan |= v != v;
     }
   }
+  if (!any_nan) return;
+#pragma unroll 1
+  for (unsigned q = position; q < position + 32 * width && q <= last; q += 32)
+#pragma unroll 1
+    for (int i = 0; i < min(thread_channels, p.group_channels - c); ++i)
+      if (float* const to = address(q) + static_cast<std::int64_t>(i) * image_positions; *to != *to)
+        *to = existing_products(p, to, p.bias ? p.bias[group * p.group_channels + c + i] : 0);
 }
 
 // A block's warps are arranged as channel_warps rows with different output channels and column_warps columns
@@ -212,11 +234,13 @@ const Variant variants[3][2] = {{variant<1, 8>(), variant<1, 4>()},
 
 constexpr std::int64_t stage_floats = 6144;  // the size of a chunk, unless one channel is larger
 
-// y = relu(the convolution of `input` + bias); weight_out_step and weight_in_step as in Params.
+// y = relu(the convolution of `input` + bias); weight_out_step, weight_in_step and input_grad as in Params.
 bool run(std::string_view op, const ConvShape& s, const InputTile& input, const Tensor& weight,
          std::int64_t weight_out_step, std::int64_t weight_in_step, const Tensor& bias, bool relu,
-         const Tensor& y) {
+         bool input_grad, const Tensor& y) {
   Params p{};
+  p.input_grad = input_grad;
+  p.definition = {s, input.x, weight.raw<float>(), input.x, input.gate};
   p.input = input;
   p.weight = weight.raw<float>();
   p.bias = bias.raw<float>();
@@ -271,13 +295,13 @@ bool run(std::string_view op, const ConvShape& s, const InputTile& input, const 
 bool implicit_forward(std::string_view op, const ConvShape& s, const Tensor& x, const Tensor& weight,
                       const Tensor& bias, bool relu, const Tensor& y) {
   return can_be_implicit(s, y.dtype()) &&
-         run(op, s, input_tile(s, x), weight, s.taps(), s.kh * s.kw, bias, relu, y);
+         run(op, s, input_tile(s, x), weight, s.taps(), s.kh * s.kw, bias, relu, false, y);
 }
 
 bool implicit_input_grad(std::string_view op, const ConvShape& s, const Tensor& g, const Tensor& gate,
                          const Tensor& weight, const Tensor& bias, const Tensor& x) {
   return s.options.stride == Pair(1) && can_be_implicit(s, x.dtype()) &&
-         run(op, s, output_grad_tile(s, g, gate), weight, s.kh * s.kw, s.taps(), bias, false, x);
+         run(op, s, output_grad_tile(s, g, gate), weight, s.kh * s.kw, s.taps(), bias, false, true, x);
 }
 
 }  // namespace bobbin::cuda

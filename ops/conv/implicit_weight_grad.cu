@@ -7,6 +7,7 @@
 #include "core/cuda/pack.cuh"
 #include "core/cuda/runtime.h"
 #include "ops/conv/cuda.h"
+#include "ops/conv/existing_products.h"
 #include "ops/conv/implicit_gemm.cuh"
 
 namespace bobbin::cuda {
@@ -196,10 +197,15 @@ __global__ void __launch_bounds__(threads, 2) weight_grad(const __grid_constant_
 
 constexpr int block_elements = 8;  // per block of sum_splits: threads / 8 threads share an element
 
+// Computes element i of the weight's gradient from its definition: what padding made NaN.
+__device__ __noinline__ float existing_products(const ExistingProducts<float>& definition, int i) {
+  return static_cast<float>(definition.weight_grad(i));
+}
+
 // The gradients of the weight and, where there is one, of the bias, from the sums of all splits.
 __global__ void __launch_bounds__(threads)
     sum_splits(const float* partial, int splits, int elements, Divider by_columns, int taps, float* weight,
-               float* bias) {
+               float* bias, const __grid_constant__ ExistingProducts<float> definition) {
   __shared__ float sums[threads];
   const int thread = static_cast<int>(threadIdx.x),
             i = static_cast<int>(blockIdx.x) * block_elements + thread % block_elements;
@@ -216,6 +222,7 @@ __global__ void __launch_bounds__(threads)
   for (int k = block_elements; k < threads; k += block_elements) sum += sums[thread + k];
   const int row = static_cast<int>(by_columns(static_cast<unsigned>(i))),
             k = i - row * static_cast<int>(by_columns.d);
+  if (k < taps && sum != sum) sum = existing_products(definition, row * taps + k);
   (k < taps ? weight[row * taps + k] : bias[row]) = sum;
 }
 
@@ -272,7 +279,7 @@ bool implicit_weight_grad(std::string_view op, const ConvShape& s, const Tensor&
       {.device = x.device(), .grid = blocks_for(elements, block_elements), .block = threads, .early = true},
       sum_splits, static_cast<const float*>(p.partial), static_cast<int>(parts), elements,
       Divider(static_cast<std::uint32_t>(p.columns)), static_cast<int>(s.taps()), weight.raw<float>(),
-      bias.raw<float>());
+      bias.raw<float>(), ExistingProducts<float>{s, p.input.x, nullptr, p.g, p.gate});
   return true;
 }
 

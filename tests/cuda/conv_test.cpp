@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "tests/ops/existing_products.h"
+
 using namespace bobbin;
 
 namespace {
@@ -96,6 +98,12 @@ TEST_P(CudaConv, AgreesWithF64OnTheCpu) {
           << names[i] << ": not the same bits again";
     }
   }
+}
+
+TEST(CudaConvEdge, PaddingIsNotMultiplied) {
+  std::string why;
+  if (!cuda_available(&why)) GTEST_SKIP() << why;
+  tests::expect_only_existing_products(Device::cuda());
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, CudaConv, testing::ValuesIn(cases), [](const auto& info) {

@@ -2,6 +2,8 @@
 #include <bobbin/bobbin.h>
 #include <gtest/gtest.h>
 
+#include "tests/ops/existing_products.h"
+
 using namespace bobbin;
 
 namespace {
@@ -47,6 +49,8 @@ TEST(Conv2d, IsItsDefinition) {
     for (std::size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-12) << i;
   }
 }
+
+TEST(Conv2d, PaddingIsNotMultiplied) { tests::expect_only_existing_products(Device::cpu()); }
 
 TEST(Conv2d, GivesPyTorchsNumbers) {
   const Tensor x = reshape(arange(0, 16, 1, DType::f64), {1, 1, 4, 4}),
