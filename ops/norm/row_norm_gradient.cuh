@@ -28,8 +28,11 @@ struct RowGradient {
   }
   struct Means {
     C all, along;
+    /// a - b, for which the compiler takes a product a as rounded: b is a mean of rounded ones.
+    static __device__ __forceinline__ float difference(float a, float b) { return __fsub_rn(a, b); }
+    static __device__ __forceinline__ double difference(double a, double b) { return __dsub_rn(a, b); }
     __device__ __forceinline__ C gradient(const RowStatistics<C>& s, C n, C h) const {
-      return ((h - all) - n * along) * s.inverse * s.unit;
+      return (difference(h, all) - n * along) * s.inverse * s.unit;
     }
   };
   __device__ __forceinline__ Means means(const C (&sums)[2]) const {

@@ -237,6 +237,20 @@ TEST_F(CudaNorm, EqualElementsGiveTheBias) {
     }
 }
 
+// The only element is the mean, for any cotangent and weight: no rounding is left of their product.
+TEST_F(CudaNorm, OneElementHasNoGradient) {
+  for (const DType d : {DType::f64, DType::f32, DType::bf16, DType::f16}) {
+    const Tensor x = uniform({500, 1}, -2, 2, d, gpu).set_requires_grad(),
+                 w = uniform({1}, -2, 2, d, gpu).set_requires_grad();
+    for (const bool both : {false, true}) {
+      const Tensor y = layer_norm(x, {1}, w);
+      const Tensor g = uniform({500, 1}, -2, 2, d, gpu);
+      const auto grads = both ? grad(y, {x, w}, g) : grad(y, {x}, g);
+      for (const double v : grads[0].to_vector<double>()) ASSERT_EQ(v, 0) << d;
+    }
+  }
+}
+
 TEST_F(CudaNorm, BatchNorm) {
   for (const DType d : {DType::f32, DType::bf16, DType::f16, DType::f64})
     for (const Shape& shape : {Shape{64, 3}, Shape{4, 3, 7}, Shape{2, 5, 33, 31}})
