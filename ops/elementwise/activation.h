@@ -118,7 +118,9 @@ struct GeluTanh : Smooth<GeluTanh, fn::GeluTanh> {
     const Tensor b = clamp(x, -f.limit, f.limit), b2 = square(b), v = b * (b2 * f.cubic + f.linear),
                  slope = b2 * (3 * f.cubic) + f.linear;
     const Tensor bend = slope * 2 + b2 * (6 * f.cubic) - b * square(slope) * tanh(v * 0.5);
-    return h * backward_of<Sigmoid>({}, g * bend, v);
+    // The bend is below 2^23: a power of two keeps its product with g in the range.
+    const Tensor unit = where(gt(abs(g), scalar(1, g)), scalar(0x1p-24, g), scalar(1, g));
+    return h * (backward_of<Sigmoid>({}, g * unit * bend, v) / unit);
   }
   static Tensor draw(const Shape& s) { return sample_input(s, -3, 3); }
   static std::vector<Sample> samples() {

@@ -100,7 +100,9 @@ struct PowBackward : Ternary<PowBackward, fn::PowBackward> {
   static constexpr Saves saves = Saves::inputs;
   Grads vjp(const Vjp& v) const {
     const DType dtype = v.grad.dtype();
-    const Tensor h = wide(v.grad), g = wide(v.input(0)), a = wide(v.input(1)), b = wide(v.input(2));
+    // In f64, in which the products and powers of f32 numbers that are formed here have room.
+    const auto f64 = [](const Tensor& t) { return to(t, DType::f64); };
+    const Tensor h = f64(v.grad), g = f64(v.input(0)), a = f64(v.input(1)), b = f64(v.input(2));
     return sum_back(
         v,
         [&] {

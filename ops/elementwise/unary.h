@@ -73,7 +73,11 @@ struct Log1p : Smooth<Log1p, fn::Log1p> {
 struct Sqrt : Smooth<Sqrt, fn::Sqrt> {
   static constexpr std::string_view name = "sqrt";
   static Tensor second(fn::Sqrt f, const Tensor& h, const Tensor& g, const Tensor& x) {
-    return (h * -0.5 / x) * backward_of<Sqrt>(f, g, x);
+    // h times the slope by x: the quotient that is formed first has both terms on one side of 1, or else a
+    // result that leaves the range with it.
+    const Tensor slope = backward_of<Sqrt>(f, g, x), one = scalar(1, x),
+                 alike = eq(lt(abs(h), one), lt(abs(x), one));
+    return where(alike, h, slope) / x * (where(alike, slope, h) * -0.5);
   }
   static Tensor draw(const Shape& s) { return sample_input(s, 0.2, 3); }
   static std::vector<Sample> samples() { return unary_samples(name, sqrt, 0.2, 3); }
