@@ -146,12 +146,14 @@ Grads Norm::vjp(const Vjp& v) const {
   if (p == 1) return {g * sign(in)};
   if (std::isinf(p))
     return {sign(in) * share_among_ties(over, g, abs(in), over.keep_axes(v.output(), in.shape()))};
-  const Tensor x = wide(in);
-  const Tensor y =
-      x.dtype() == in.dtype() ? over.keep_axes(v.output(), in.shape()) : norm(x, p, over.axes, true);
+  // A quotient x / y that is subnormal in f32 has lost the digits of its powers.
+  const Tensor x = p == 2 ? wide(in) : to(in, DType::f64);
+  const Tensor y = compute_type(in.dtype()) == in.dtype()
+                       ? to(over.keep_axes(v.output(), in.shape()), x.dtype())
+                       : norm(x, p, over.axes, true);
   const Tensor ratio = x / or_one(y);
   const Tensor slope = p == 2 ? ratio : sign(x) * pow(or_one(abs(ratio)), p - 1);
-  Tensor out = wide(g) * slope;
+  Tensor out = to(g, x.dtype()) * slope;
   // Where y is 0, the derivative of g x / y for x is the limit of g / y: that of g for y, as for norm(x)^2.
   // The value, 0, does not show it, so it is taken from the tape.
   if (p == 2 && grad_enabled() && v.grad.requires_grad() && !v.grad.node()->is_leaf()) {

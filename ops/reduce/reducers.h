@@ -96,15 +96,16 @@ struct WideNorm {
   }
 };
 
-/// The p-norm for any p. a: the sum of (|x| / b)^p. The unit b is 1 until a power leaves the range; then it
-/// is the element of that power.
+/// The p-norm for any p. a: the sum of (|x| / b)^p. The unit b is 1 until a power is far from 1; then it is
+/// the element of that power. The rounding of 1 / p costs as many units as the sum has binary digits before
+/// or behind the point.
 struct PowerNorm {
   using In = double;
   using A = double;
   using B = double;
   static constexpr int values = 2;
   static constexpr bool counts = false;
-  static constexpr double most = 0x1p900, least = 0x1p-900;
+  static constexpr double most = 0x1p48, least = 0x1p-48;
   double p = 1;
   BOBBIN_HD double context(std::int64_t, std::int64_t) const { return p; }
   BOBBIN_HD static void init(A& a, B& b, std::int64_t) { a = 0, b = 1; }
