@@ -28,7 +28,7 @@ TEST_F(CudaElementwiseEdges, DerivativesOfTwoNumbersAreTheCpus) {
   using Op = Tensor (*)(const Tensor&, const Tensor&);
   const Op ops[] = {div, static_cast<Op>(pow), maximum, minimum};
   for (const DType d : {DType::f64, DType::f32, DType::bf16, DType::f16}) {
-    const Format range = format_of(d);
+    const Format range = format(d);
     std::vector<double> a, b, g;
     for (const int i : {range.least, range.least / 2, -3, 0, 2, range.most() / 2, range.most()})
       for (const int j : {range.least, range.least / 2, -3, 0, 2, range.most() / 2, range.most()})

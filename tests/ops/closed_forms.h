@@ -148,7 +148,7 @@ inline const Function functions[] = {
 
 // Of either sign; what a dtype cannot hold is rounded to it first.
 inline std::vector<double> points(DType d) {
-  const Format f = format_of(d);
+  const Format f = format(d);
   std::vector<double> all{0, std::ldexp(1, f.least), std::ldexp(3, f.least), std::ldexp(1, f.least - f.bits),
                           std::ldexp(5, f.least - f.bits + 2)};
   for (const double x : {1e-30, 1e-20, 1e-10, 1e-4, 0.1,   0.5, 1.,   1.5,  2.,   3.,   5.,    8.,
@@ -218,7 +218,7 @@ inline void expect_scaled_derivatives(Device device) {
   int compared = 0;
   for (const Function& f : functions)
     for (const DType d : floating) {
-      const Format range = format_of(d);
+      const Format range = format(d);
       std::vector<double> at, scale;
       for (const double x : points(d)) {
         const Real y = f.exact[0](x), slope = f.exact[1](x);

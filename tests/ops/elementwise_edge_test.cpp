@@ -29,7 +29,7 @@ TEST(ElementwiseEdges, NoStepOfADerivativeLeavesTheRange) {
 TEST(ElementwiseEdges, TheDerivativesOfAQuotientLeaveTheRangeOnlyWithIt) {
   int compared = 0;
   for (const DType d : floating) {
-    const Format range = format_of(d);
+    const Format range = format(d);
     std::vector<double> g, a, b;
     const auto sizes = {range.least, range.least / 2 + 1, -3, 0, 3, range.most() / 2, range.most()};
     for (const int i : sizes)

@@ -7,29 +7,14 @@
 #include <limits>
 #include <vector>
 
+#include "autograd/gradcheck/precision/tolerance.h"
+
 namespace bobbin::tests {
 
-/// Digits after the point, and the exponent of the least normal number.
-struct Format {
-  int bits, least;
-  int most() const { return 1 - least; }  ///< the exponent of the largest number
-};
-inline Format format_of(DType d) {
-  switch (d) {
-    case DType::f64:
-      return {52, -1022};
-    case DType::bf16:
-      return {7, -126};
-    case DType::f16:
-      return {10, -14};
-    default:
-      return {23, -126};
-  }
-}
+using gradcheck_detail::format, gradcheck_detail::Format;
 
 inline bool is_normal(long double x, DType d) {
-  return x != 0 && std::isfinite(x) && std::ilogb(x) >= format_of(d).least &&
-         std::ilogb(x) <= format_of(d).most();
+  return x != 0 && std::isfinite(x) && std::ilogb(x) >= format(d).least && std::ilogb(x) <= format(d).most();
 }
 
 /// |got - want| in units of d's last place at `want`; 0 if both are NaN, or both round to one infinity;
@@ -37,7 +22,7 @@ inline bool is_normal(long double x, DType d) {
 inline double ulps_apart(double got, long double want, DType d) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   if (std::isnan(want) || std::isnan(got)) return std::isnan(want) && std::isnan(got) ? 0 : infinity;
-  const Format f = format_of(d);
+  const Format f = format(d);
   const long double top = std::ldexp(2 - std::ldexp(1.0L, -f.bits), f.most());
   if (std::isinf(want) || std::isinf(got)) {
     const bool near_top = std::abs(want) >= top * (1 - std::ldexp(4.0L, -f.bits)) &&

@@ -9,9 +9,10 @@
 
 namespace bobbin::gradcheck_detail {
 
-// Bits of the mantissa, and the smallest exponent of a normal number.
+// Bits of the mantissa, and the exponents of the smallest and the largest normal numbers.
 struct Format {
   int bits, least;
+  int most() const { return 1 - least; }
 };
 Format format(DType);
 double epsilon(DType);
