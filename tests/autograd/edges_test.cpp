@@ -105,6 +105,47 @@ TEST(Edges, NaNIsRightOnlyForNaN) {
   EXPECT_FALSE(right(DType::f32, nan, inf, false));
 }
 
+// What an infinite probability gives is infinite or NaN, by the order of the products.
+TEST(Edges, AnInfiniteProbabilityGivesAnInfinityOrNaN) {
+  const auto judged = [](std::string_view op, double got, double want) {
+    Judge judge(DType::f32, false, allowed_for(op, Device::cpu(), {}));
+    const auto part = [](double v) { return std::vector<Part>{{0, -1, 0, DType::f32, {1}, {v}}}; };
+    judge(part(got), part(want), "");
+    return std::move(judge).report().verdict == Verdict::pass;
+  };
+  EXPECT_TRUE(judged("softmax_backward", nan, inf));
+  EXPECT_TRUE(judged("softmax_backward", -inf, nan));
+  EXPECT_FALSE(judged("softmax_backward", 1, nan));
+  EXPECT_FALSE(judged("softmax_backward", nan, 1));
+  EXPECT_FALSE(judged("softmax", nan, inf));
+}
+
+TEST(Edges, OnAGpuExponentialsBelowTheNormalNumbersMayBe0) {
+  const auto judged = [](Device device, double want) {
+    Judge judge(DType::f32, true, allowed_for("softmax", device, {8, 16, true}));
+    const auto part = [](double v) { return std::vector<Part>{{0, -1, 0, DType::f32, {1}, {v}}}; };
+    judge(part(0), part(want), "");
+    return std::move(judge).report().verdict == Verdict::pass;
+  };
+  EXPECT_TRUE(judged(Device::cuda(), 0x1p-127));
+  EXPECT_FALSE(judged(Device::cuda(), 0x1p-125));
+  EXPECT_FALSE(judged(Device::cpu(), 0x1p-127));
+}
+
+// 1e4 + x - 1e4 in f32: half a unit of 1e4 is 5e-4. Nudged inputs say so; without them it is wrong.
+TEST(Edges, ASumWhoseTermsCancelIsJudgedByItsTerms) {
+  const auto judged = [](bool nudge) {
+    Judge judge(DType::f32, false, {});
+    const auto part = [](double v) { return std::vector<Part>{{0, -1, 0, DType::f32, {1}, {v}}}; };
+    if (nudge)
+      judge.nudged_by([&](std::uint64_t signs) { return part(signs == 1 ? 0.1 : 0.1 + 1e4 * 0x1p-23); });
+    judge(part(0.1004), part(0.1), "");
+    return std::move(judge).report().verdict == Verdict::pass;
+  };
+  EXPECT_TRUE(judged(true));
+  EXPECT_FALSE(judged(false));
+}
+
 // Operations on elements cannot count; views, indices and products have no count of their own.
 TEST(Edges, EveryOperationThatCountsIsInTheTableOfCounts) {
   const auto names = counted_operations();

@@ -57,7 +57,7 @@ GradcheckReport on_grid(const OpInfo& op, const Sample& sample, const EdgeOption
   if (sample.inputs.size() ==
       3)  // a derivative of a function of two numbers, of which the gradient comes first
     q.inputs.insert(q.inputs.begin(), ones({n}, options.dtype));
-  Judge judge(options.dtype, true, {16, 16, true});
+  Judge judge(options.dtype, true, allowed_for(op.name, options.device, {16, 16, true}));
   judge(evaluate(q, options.dtype, options.device), evaluate(q, DType::f64, Device::cpu()),
         "numbers of each class");
   return std::move(judge).report();
@@ -65,8 +65,9 @@ GradcheckReport on_grid(const OpInfo& op, const Sample& sample, const EdgeOption
 
 // Each number as one element of each input.
 GradcheckReport one_by_one(const OpInfo& op, const Sample& sample, const EdgeOptions& options) {
-  Judge judge(options.dtype, false, {16, 64});
+  Judge judge(options.dtype, false, allowed_for(op.name, options.device, {16, 64}));
   Question q = question(op, sample, options);
+  judge.nudged_by([&](std::uint64_t signs) { return nudged(q, op.name, signs); });
   for (std::size_t k = 0; k < sample.inputs.size(); ++k) {
     if (!varied(sample.inputs[k]) || sample.inputs[k].numel() == 0) continue;
     for (const double number : numbers_of_each_class(options.dtype)) {

@@ -9,16 +9,28 @@
 #include <cmath>
 
 #include "autograd/gradcheck/oracles/gradients.h"
+#include "autograd/gradcheck/precision/tolerance.h"
+#include "core/philox.h"
 
 namespace bobbin::gradcheck_detail {
 namespace {
+
+// Multiplies the elements by 1 + size or 1 - size. The signs are fixed bits, and no draws of the generator.
+Tensor nudged(const Tensor& t, double size, std::uint64_t signs) {
+  if (size == 0) return t;
+  auto values = t.to_vector<double>();
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] *= Philox{signs, 0}.word(i) & 1 ? 1 + size : 1 - size;
+  return to(to(from_range(values, t.shape()), t.dtype()), t.device());
+}
 
 // Rounded to q.dtype before it is scaled and converted to the dtype of `like`.
 Tensor cotangent(const Question& q, const Tensor& like) {
   const NoGrad quiet;
   if (q.ones) return full(like.shape(), std::ldexp(1, q.cotangent), like.dtype(), like.device());
   const Tensor drawn = to(to(random_cotangent(empty(like.shape(), DType::f64)), q.dtype), DType::f64);
-  return to(to(drawn * std::ldexp(1, q.cotangent), like.dtype()), like.device());
+  return to(to(nudged(drawn, q.nudge_cotangents, q.nudge) * std::ldexp(1, q.cotangent), like.dtype()),
+            like.device());
 }
 
 class Evaluation {
@@ -27,7 +39,7 @@ class Evaluation {
     for (const Tensor& x : q.inputs) {
       x_.push_back(x ? to(varied(x) ? to(x.detach(), dtype) : x.detach(), device) : x);
       if (!varied(x)) continue;
-      x_.back() = clone(x_.back());
+      x_.back() = clone(nudged(x_.back(), q.nudge_inputs, q.nudge));
       if (q.orders > 0) x_.back().set_requires_grad();
       wanted_.push_back(x_.back());
       places_.push_back(static_cast<int>(x_.size()) - 1);
@@ -76,6 +88,14 @@ class Evaluation {
 
 std::vector<Part> evaluate(const Question& q, DType dtype, Device device) {
   return Evaluation(q, dtype, device).run();
+}
+
+std::vector<Part> nudged(Question q, std::string_view op, std::uint64_t signs) {
+  q.nudge = signs;
+  q.nudge_cotangents = epsilon(q.dtype);
+  q.nudge_inputs =
+      op == "scaled_dot_product_attention" || q.dtype == DType::f64 ? epsilon(q.dtype) : epsilon(DType::f32);
+  return evaluate(q, DType::f64, Device::cpu());
 }
 
 }  // namespace bobbin::gradcheck_detail

@@ -107,7 +107,7 @@ constexpr ScalarFunction table[] = {
     {"softplus", "", softplus, BOBBIN_PLUS(+), -inf, inf},
     {"gelu_erf", "", [](const Tensor& x) { return gelu(x); }, [](Wide x) { return times(x, below(x)); },
      [](Wide x) { return below(x) + times(x, density(x)); },
-     [](Wide x) { return times(2 - x * x, density(x)); }, -inf, inf},
+     [](Wide x) { return times(2 - x * x, density(x)); }, -inf, inf, [](Wide x) { return x * x / 2; }, 2},
     {"gelu_tanh", "", [](const Tensor& x) { return gelu(x, Gelu::tanh); },
      [](Wide x) { return times(x, sigma(2 * inner(x))); },
      [](Wide x) { return sigma(2 * inner(x)) + times(x * inner1(x), half_sech2(inner(x))); },
@@ -115,7 +115,7 @@ constexpr ScalarFunction table[] = {
        const Wide u = inner(x), u1 = inner1(x);
        return times(2 * u1 + x * inner2(x) - 2 * x * u1 * u1 * std::tanh(u), half_sech2(u));
      },
-     -inf, inf},
+     -inf, inf, [](Wide x) { return 2 * inner(x); }},
     {"softmax", "[x, 0], 0", [](const Tensor& x) { return column(softmax(beside_zero(x), 1), 0); },
      BOBBIN_SIGMA(+), -1e300, 1e300},
     {"softmax", "[x, 0], 1", [](const Tensor& x) { return column(softmax(beside_zero(x), 1), 1); },

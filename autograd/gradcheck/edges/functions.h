@@ -18,6 +18,10 @@ struct ScalarFunction {
   Wide (*curvature)(Wide);
   /// The numbers that it is defined for; it is also judged at those of +-infinity that lie here.
   double low, high;
+  /// The exponent of an exponential factor that is a rounded polynomial, which costs as many units as it is
+  /// large, from this order of derivative on; null: none.
+  Wide (*exponent)(Wide) = nullptr;
+  int from_order = 0;
 };
 std::span<const ScalarFunction> scalar_functions();
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <bobbin/gradcheck.h>
 
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,7 +20,15 @@ struct Allowed {
   /// Whether all inputs are finite: then an infinity that is wanted is an overflow.
   bool finite = false;
   double natural = 0;  ///< further roundings, for derivatives, of the value by the size of the input
+  /// Whether an infinity and NaN stand for each other: where an operation is given what can be no result of
+  /// the one that it is the derivative of, an infinite probability.
+  bool any_special = false;
+  /// Whether f32 results below 2^-126 may be 0, as the exponentials of the softmax family are on a GPU.
+  bool flushes = false;
 };
+
+/// What differs by operation and device: Allowed::any_special and flushes.
+Allowed allowed_for(std::string_view op, Device, Allowed);
 
 /// Whether the operation is in ops/elementwise/list.h.
 bool is_elementwise(std::string_view op);
@@ -43,6 +52,13 @@ class Judge {
   void second_by_first(std::vector<double> sizes, double weight) {
     sizes_ = std::move(sizes), weight_ = weight;
   }
+  /// Judges sums whose terms cancel by these, too: the parts that are wanted for inputs and cotangents that
+  /// differ by a rounding. Called where a result would be wrong otherwise.
+  void nudged_by(std::function<std::vector<Part>(std::uint64_t signs)> parts) { nudged_ = std::move(parts); }
+  /// From this order on, element i may be off by as many units as exponents[i] is large, too.
+  void exponents(int from_order, std::vector<double> sizes) {
+    from_order_ = from_order, exponents_ = std::move(sizes);
+  }
   void operator()(std::span<const Part> got, std::span<const Part> want, const std::string& circumstances);
   /// What was found, the worst first.
   GradcheckReport report() &&;
@@ -55,7 +71,8 @@ class Judge {
   struct Before {
     std::vector<char> over;
     bool under = false;
-    double terms = 0, natural = 0;
+    double terms = 0, natural = 0, weight = 1;
+    std::function<double()> spread;  // the largest difference that a rounding of the inputs makes
   };
   double terms(const Part& second, std::span<const Part> all) const;
   void compare(const Part& got, const Part& want, const Before& before, const std::string& circumstances);
@@ -65,6 +82,9 @@ class Judge {
   Allowed allowed_;
   std::vector<double> sizes_;
   double weight_ = 0;
+  std::function<std::vector<Part>(std::uint64_t)> nudged_;
+  int from_order_ = 0;
+  std::vector<double> exponents_;
   GradcheckReport report_;
 };
 
