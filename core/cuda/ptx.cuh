@@ -32,6 +32,18 @@ __device__ __forceinline__ float ex2_approx_ftz(float x) {
   return y;
 }
 
+/// The larger, and the smaller, of two numbers; NaN if one is NaN.
+__device__ __forceinline__ float max_nan(float a, float b) {
+  float y;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+  return y;
+}
+__device__ __forceinline__ float min_nan(float a, float b) {
+  float y;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+  return y;
+}
+
 /// blockDim.x, read again at each call.
 __device__ __forceinline__ int ntid_x() {
   int n;

@@ -83,15 +83,22 @@ struct Bernoulli {
   __device__ Values<float> operator()(const Philox::Block& b, const Philox& philox,
                                       std::uint64_t block) const {
     Values<float> x;
+    bool tie = false;
 #pragma unroll
-    for (int k = 0; k < x.count; ++k)
-      x.v[k] = b.v[k] < chance.whole || (b.v[k] == chance.whole && further(philox, block * 4 + k)) ? 1 : 0;
+    for (int k = 0; k < x.count; ++k) {
+      tie |= b.v[k] == chance.whole;
+      x.v[k] = b.v[k] < chance.whole ? 1 : 0;
+    }
+    if (tie)
+#pragma unroll
+      for (int k = 0; k < x.count; ++k)
+        if (b.v[k] == chance.whole && further(philox, block * 4 + k, chance.rest)) x.v[k] = 1;
     return x;
   }
 
  private:
-  __device__ __noinline__ bool further(const Philox& philox, std::uint64_t i) const {
-    return philox.further_word(i) < chance.rest;
+  static __device__ __noinline__ bool further(Philox philox, std::uint64_t i, std::uint64_t rest) {
+    return philox.further_word(i) < rest;
   }
 };
 

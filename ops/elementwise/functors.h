@@ -141,7 +141,7 @@ struct Sigmoid {
 template<class T>
 BOBBIN_HD T gated(T x, T low, T v) {
   const T half = math::exp(T(-0.5) * magnitude(v));
-  return (v < T(0) ? (low * half) * half : x) / (T(1) + half * half);
+  return quotient(v < T(0) ? (low * half) * half : x, T(1) + half * half);
 }
 template<class T>
 BOBBIN_HD T gated_derivative(T g, T x, T v, T slope) {

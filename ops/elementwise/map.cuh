@@ -9,6 +9,8 @@
 namespace bobbin {
 namespace cuda {
 
+/// How the elements of an operand lie for neighbouring elements of the output: next to each other, all the
+/// same one, or in another way.
 enum class Layout : std::uint8_t { packed, constant, strided };
 
 struct MapOperand {
@@ -23,6 +25,7 @@ struct MapArgs {
   void* out;
   DType out_dtype;
   bool vectors;  // no operand is strided, and packed ones are aligned to 16 bytes
+  bool by_rows;  // these layouts are those of rows, along the innermost dimension of `walk`
   StridedIndex<inputs> walk;
 };
 
@@ -30,6 +33,7 @@ constexpr int map_threads = 256;
 /// Elements that a thread computes at a time: 32 bytes of the compute type, at most 16 elements.
 template<class T>
 constexpr int map_width = sizeof(T) == 1 ? 16 : 32 / sizeof(T);
+inline constexpr int widest_map = 16;
 
 template<class S, class T, int n>
 __device__ __forceinline__ void load_as(const void* data, std::int64_t i, T (&v)[n]) {
@@ -85,16 +89,18 @@ __global__ void __launch_bounds__(map_threads) map_kernel(const F f, const MapAr
     const std::int64_t i = first + threadIdx.x * n;
     if (a.vectors && i + n <= numel) {
       std::tuple<Pack<In, n>...> v;
+      std::int64_t at[sizeof...(In)] = {};
+      if (a.by_rows) a.walk(i, at);
       [&]<std::size_t... k>(std::index_sequence<k...>) {
-        const auto fetch = [&](auto& pack, const MapOperand& x) {
-          if (x.layout == Layout::packed) return load(x.data, x.dtype, i, pack.v);
+        const auto fetch = [&](auto& pack, const MapOperand& x, std::int64_t offset) {
+          if (x.layout == Layout::packed) return load(x.data, x.dtype, a.by_rows ? offset : i, pack.v);
           using T = std::remove_reference_t<decltype(pack.v[0])>;
           T one[1];
-          load(x.data, x.dtype, 0, one);
+          load(x.data, x.dtype, offset, one);
 #pragma unroll
           for (int j = 0; j < n; ++j) pack.v[j] = one[0];
         };
-        (fetch(std::get<k>(v), a.in[k]), ...);
+        (fetch(std::get<k>(v), a.in[k], at[k]), ...);
         R y[n];
 #pragma unroll
         for (int j = 0; j < n; ++j) y[j] = f(std::get<k>(v).v[j]...);
@@ -124,16 +130,28 @@ __global__ void __launch_bounds__(map_threads) map_kernel(const F f, const MapAr
   }
 }
 
+/// The layout of operand k along the innermost dimension, whose size is a multiple of every map_width.
+template<int inputs>
+Layout row_layout(const StridedIndex<inputs>& walk, int k) {
+  if (walk.stride[k][0] == 0) return Layout::constant;
+  bool packed = walk.stride[k][0] == 1;
+  for (int d = 1; d < walk.rank; ++d) packed = packed && walk.stride[k][d] % widest_map == 0;
+  return packed ? Layout::packed : Layout::strided;
+}
+
 /// The arguments of a kernel that writes y, which is contiguous. They do not depend on functor or compute
 /// type.
 template<int inputs>
 MapArgs<inputs> map_args(Inputs x, const Tensor& y) {
   std::array<const Tensor*, inputs> operands;
   for (int k = 0; k < inputs; ++k) operands[static_cast<std::size_t>(k)] = &x[static_cast<std::size_t>(k)];
-  MapArgs<inputs> a{{}, y.raw(), y.dtype(), is_aligned(y.raw()), StridedIndex<inputs>(y.shape(), operands)};
+  MapArgs<inputs> a{
+      {}, y.raw(), y.dtype(), is_aligned(y.raw()), false, StridedIndex<inputs>(y.shape(), operands)};
+  a.by_rows = a.walk.rank > 1 && a.walk.size[0] % widest_map == 0;
   for (int k = 0; k < inputs; ++k) {
     const Tensor& t = *operands[static_cast<std::size_t>(k)];
-    const Layout layout = a.walk.constant(k)     ? Layout::constant
+    const Layout layout = a.by_rows              ? row_layout(a.walk, k)
+                          : a.walk.constant(k)   ? Layout::constant
                           : a.walk.contiguous(k) ? Layout::packed
                                                  : Layout::strided;
     a.in[k] = {t.raw(), t.dtype(), layout};

@@ -85,7 +85,8 @@ struct CrossEntropyRow {
 
   struct ClassData {
     unsigned y = Call::none;
-    C own = 0;  // the logit of the class; in the backward operation, the row's cotangent
+    C own = 0;  // the logit of the class
+    C up = 0;   // the cotangent of the row's loss, divided by the divisor
   };
   struct ClassDataAndRow : ClassData {
     std::int64_t r = 0;
@@ -96,13 +97,15 @@ struct CrossEntropyRow {
   __device__ Row row(std::int64_t r) const {
     Row row;
     row.y = call.class_of(r);
-    if (call.cotangent)
-      row.own = call.cotangent_of(r);
-    else if (row.y < Call::none)
-      row.own = widen(call.x[call.element(r, row.y)]);
+    if (row.y < Call::none) row.own = widen(call.x[call.element(r, row.y)]);
     if constexpr (dense) row.r = r;
     await_previous();
+    row.up = up(r);
     return row;
+  }
+  __device__ C up(std::int64_t r) const {
+    const C up = static_cast<C>(call.divisor.inverse());
+    return call.cotangent ? up * call.cotangent_of(r) : up;
   }
 
   template<int n>
@@ -127,27 +130,29 @@ struct CrossEntropyRow {
     }
   }
 
-  /// dx = k e - up (for dense targets, up times the coefficient), minus `own` at the row's class. At an
-  /// element equal to the maximum, all terms may nearly cancel: `top` is dx at the row's class if its e is 1,
-  /// from the other elements' exponentials and targets. For dense targets dx is top + own at the only element
-  /// equal to the maximum, if it is not of the row's class.
+  /// dx = k e - up, and class_k e + class_up at the row's class. That is (k e - up) - own, but where the
+  /// class has the maximal logit, so that these terms may nearly cancel, it is the sum of what the other
+  /// elements' exponentials and targets contribute.
   struct SparseFinish {
-    C max, k, up, own, top;
+    C max, k, up, class_k, class_up;
   };
-  struct DenseFinish : SparseFinish {
+  /// dx = k e - up times the coefficient, minus `own` at the row's class. At an element equal to the maximum,
+  /// these terms may nearly cancel: `top` is dx at the row's class if its e is 1, from the other elements'
+  /// exponentials and targets, and top + own is dx at the only element equal to the maximum, if it is not of
+  /// the row's class.
+  struct DenseFinish {
+    C max, k, up, own, top;
     bool
         one_top;  // whether one element alone is equal to the maximum, and this thread's e are relative to it
   };
   using Finish = std::conditional_t<dense, DenseFinish, SparseFinish>;
   __device__ __forceinline__ Finish finish(C own_max, C max, const C (&s)[sums], const Row& row) const {
-    C up = static_cast<C>(call.divisor.inverse());
-    if (call.cotangent) up *= row.own;
     Finish f{};
     f.max = max;
-    f.own = up * own_coefficient(row);
-    C all = f.own, others = 0;  // up times all targets, and times those that `top` leaves
+    C own = row.up * own_coefficient(row);
+    C all = own, others = 0;  // row.up times all targets, and times those that `top` leaves
     if constexpr (dense || smoothed) {
-      f.up = up * call.unit();
+      f.up = row.up * call.unit();
       all += f.up * (dense ? s[sums - 2] + s[sums - 1] : static_cast<C>(call.classes));
       others = f.up * (dense ? s[sums - 2] : static_cast<C>(call.classes - 1));
     }
@@ -155,15 +160,18 @@ struct CrossEntropyRow {
     // Only next to a probability of 1 are the others' sums the smaller ones.
     const C below = s[rest] + (s[equals] - 1);
     const bool near_one = below < 1 || !(dense || smoothed);
-    f.top = near_one ? others - f.k * below : f.k - f.up - f.own;
-    if constexpr (dense) f.one_top = near_one && s[equals] == 1;
-    if (row.y == Call::ignored) f.k = f.up = f.own = f.top = 0;
-    if (caches && own_max != max) {
-      f.k *= exp_between<T>(own_max, max);
-      if constexpr (dense)
-        f.one_top = false;
-      else
-        f.top = f.k - f.up - f.own;
+    C top = near_one ? others - f.k * below : f.k - f.up - own;
+    if (row.y == Call::ignored) f.k = f.up = own = top = 0;
+    const bool scaled = caches && own_max != max;
+    if (scaled) f.k *= exp_between<T>(own_max, max);
+    if constexpr (dense) {
+      f.own = own;
+      f.top = top;
+      f.one_top = near_one && s[equals] == 1 && !scaled;
+    } else {
+      const bool is_max = row.own == max;
+      f.class_k = is_max ? C(0) : f.k;
+      f.class_up = is_max ? top : -(f.up + own);
     }
     return f;
   }
@@ -176,13 +184,14 @@ struct CrossEntropyRow {
     for (int j = 0; j < n; ++j) {  // a branch around the loop would need more registers
       const C e = cached ? v[0][j] : exp_minus<T>(v[0][j], f.max);
       v[0][j] = f.k * e;
-      if constexpr (dense)
+      if constexpr (dense) {
         v[0][j] -= f.up * call.coefficient(row.r, column + j);
-      else if constexpr (smoothed)
-        v[0][j] -= f.up;
-      if (own == j) v[0][j] = e >= 1 && !dense ? f.top : v[0][j] - f.own;
-      if constexpr (dense)
+        if (own == j) v[0][j] -= f.own;
         if (f.one_top && e >= 1) v[0][j] = own == j ? f.top : f.top + f.own;
+      } else {
+        if constexpr (smoothed) v[0][j] -= f.up;
+        if (own == j) v[0][j] = f.class_k * e + f.class_up;
+      }
       if (!cached && row.y == Call::ignored) v[0][j] = 0;  // also where the logit is NaN or infinite
     }
   }

@@ -37,10 +37,8 @@ __global__ void __launch_bounds__(logit_threads, 2)
 
   typename F::Row row;
   row.y = call.class_of(r);
-  if (call.cotangent)
-    row.own = call.cotangent_of(r);
-  else if (row.y < F::Call::none)
-    row.own = x[row.y];
+  if (row.y < F::Call::none) row.own = x[row.y];
+  row.up = f.up(r);
   if constexpr (F::dense) row.r = r;
 
   // The n elements from column i on; the pitch leaves room beyond the last column.

@@ -73,7 +73,8 @@ __global__ void __launch_bounds__(OneBlock::max_threads)
   }
   max = warp_max(max, lanes);
   // At most one lane holds the logit of the row's class; the others hold 0.
-  row.own = call.cotangent ? call.cotangent_of(valid ? r : 0) : warp_sum(row.own, lanes);
+  row.own = warp_sum(row.own, lanes);
+  row.up = f.up(valid ? r : 0);
   C s[F::sums] = {};
 #pragma unroll
   for (int j = 0; j < n; ++j) f.add(v[j], max, s, row, has(j) ? lane + j * lanes : classes);

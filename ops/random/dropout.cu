@@ -10,7 +10,7 @@ namespace {
 constexpr int threads = 256, width = 4;
 
 // Not inlined: it runs once in 2^32 elements, and would cost registers.
-__device__ __noinline__ bool further_happens(const Philox& philox, std::uint64_t i, std::uint64_t rest) {
+__device__ __noinline__ bool further_happens(Philox philox, std::uint64_t i, std::uint64_t rest) {
   return philox.further_word(i) < rest;
 }
 
@@ -35,14 +35,11 @@ __global__ void __launch_bounds__(threads)
         cuda::load(a.in[0].data, a.in[0].dtype, at[0], one);
         v[k] = one[0];
       }
+    unsigned ties = 0;
 #pragma unroll
     for (int k = 0; k < width; ++k) {
-      const bool dropped =
-          words.v[k] < chance.whole ||
-          (words.v[k] == chance.whole &&
-           further_happens(philox, static_cast<std::uint64_t>(i) + static_cast<std::uint64_t>(k),
-                           chance.rest));
-      v[k] = dropped ? T(0) : v[k] * scale;
+      ties |= static_cast<unsigned>(words.v[k] == chance.whole) << k;
+      v[k] = words.v[k] < chance.whole ? T(0) : v[k] * scale;
     }
     if (whole)
       cuda::store(a.out, a.out_dtype, i, v);
@@ -51,6 +48,12 @@ __global__ void __launch_bounds__(threads)
         const T one[1] = {v[k]};
         cuda::store(a.out, a.out_dtype, i + k, one);
       }
+    for (int k = 0; ties >> k != 0; ++k)
+      if ((ties >> k & 1) != 0 && i + k < numel &&
+          further_happens(philox, static_cast<std::uint64_t>(i + k), chance.rest)) {
+        const T zero[1] = {T(0)};
+        cuda::store(a.out, a.out_dtype, i + k, zero);
+      }
   }
 }
 
@@ -58,7 +61,7 @@ __global__ void __launch_bounds__(threads)
 
 void Dropout::cuda(Inputs x, Tensor& y) const {
   if (y.numel() == 0) return;
-  cuda::MapArgs<1> a{{}, y.raw(), y.dtype(), false, cuda::StridedIndex<1>(y.shape(), {&x[0]})};
+  cuda::MapArgs<1> a{{}, y.raw(), y.dtype(), false, false, cuda::StridedIndex<1>(y.shape(), {&x[0]})};
   a.in[0] = {x[0].raw(), x[0].dtype(), cuda::Layout::strided};
   a.vectors = a.walk.contiguous(0) && cuda::is_aligned(x[0].raw()) && cuda::is_aligned(y.raw());
   const auto run = [&]<class T>(Type<T>) {

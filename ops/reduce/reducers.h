@@ -196,7 +196,7 @@ struct LogSumExp {
   BOBBIN_HD static void reduce(A& a, B& b, T x, int) {
     const T m = static_cast<T>(a), d = x == m ? T(0) : x - m;  // inf - inf is 0 here
     const double e = static_cast<double>(math::exp(-std::abs(d)));
-    b = x > m ? (b + 1) * e : b + e;
+    b = b * (x > m ? e : 1) + e;  // the former maximum is an exponential now
     a = x > m ? static_cast<A>(x) : a;
   }
   BOBBIN_HD static void combine(A& a, B& b, std::int64_t, A a2, B b2, std::int64_t) {

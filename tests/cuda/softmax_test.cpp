@@ -113,6 +113,40 @@ void check(const Tensor& base, const View& view, int axis, const std::string& no
 Tensor as_is(const Tensor& x) { return x; }
 Tensor draw(const Shape& shape, DType t, double scale) { return to(randn(shape) * scale, t); }
 
+// Checks the derivatives of n rows of d elements along `axis`; in every second row one element dominates.
+void check_dominated(DType t, std::int64_t n, std::int64_t d, int axis, const std::string& note) {
+  Tensor logits = randn({n, d}, DType::f64);
+  for (std::int64_t r = 0; r < n; r += 2)
+    narrow(narrow(logits, 0, r, 1), 1, r * 7 % d, 1).fill_(12 + std::log(static_cast<double>(d)));
+  const auto layout = [&](const Tensor& x) { return axis == 1 ? x : contiguous(transpose(x)); };
+  const Tensor g = to(layout(draw({n, d}, DType::f64, 1)), t), g64 = to(g, DType::f64);
+  const Axes along{axis};
+  const double rounding = t == DType::f64 ? 0x1p-46 : 0x1p-20;
+  const std::string what = note + " " + std::string(name(t)) + " " + std::to_string(n) + " x " +
+                           std::to_string(d) + " along " + std::to_string(axis);
+  const auto run = [&](const std::string& op, auto&& backward, const Tensor& o, const Tensor& slack) {
+    const Tensor on = to(o, gpu), to_gpu = to(g, gpu), y = backward(on, to_gpu, axis);
+    EXPECT_TRUE(same_bits(y, backward(on, to_gpu, axis))) << op << ", twice: " << what;
+    expect_close(to(y, Device::cpu()), backward(to(o, DType::f64), g64, axis), slack * rounding,
+                 op + " with a dominant element: " + what);
+  };
+  const Tensor none = zeros({}, DType::f64);
+  {
+    const Tensor o = to(layout(softmax(logits, 1)), t), p = to(o, DType::f64);
+    const Tensor dominant = gt(p, full({}, 0.75, DType::f64));
+    const Tensor off = abs(g64 - sum(where(dominant, g64, none), along, true));
+    run(
+        "softmax_backward", [](auto&&... a) { return softmax_backward(a...); }, o,
+        p * (off + sum(where(dominant, none, p * off), along, true)));
+  }
+  const Tensor o = to(layout(log_softmax(logits, 1)), t), l = to(o, DType::f64);
+  const Tensor dominant = gt(l, full({}, std::log(0.75), DType::f64));
+  const Tensor others = sum(where(dominant, none, abs(g64)), along, true);
+  run(
+      "log_softmax_backward", [](auto&&... a) { return log_softmax_backward(a...); }, o,
+      where(dominant, abs(expm1(l) * g64) + exp(l) * others, abs(g64) + exp(l) * sum(abs(g64), along, true)));
+}
+
 constexpr std::int64_t lengths[] = {1,     2,     3,      7,      31,     33,    127,  257,
                                     781,   1000,  1023,   1025,   4097,   5000,  8193, 12345,
                                     32769, 50257, 128256, 151936, 262144, 262147};
@@ -151,6 +185,12 @@ TEST_F(CudaSoftmax, AnyAxis) {
     for (const std::int64_t d : {2, 3, 10, 64, 100, 700, 3000})
       for (const std::int64_t inner : {2, 3, 8, 49, 64, 200})
         for (const std::int64_t outer : {1, 3}) check(draw({outer, d, inner}, t, 3), as_is, 1, "");
+  // Too many columns for the shared memory of the blocks of few rows.
+  for (const DType t : {DType::f32, DType::bf16, DType::f64})
+    for (const std::int64_t inner : {3, 16}) {
+      check(draw({2, 60000, inner}, t, 3), as_is, 1, "parts");
+      check_dominated(t, inner, 60000, 0, "parts");
+    }
   check(draw({300, 20, 30}, DType::f32, 3), as_is, 0, "");
   check(draw({30, 20, 300}, DType::bf16, 3), as_is, 2, "");
   check(draw({}, DType::f32, 3), as_is, 0, "");
@@ -162,7 +202,10 @@ TEST_F(CudaSoftmax, EveryAlgorithm) {
   const auto lengths_by = [](const std::string& note) {
     for (const DType t : {DType::f32, DType::bf16, DType::f64})
       for (const std::int64_t n : {1, 3, 300})
-        for (const std::int64_t d : {5, 257, 1024, 2051, 20001}) check(draw({n, d}, t, 3), as_is, 1, note);
+        for (const std::int64_t d : {5, 257, 1024, 2051, 20001}) {
+          check(draw({n, d}, t, 3), as_is, 1, note);
+          if (n < 300) check_dominated(t, n, d, 1, note);
+        }
   };
   const auto force = [](Algorithm algorithm, std::optional<Scope> scope = {}, int blocks = 0) {
     cuda::RowTuning t;
@@ -188,7 +231,17 @@ TEST_F(CudaSoftmax, EveryAlgorithm) {
   lengths_by("chunks");
   force(Algorithm::strided);
   for (const DType t : {DType::f32, DType::bf16, DType::f64})
-    for (const std::int64_t inner : {3, 16}) check(draw({2, 40, inner}, t, 3), as_is, 1, "columns");
+    for (const std::int64_t inner : {3, 16}) {
+      check(draw({2, 40, inner}, t, 3), as_is, 1, "columns");
+      check_dominated(t, inner, 40, 0, "columns");
+    }
+}
+
+TEST_F(CudaSoftmax, DominatedRowsOfEveryLength) {
+  for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
+    for (const std::int64_t d : {2, 3, 16, 33, 64, 129, 500, 781, 1024, 3001, 40000})
+      for (const std::int64_t n : {3, 2000})
+        if (n * d <= 1 << 22) check_dominated(t, n, d, 1, "");
 }
 
 // Blocks that exchange through global memory must not read values of an earlier launch.

@@ -45,6 +45,7 @@ std::vector<Op> operations() {
       {"softplus", 2, 3, [](T x, T, T) { return softplus(x); }},
       {"sigmoid", 2, 3, [](T x, T, T) { return sigmoid(x); }},
       {"log_softmax", 2, 3, [](T x, T, T) { return log_softmax(x, -1); }},
+      {"softmax_axis_0", 2, 3, [](T x, T, T) { return softmax(x, 0); }},
       {"dropout", 2, 2, [](T x, T, T) { return dropout(x, 0.1); }},
       {"cumsum", 2, 2, [](T x, T, T) { return cumsum(x, -1); }},
       {"mean", 1, 1, [](T x, T, T) { return mean(x, {-1}); }},

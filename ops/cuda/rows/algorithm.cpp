@@ -19,13 +19,14 @@ RowLaunch warp_launch(const RowShape& s, const Chip& chip, const RowTuning& t) {
   RowLaunch p{.algorithm = Algorithm::warp};
   const std::int64_t packs = s.packs();
   // Fewer lanes need fewer shuffles, and repeat less of the work that each lane does once per row. Rows with
-  // edges need at least 16 lanes, one per edge element. If the reduction is expensive, a lane holds more of
-  // the row.
+  // edges need one lane per edge element, and eight, so that they are not `coalesced`. If the reduction is
+  // expensive, a lane holds more of the row.
   const bool long_row = packs > (s.sums > 1 ? t.long_row_packs : 128), many = !few_rows(s, chip);
   // With two inputs, one pack of each per lane keeps enough loads in flight.
   const bool one_pack = s.inputs > 1 && !s.has_edges() && packs <= 4;
   p.packs = one_pack ? 1 : long_row && s.bytes < 8 ? 8 : many && !s.has_edges() && packs <= 2 ? 2 : 4;
-  p.lanes = std::max(power_of_two(ceil_div(packs, p.packs)), s.has_edges() ? 16 : 1);
+  p.lanes = std::max(power_of_two(ceil_div(packs, p.packs)),
+                     s.has_edges() ? std::max(8, 2 * s.pack_elements()) : 1);
   p.coalesced = many && !one_pack && p.lanes < aligned_packs;
   const std::int64_t warps = ceil_div(s.rows(), std::int64_t{32} / p.lanes);
   p.threads = static_cast<int>(32 * std::clamp<std::int64_t>(warps / chip.sms, 1, warp_block_threads / 32));
@@ -65,6 +66,12 @@ RowLaunch strided_launch(const RowShape& s, const Chip& chip) {
   const std::int64_t bytes = chunks * steps * s.inputs * p.threads * (packs ? 16 : s.bytes);
   p.cached = chunks > 1 && bytes <= chip.shared_per_block - 32 * 1024;
   p.shared = p.cached ? static_cast<std::size_t>(bytes) : 0;
+  p.part_columns = s.columns;
+  if (!p.cached && p.grid <= chip.sms) {
+    const std::int64_t part_chunks = std::max<std::int64_t>(4, ceil_div(chunks * p.grid, 8 * chip.sms));
+    p.part_columns = part_chunks * steps * p.threads / width;
+    p.parts = static_cast<int>(ceil_div(s.columns, p.part_columns));
+  }
   return p;
 }
 
@@ -85,22 +92,18 @@ RowLaunch two_pass_launch(const RowShape& s, const ResidentTeams& resident) {
 
 // The most threads for which a block is fast with `all` packs (of all inputs) per thread. With several sums,
 // each thread has a higher fixed cost per row, so a thread holds more packs.
-int fast_threads(int all, int sums) {
-  if (sums > 1) return all == 8 ? 128 : 512;
-  return all == 4 ? 128 : 512;
-}
+int fast_threads(int all, const RowShape& s) { return s.sums > 1 && all == 8 ? s.has_max ? 0 : 128 : 512; }
 
 // A launch with `blocks` blocks per row; nullopt if they cannot hold it. The fast sizes are tried first.
 std::optional<RowLaunch> team_launch(const RowShape& s, const RowTuning& t, const ResidentTeams& resident,
                                      Scope scope, int blocks) {
   for (const bool fast : {true, false})
     for (const int all : block_packs) {
-      if (!has_block_kernel(all, s.sums)) continue;
       RowLaunch p{.algorithm = Algorithm::block, .packs = all / s.inputs, .blocks = blocks, .scope = scope};
       p.packs_per_block =
           ceil_div(ceil_div(s.packs() + s.max_shift(), blocks), aligned_packs) * aligned_packs;
       const std::int64_t threads = ceil_div(ceil_div(p.packs_per_block, p.packs), 32) * 32;
-      if (t.packs ? all != t.packs : fast && threads > fast_threads(all, s.sums)) continue;
+      if (t.packs ? all != t.packs : fast && threads > fast_threads(all, s)) continue;
       if (threads > max_block_threads(s.bytes)) continue;
       p.threads = static_cast<int>(threads);
       p.shared = static_cast<std::size_t>(threads * (all - packs_in_registers(all)) * 16);
@@ -146,11 +149,11 @@ RowLaunch choose_launch(const RowShape& s, const Chip& chip, const RowTuning& t,
   if (forced(Algorithm::two_pass)) return two_pass_launch(s, resident);
   if (forced(Algorithm::block)) return block_launch(s, chip, t, resident);
   if (s.has_edges() && fits_tile && s.columns * s.bytes <= t.tile_row) return tile_launch(s, chip, t);
-  // A warp can hold eight packs per lane. A block is faster for rows with several sums, and for many rows
-  // that do not begin at multiples of 128 bytes: above 128 packs, with two inputs above 64.
-  const bool many = !few_rows(s, chip);
+  // A warp can hold eight packs per lane. A block is faster above 128 packs for many rows of two inputs, and
+  // for rows with several sums and no maximum.
   const std::int64_t can_hold = s.bytes == 8 ? 128 : 256;
-  const std::int64_t should_hold = s.sums > 1 ? 128 : many && s.max_shift() > 0 ? 128 / s.inputs : can_hold;
+  const bool block_is_faster = s.inputs > 1 ? !few_rows(s, chip) : s.sums > 1 && !s.has_max;
+  const std::int64_t should_hold = block_is_faster ? 128 : can_hold;
   if (s.packs() <= (forced(Algorithm::warp) ? can_hold : should_hold)) return warp_launch(s, chip, t);
   return block_launch(s, chip, t, resident);
 }

@@ -16,12 +16,9 @@ enum class Scope { block, cluster, grid };  ///< the threads that hold one row a
 
 // Constants that the kernels and the choice of an algorithm share.
 inline constexpr int warp_block_threads = 128, tile_threads = 256, two_pass_threads = 512,
-                     strided_threads = 512;  ///< threads of a block, at most
-inline constexpr int tile_elements = 16;     ///< elements of a row that one lane of a tile holds, at most
-inline constexpr int block_packs[] = {4, 8, 16};  ///< packs of all inputs that a thread of a block holds
-/// Whether there is a block kernel with this many packs per thread. With several sums, four packs are never
-/// the fastest.
-constexpr bool has_block_kernel(int packs, int sums) { return sums == 1 || packs > 4; }
+                     strided_threads = 512;    ///< threads of a block, at most
+inline constexpr int tile_elements = 16;       ///< elements of a row that one lane of a tile holds, at most
+inline constexpr int block_packs[] = {8, 16};  ///< packs of all inputs that a thread of a block holds
 /// How many of a thread's packs are in registers; the others are in shared memory.
 constexpr int packs_in_registers(int packs) { return packs == 16 ? 4 : 0; }
 constexpr int two_pass_packs(int inputs) { return 4 / inputs; }
@@ -35,10 +32,10 @@ constexpr int strided_steps(bool packs, int inputs) { return (packs ? 4 : 8) / i
 constexpr int shared_pitch(int packs, int lanes) { return packs + ((lanes - packs) & (2 * lanes - 1)); }
 constexpr int max_block_threads(int element_bytes) { return element_bytes == 8 ? 512 : 1024; }
 
-/// Entries of shared memory that the exchange of a row's statistics uses: one for a barrier, and two buffers
+/// Entries of shared memory that the exchange of a row's statistics uses: two for barriers, and two buffers
 /// with one entry for each warp and one for each block of a cluster, or one for the total.
 constexpr int exchange_entries(int warps, int blocks, Scope scope) {
-  return 1 + 2 * (warps + (scope == Scope::cluster ? blocks : 1));
+  return 2 + 2 * (warps + (scope == Scope::cluster ? blocks : 1));
 }
 
 inline constexpr int aligned_packs =
@@ -49,6 +46,7 @@ struct RowShape {
   std::int64_t outer, columns, inner;
   int bytes;  ///< of an element
   int inputs, sums;
+  bool has_max;
   friend bool operator==(const RowShape&, const RowShape&) = default;
 
   std::int64_t rows() const { return outer * inner; }
@@ -80,8 +78,10 @@ struct RowLaunch {
   Scope scope = Scope::block;        ///< of a team
   std::int64_t packs_per_block = 0;  ///< of a row that each block of a team holds
   std::int64_t teams = 0;
-  std::int64_t grid = 0;   ///< blocks
-  int slabs = 0;           ///< of a tile
+  std::int64_t grid = 0;  ///< blocks
+  int slabs = 0;          ///< of a tile
+  int parts = 1;          ///< strided: blocks that share the columns of the same rows
+  std::int64_t part_columns = 0;
   bool cached = false;     ///< strided: shared memory keeps what is read for the second pass
   std::size_t shared = 0;  ///< bytes of shared memory, without those of the exchange
 };
@@ -93,7 +93,7 @@ struct RowTuning {
       1024;  ///< packs of all inputs for each block of a cluster; twice that with several sums
   std::int64_t grid_packs = 2048;    ///< packs of all inputs for each block of a team that is not a cluster
   std::int64_t long_row_packs = 32;  ///< above this many packs, a lane holds eight (rows with several sums)
-  std::int64_t tile_row = 1024;      ///< bytes of the longest row with edge elements that `tile` processes
+  std::int64_t tile_row = 130;       ///< bytes of the longest row with edge elements that `tile` processes
   std::int64_t tile_bytes = 16384;   ///< of a tile, for each input
   std::optional<Algorithm> algorithm;
   std::optional<Scope> scope;

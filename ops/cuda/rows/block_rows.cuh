@@ -32,12 +32,13 @@ __global__ void __launch_bounds__(max_block_threads(sizeof(typename F::Storage))
       a.rows);
 
   for (std::int64_t r = blockIdx.x / team.blocks; r < a.rows; r += team.count) {
-    // The thread has pack i where i * threads is less than this limit.
+    // The packs of the block's part of the row; with the empty ones before it that make it begin at a
+    // multiple of 128 bytes.
     const auto limit_of = [&](const RowSpan<T>& span) {
-      return smaller(packs_per_block, span.shift + span.packs - rank * packs_per_block) - thread;
+      return smaller(packs_per_block, span.shift + span.packs - rank * packs_per_block);
     };
     const auto has = [&](const RowSpan<T>& span, int limit, int i, int threads) {
-      return i * threads < limit && (i > 0 || begin >= span.shift);
+      return i * threads + thread < limit && (i > 0 || begin >= span.shift);
     };
     uint4 x[in_registers ? in_registers : 1]{};
     // Pack i of input k, which is in shared memory.
@@ -59,14 +60,15 @@ __global__ void __launch_bounds__(max_block_threads(sizeof(typename F::Storage))
       for (int k = 0; k < n; ++k) {
         const T* const from = a.in[k] + r * a.pitch[k];
         const auto* const packs = reinterpret_cast<const uint4*>(from + span.head) + (begin - span.shift);
-#pragma unroll
-        for (int i = 0; i < P; ++i)
+        each_pack<P>(limit, threads, [&](int i) {
           if (k * P + i < in_registers)
-            x[k * P + i] = load_pack(packs + i * threads, has(span, limit, i, threads), padding<F>(k));
+            x[k * P + i < in_registers ? k * P + i : 0] =
+                load_pack(packs + i * threads, has(span, limit, i, threads), padding<F>(k));
           else if (has(span, limit, i, threads))
             copy_pack(in_shared(k, i, threads), packs + i * threads);
           else
             *in_shared(k, i, threads) = padding<F>(k);
+        });
         if (has_edges && thread < span.edges) edge[k] = from[span.edge(thread)];
       }
     }
@@ -98,20 +100,20 @@ __global__ void __launch_bounds__(max_block_threads(sizeof(typename F::Storage))
     // The maximum, then the sums, of what the warp holds.
     Stats<F> own = Stats<F>::none();
     if constexpr (F::has_max) {
-      const int threads = ptx::ntid_x();
+      const int limit = limit_of(RowSpan<T>(r, a.columns)), threads = ptx::ntid_x();
       uint4 m = get(0, 0, threads);
-#pragma unroll
-      for (int i = 1; i < P; ++i) m = larger_pack<T>(m, get(0, i, threads));
+      each_pack<P>(limit, threads, [&](int i) { m = larger_pack<T>(m, get(0, i, threads)); });
       own.max = warp_max(larger(largest<T>(m), edge_value[0][0]), 32);
     }
+    uint4 most = padding<F>(0);  // the elementwise maximum of this thread's packs of the first input
     {
       const RowSpan<T> span(r, a.columns);
       const int limit = limit_of(span), threads = ptx::ntid_x();
-#pragma unroll
-      for (int i = 0; i < P; ++i) {
+      each_pack<P>(limit, threads, [&](int i) {
         uint4 v[n];
 #pragma unroll
         for (int k = 0; k < n; ++k) v[k] = get(k, i, threads);
+        if constexpr (has_dominant<F>) most = larger_pack<T>(most, v[0]);
         add_pack(a.f, v, own.max, own.sum, row,
                  has(span, limit, i, threads)
                      ? span.head + static_cast<std::int64_t>(begin - span.shift + i * threads) * E
@@ -122,21 +124,51 @@ __global__ void __launch_bounds__(max_block_threads(sizeof(typename F::Storage))
           else
             *in_shared(0, i, threads) = v[0];
         }
-      }
+      });
       if (has_edges) a.f.add(edge_value, own.max, own.sum, row, has_edge ? span.edge(thread) : a.columns);
     }
 #pragma unroll
     for (int s = 0; s < F::sums; ++s) own.sum[s] = warp_sum_in_double(own.sum[s], 32);
+    if constexpr (has_dominant<F>)
+      if (__any_sync(~0u, larger(largest<T>(most), edge_value[0][0]) > C(F::dominant_above))) {
+        const int limit = limit_of(RowSpan<T>(r, a.columns)), threads = ptx::ntid_x();
+        each_pack<P>(limit, threads, [&](int i) {
+          uint4 v[n];
+#pragma unroll
+          for (int k = 0; k < n; ++k) v[k] = get(k, i, threads);
+          keep_packed(v);
+          find_in_pack(a.f, v, own.max);
+        });
+        if (has_edges) a.f.find(edge_value, own.max);
+        merge_dominant<F>(own.max, 32);
+      }
 
-    const Stats<F> total = exchange(own);
+    Stats<F> total = exchange(own);
+    if constexpr (has_dominant<F>)
+      if (total.dominated()) {
+        const int limit = limit_of(RowSpan<T>(r, a.columns)), threads = ptx::ntid_x();
+        own = Stats<F>::none();
+        each_pack<P>(limit, threads, [&](int i) {
+          uint4 v[n];
+#pragma unroll
+          for (int k = 0; k < n; ++k) v[k] = get(k, i, threads);
+          keep_packed(v);
+          add_pack(Others<F>{a.f}, v, total.max, own.sum, row, 0);
+        });
+        if (has_edges) a.f.add_others(edge_value, total.max, own.sum);
+#pragma unroll
+        for (int s = 0; s < F::sums; ++s) own.sum[s] = warp_sum_in_double(own.sum[s], 32);
+        const C dominant = total.max;
+        total = exchange(own);
+        total.max = dominant;
+      }
     const auto finish = a.f.finish(own.max, total.max, total.sum, row);
     if (a.out) {  // stores the row
       const RowSpan<T> span(r, a.columns);
       T* const to = a.out + r * a.columns;
       auto* const packs = reinterpret_cast<uint4*>(to + span.head) + (begin - span.shift);
       const int limit = limit_of(span), threads = ptx::ntid_x();
-#pragma unroll
-      for (int i = 0; i < P; ++i) {
+      each_pack<P>(limit, threads, [&](int i) {
         uint4 v[n];
 #pragma unroll
         for (int k = 0; k < n; ++k) v[k] = get(k, i, threads);
@@ -145,7 +177,7 @@ __global__ void __launch_bounds__(max_block_threads(sizeof(typename F::Storage))
             span.head + static_cast<std::int64_t>(begin - span.shift + i * threads) * E;
         const uint4 y = put_pack<F::caches>(a.f, v, finish, row, column);
         store_pack(packs + i * threads, y, has(span, limit, i, threads));
-      }
+      });
       if (has_edge) {
         a.f.template put<F::caches>(edge_value, finish, row, span.edge(thread));
         to[span.edge(thread)] = narrow<T>(edge_value[0][0]);

@@ -12,7 +12,7 @@ namespace bobbin::cuda {
 /// A functor's kernels in which several blocks may share a row. The choice of a launch asks CUDA how many of
 /// their blocks run at the same time.
 struct TeamKernels {
-  const void* block[std::size(block_packs)];  ///< one for each entry of block_packs; null if there is none
+  const void* block[std::size(block_packs)];  ///< one for each entry of block_packs
   const void* two_pass;
   std::size_t stats_bytes;  ///< of the statistics of a row
 

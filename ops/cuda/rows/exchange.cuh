@@ -28,18 +28,23 @@ class Exchange {
     if (team.scope == Scope::grid) tag_ = static_cast<unsigned>(ptx::ld_relaxed_gpu(team.mailbox.words));
 #if __CUDA_ARCH__ >= 900
     if (team.scope != Scope::cluster) return;
-    if (threadIdx.x == 0) ptx::mbarrier_init_1(barrier());
+    if (threadIdx.x == 0) {
+      ptx::mbarrier_init_1(barrier(1));
+      if constexpr (has_dominant<F>) ptx::mbarrier_init_1(barrier(2));
+    }
     ptx::barrier_cluster_arrive_relaxed();
 #endif
   }
 
   /// Merges the statistics of each warp of the team. All threads of the team get the result. A cluster calls
-  /// this once, because its barrier is used for one phase only.
+  /// this once per barrier, because each is used for one phase only.
   __device__ S operator()(const S& mine) {
     const int warps = static_cast<int>(blockDim.x) / 32;
     // Two buffers, used in turn, because one warp may be a row ahead of the others.
-    S* const by_warp = shared_ + 1 + (++tag_ & 1) * (warps + 1);
+    const int pitch = warps + (has_dominant<F> && team_.scope == Scope::cluster ? team_.blocks : 1);
+    S* const by_warp = shared_ + 2 + (++tag_ & 1) * pitch;
     S* const by_block = by_warp + warps;
+    if (warps == 1 && team_.scope == Scope::block) return mine;
     if (lane() == 0) by_warp[warp()] = mine;
 #if __CUDA_ARCH__ >= 900
     if (team_.scope == Scope::cluster) ptx::barrier_cluster_wait_acquire();
@@ -75,7 +80,7 @@ class Exchange {
     auto* const done = reinterpret_cast<unsigned*>(team_.mailbox.words + 1);
     if (atomicAdd(done, 1u) != gridDim.x - 1) return;
     *done = 0;
-    const auto rounds = (rows_ + team_.count - 1) / team_.count;
+    const auto rounds = (has_dominant<F> ? 2 : 1) * ((rows_ + team_.count - 1) / team_.count);
     ptx::st_relaxed_gpu(team_.mailbox.words, static_cast<unsigned>(ptx::ld_relaxed_gpu(team_.mailbox.words)) +
                                                  static_cast<unsigned>(rounds));
   }
@@ -121,19 +126,19 @@ class Exchange {
   }
 
 #if __CUDA_ARCH__ >= 900
-  // An mbarrier that counts the bytes that the blocks of the cluster send to this one. Unlike a barrier of
-  // the cluster, it does not wait for other memory accesses.
-  __device__ unsigned barrier() const { return ptx::shared_address(shared_); }
+  // Mbarriers for the first and the second exchange, which count the bytes that the blocks of the cluster
+  // send to this one. Unlike a barrier of the cluster, they do not wait for other memory accesses.
+  __device__ unsigned barrier(unsigned tag) const { return ptx::shared_address(shared_ + (tag - 1)); }
   __device__ void await_cluster() const {
     if (threadIdx.x == 0)
-      ptx::mbarrier_arrive_expect_tx(barrier(), static_cast<unsigned>(team_.blocks * sizeof(S)));
-    while (!ptx::mbarrier_try_wait_phase_0(barrier())) {
+      ptx::mbarrier_arrive_expect_tx(barrier(tag_), static_cast<unsigned>(team_.blocks * sizeof(S)));
+    while (!ptx::mbarrier_try_wait_phase_0(barrier(tag_))) {
     }
   }
   // Writes s to `place` in the shared memory of block `rank` of the cluster.
   __device__ void send(S* place, int rank, const S& s) const {
     const unsigned to = ptx::mapa(ptx::shared_address(place), rank);
-    const unsigned there = ptx::mapa(barrier(), rank);
+    const unsigned there = ptx::mapa(barrier(tag_), rank);
     const auto* const word = reinterpret_cast<const unsigned*>(&s);
 #pragma unroll
     for (int w = 0; w < n_words; ++w) ptx::st_async(to + 4 * w, word[w], there);

@@ -7,7 +7,6 @@
 //   static constexpr int inputs;     tensors read, 1 or 2, of one shape and dtype
 //   static constexpr bool has_max;   whether sums are relative to the maximum of the first input
 //   static constexpr int sums;       number of sums per row, at least 1
-//   static constexpr int costly_sums; optional: the number of sums that the choice of an algorithm assumes
 //   using WideSum;                   optional: the type of sums, in place of C: double, where sums need it
 //   static constexpr bool caches;    whether `put` starts from what `add` stored in v[0]; needs C = T
 //
@@ -20,6 +19,14 @@
 //       (A template over int n.) Adds n neighbouring elements to the sums. m is the maximum of a part of the
 //       row that contains them, -infinity if that part is all -infinity (0 without `has_max`). Past the end
 //       of the row, where column >= columns, v[0] is -infinity (0 without `has_max`) and v[1] is 0.
+//   static constexpr double dominant_above;
+//   static constexpr bool infinite_padding;  whether v[0] past the end of the row is -infinity
+//   void find(C (&v)[inputs][n], C& m) const;
+//   void add_others(C (&v)[inputs][n], C m, C (&s)[sums]) const;
+//       Only with a base WithDominant: in some rows an element of the first input, above this number, has to
+//       stay out of the sums. m is NaN, or a number that describes such elements. `find` replaces NaN by the
+//       number of those among n elements, or adds to it. In the rows for which it did, `add_others` takes the
+//       place of `add`, and adds all but those elements.
 //   void add_divergent(C (&v)[inputs][n], C m, C (&s)[sums], const Row&, int64 column) const;
 //       Optional: the same, for warps whose lanes hold different rows.
 //   void rescale(C (&s)[sums], C from, C to) const;
@@ -27,7 +34,7 @@
 //       smaller. Changes nothing if the two are equal, even if both are infinite. Empty without `has_max`.
 //   struct Finish; Finish finish(C own, C max, const C (&s)[sums], const Row&) const;
 //       Computes the values that `put` needs from the maximum and the sums of the whole row. `own` is the m
-//       that this thread passed to `add`.
+//       that this thread passed to `add`. With WithDominant, max is what `find` set m to, or NaN.
 //   void put(C (&v)[inputs][n], const Finish&, const Row&, int64 column) const;
 //       (A template over bool cached, int n.) Computes the output in v[0]. cached: v[0] is what `add` stored,
 //       else the input. Results past the end of the row are not written.
@@ -39,6 +46,7 @@
 // ops/softmax/softmax_functor.cuh is a good first example.
 #pragma once
 #include "ops/cuda/rows/algorithm.h"
+#include "ops/cuda/rows/dominant.cuh"
 #include "ops/cuda/rows/exp.cuh"
 #include "ops/cuda/rows/warp_reduce.cuh"
 
@@ -75,19 +83,22 @@ struct RowArgs {
 template<class F>
 struct Stats {
   using C = Compute<typename F::Storage>;
-  C max;
+  C max;  ///< with has_dominant: what F::find set it to; NaN if no element dominates the row
   SumOf<F> sum[F::sums];
 
   __device__ static Stats none() {
     Stats s{};
     if constexpr (F::has_max) s.max = -infinity<C>();
+    if constexpr (has_dominant<F>) s.max = not_a_number<C>();
     return s;
   }
+  /// Whether an element dominates the row. (If it is described by NaN, the sums are NaN, too.)
+  __device__ bool dominated() const { return has_dominant<F> && max == max; }
 };
 
 template<class F>
 __device__ __forceinline__ Stats<F> merge(const F& f, Stats<F> a, Stats<F> b) {
-  const auto max = larger(a.max, b.max);
+  const auto max = merge_max<F>(a.max, b.max);
   f.rescale(a.sum, a.max, max);
   f.rescale(b.sum, b.max, max);
   a.max = max;
@@ -104,20 +115,29 @@ __device__ __forceinline__ Stats<F> warp_merge(const F& f, Stats<F> s, int lanes
     f.rescale(s.sum, s.max, max);
     s.max = max;
   }
+  merge_dominant<F>(s.max, lanes, from);
 #pragma unroll
   for (int i = 0; i < F::sums; ++i) s.sum[i] = warp_sum_in_double(s.sum[i], lanes, from);
   return s;
 }
 
+/// Whether the elements of an input past the end of a row are -infinity.
+template<class F>
+constexpr bool is_padding_infinite(int input) {
+  if constexpr (has_dominant<F>)
+    return F::infinite_padding && input == 0;
+  else
+    return F::has_max && input == 0;
+}
 /// The elements that `add` gets past the end of a row.
 template<class F>
 __device__ __forceinline__ uint4 padding(int input) {
-  return padding_pack<typename F::Storage>(F::has_max && input == 0);
+  return padding_pack<typename F::Storage>(is_padding_infinite<F>(input));
 }
 template<class F>
 __device__ __forceinline__ Compute<typename F::Storage> padding_element(int input) {
   using C = Compute<typename F::Storage>;
-  return F::has_max && input == 0 ? -infinity<C>() : C(0);
+  return is_padding_infinite<F>(input) ? -infinity<C>() : C(0);
 }
 
 /// Whether F has a mask.
@@ -158,6 +178,22 @@ __device__ __forceinline__ Compute<typename F::Storage> max_of(const uint4 (&x)[
   return largest<T>(m);
 }
 
+/// Calls f(i) for i < P while i * step < end, and for i = 0. The loop without tests, for where all are below
+/// the end, lets the compiler mix the steps of several i.
+template<int P, class Each>
+__device__ __forceinline__ void each_pack(int end, int step, const Each& f) {
+  if ((P - 1) * step < end) {
+#pragma unroll
+    for (int i = 0; i < P; ++i) f(i);
+  } else {
+#pragma unroll
+    for (int i = 0; i < P; ++i) {
+      if (i > 0 && i * step >= end) break;
+      f(i);
+    }
+  }
+}
+
 /// Adds a pack of each input to the sums. `divergent`: the lanes of this warp hold different rows.
 template<bool divergent = false, class F, class C, class S, class R>
 __device__ __forceinline__ void add_pack(const F& f, uint4 (&x)[F::inputs], C m, S (&s)[F::sums],
@@ -171,6 +207,16 @@ __device__ __forceinline__ void add_pack(const F& f, uint4 (&x)[F::inputs], C m,
   else
     f.add(v, m, s, row, column);
   if constexpr (F::caches) x[0] = pack<T>(v[0]);
+}
+
+/// f.find for a pack of each input.
+template<class F, class C>
+__device__ __forceinline__ void find_in_pack(const F& f, const uint4 (&x)[F::inputs], C& m) {
+  using T = typename F::Storage;
+  C v[F::inputs][per_pack<T>];
+#pragma unroll
+  for (int k = 0; k < F::inputs; ++k) unpack<T>(x[k], v[k]);
+  find_dominant(f, v, m);
 }
 
 /// Stops the compiler from keeping unpacked elements in registers until a later use.

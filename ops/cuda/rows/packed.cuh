@@ -23,6 +23,14 @@ __device__ __forceinline__ C infinity() {
     return __int_as_float(0x7f800000);
 }
 
+template<class C>
+__device__ __forceinline__ C not_a_number() {
+  if constexpr (sizeof(C) == 8)
+    return __longlong_as_double(0x7fffffffffffffff);
+  else
+    return __int_as_float(0x7fffffff);
+}
+
 /// A pack of -infinity or of zeros, for elements past the end of a row.
 template<class T>
 __device__ __forceinline__ uint4 padding_pack(bool infinite) {

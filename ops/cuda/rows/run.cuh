@@ -4,13 +4,13 @@
 // reduces in a fixed order, so results do not depend on the run.
 //
 //   warp (warp_rows.cuh)
-//     Shapes:   rows along the last axis: up to 4 KiB (f64: 2 KiB) if there are few of them or they begin at
-//               multiples of 128 bytes; up to 2 KiB otherwise and for functors with several sums; up to 1 KiB
-//               for many unaligned rows of two inputs.
+//     Shapes:   rows along the last axis, up to 4 KiB (f64: 2 KiB); up to 2 KiB for many rows of two inputs,
+//     and
+//               for functors with several sums and no maximum.
 //     Row:      in the registers of 1 to 32 lanes of a warp. A warp holds up to 32 rows.
 //     Exchange: shuffles.
 //   tile (tile_rows.cuh)
-//     Shapes:   rows up to 1 KiB whose length is no multiple of a pack; short rows along another axis.
+//     Shapes:   rows up to 130 bytes whose length is no multiple of a pack; short rows along another axis.
 //     Row:      a block copies a range of rows to shared memory; up to 32 lanes read a row into registers.
 //     Exchange: shuffles.
 //   block (block_rows.cuh)
@@ -26,8 +26,10 @@
 //   strided (strided_rows.cuh)
 //     Shapes:   longer rows along another axis; only for functors that take them.
 //     Row:      in the registers of a block; each thread holds a few columns of neighbouring rows. If a row
-//               has more columns, they are kept in shared memory, or read twice.
-//     Exchange: shuffles, then shared memory.
+//               has more columns, they are kept in shared memory, or read twice. If the rows would occupy few
+//               blocks, several blocks share their columns, in one launch for the sums and one for the
+//               output.
+//     Exchange: shuffles, then shared memory, then global memory between the launches.
 #pragma once
 #include "core/cuda/runtime.h"
 #include "ops/cuda/rows/block_rows.cuh"
@@ -40,30 +42,12 @@
 
 namespace bobbin::cuda {
 
-/// The sums of F as the choice of an algorithm counts them.
-template<class F>
-inline constexpr int costly_sums = [] {
-  if constexpr (requires { F::costly_sums; })
-    return F::costly_sums;
-  else
-    return F::sums;
-}();
-
 namespace detail {
-
-// The block kernel with `packs` packs of all inputs per thread.
-template<class F, int packs>
-const void* block_kernel() {
-  if constexpr (has_block_kernel(packs, costly_sums<F>))
-    return reinterpret_cast<const void*>(block_rows<F, packs / F::inputs>);
-  else
-    return nullptr;
-}
 
 template<class F>
 const TeamKernels& team_kernels() {
-  static const TeamKernels kernels{{block_kernel<F, block_packs[0]>(), block_kernel<F, block_packs[1]>(),
-                                    block_kernel<F, block_packs[2]>()},
+  static const TeamKernels kernels{{reinterpret_cast<const void*>(block_rows<F, block_packs[0] / F::inputs>),
+                                    reinterpret_cast<const void*>(block_rows<F, block_packs[1] / F::inputs>)},
                                    reinterpret_cast<const void*>(two_pass_rows<F>),
                                    sizeof(Stats<F>)};
   return kernels;
@@ -85,6 +69,24 @@ WarpKernel<F> warp_kernel(const RowLaunch& p) {
   return warp_rows<F, 4, false>;
 }
 
+template<class F>
+void run_strided(std::string_view op, Launch& l, const RowArgs<F>& a, std::int64_t inner,
+                 const RowLaunch& p) {
+  const auto kernel = p.packs ? strided_rows<F, true> : strided_rows<F, false>;
+  StridedParts<F> parts{StridedStage::whole, p.part_columns, p.parts, nullptr, nullptr};
+  if (p.parts == 1) return launch(op, l, kernel, a, inner, p.cached, parts);
+  const std::int64_t bytes = a.rows * p.parts * static_cast<std::int64_t>(sizeof(Stats<F>));
+  const Tensor memory = empty({bytes * (has_dominant<F> ? 2 : 1)}, DType::u8, l.device);
+  parts.sums = reinterpret_cast<Stats<F>*>(memory.raw());
+  if (has_dominant<F>) parts.others = parts.sums + a.rows * p.parts;
+  l.grid.y = static_cast<unsigned>(p.parts);
+  for (const StridedStage stage : {StridedStage::sums, StridedStage::others, StridedStage::store}) {
+    if (stage == StridedStage::others && !has_dominant<F>) continue;
+    parts.stage = stage;
+    launch(op, l, kernel, a, inner, false, parts);
+  }
+}
+
 }  // namespace detail
 
 /// Enqueues f over all rows of x; nothing if x has no elements. `early`: the kernel loads its rows before the
@@ -101,7 +103,8 @@ void run_rows(std::string_view op, const RowOperands& x, const F& f, bool early 
     a.in[k] = static_cast<const T*>(x.in(k));
     a.pitch[k] = x.pitch[k];
   }
-  const RowShape shape{x.outer, x.columns, x.inner, static_cast<int>(sizeof(T)), F::inputs, costly_sums<F>};
+  const RowShape shape{x.outer,   x.columns, x.inner,   static_cast<int>(sizeof(T)),
+                       F::inputs, F::sums,   F::has_max};
   const TeamKernels& kernels = detail::team_kernels<F>();
   const RowLaunch& p = cached_launch(d, shape, kernels);
   Launch l{d, dim3(static_cast<unsigned>(p.grid)), dim3(static_cast<unsigned>(p.threads)),
@@ -115,8 +118,7 @@ void run_rows(std::string_view op, const RowOperands& x, const F& f, bool early 
     case Algorithm::tile:
       return launch(op, l, tile_rows<F>, a, x.outer, static_cast<int>(x.inner), p.slabs, p.lanes);
     case Algorithm::strided:
-      if constexpr (!is_last_axis<F>)
-        return launch(op, l, p.packs ? strided_rows<F, true> : strided_rows<F, false>, a, x.inner, p.cached);
+      if constexpr (!is_last_axis<F>) return detail::run_strided(op, l, a, x.inner, p);
       break;
     case Algorithm::block:
     case Algorithm::two_pass:

@@ -6,6 +6,20 @@
 
 namespace bobbin::cuda {
 
+/// What a launch does. Where the rows would occupy few blocks, several blocks along y share the columns, and
+/// one launch each computes the sums of every block's part, those of the others in rows that an element
+/// dominates (with WithDominant), and the output.
+enum class StridedStage { whole, sums, others, store };
+
+/// The parts of the columns that blocks along y take.
+template<class F>
+struct StridedParts {
+  StridedStage stage;
+  std::int64_t columns;  ///< of a part
+  int count;
+  Stats<F>*sums, *others;  ///< of each part and row
+};
+
 /// The elements that one thread of strided_rows holds, K columns of its V rows at a time, and the steps on
 /// them. A block handles `chunk` columns at a time.
 template<class F, bool packs>
@@ -20,6 +34,9 @@ struct StridedRows {
   const RowArgs<F>& a;
   const std::int64_t inner;
   const bool cached;
+  const std::int64_t part_columns;
+  const std::int64_t begin = blockIdx.y * part_columns,
+                     end = smaller(begin + part_columns, a.columns);  ///< columns
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
   const int tx = static_cast<int>(threadIdx.x % width), ty = static_cast<int>(threadIdx.x / width),
             step = static_cast<int>(blockDim.x / width);
@@ -40,8 +57,8 @@ struct StridedRows {
 #pragma unroll
     for (int k = 0; k < K; ++k) {
       const std::int64_t c = column(from, k);
-      const bool has = valid && c < a.columns;
-      const std::int64_t index = from / (K * step);
+      const bool has = valid && c < end;
+      const std::int64_t index = (from - begin) / (K * step);
 #pragma unroll
       for (int in = 0; in < n; ++in) {
         Held* const kept = cache + ((index * K + k) * n + in) * threads;
@@ -88,9 +105,11 @@ struct StridedRows {
       return narrow<T>(v[0][0]);
   }
 
-  /// The maxima and the sums of the elements that this thread reads.
-  __device__ __forceinline__ void reduce(Held (&x)[K][n], const Row (&row)[V], Stats<F> (&own)[V]) const {
-    for (std::int64_t from = 0; from < a.columns; from += chunk) {
+  /// The maxima and the sums of the elements that this thread reads, by f.add.
+  template<class Add>
+  __device__ __forceinline__ void reduce(const Add& f, Held (&x)[K][n], const Row (&row)[V],
+                                         Stats<F> (&own)[V]) const {
+    for (std::int64_t from = begin; from < end; from += chunk) {
       load(from, false, x);
       if constexpr (F::has_max) {
         C max[V];
@@ -110,7 +129,8 @@ struct StridedRows {
       for (int k = 0; k < K; ++k) {
         const std::int64_t c = column(from, k);
         each(x[k], [&](int j, C(&one)[n][1]) {
-          a.f.add(one, own[j].max, part[j], row[j], c < a.columns ? c : a.columns);
+          f.add(one, own[j].max, part[j], row[j], c < end ? c : a.columns);
+          find_dominant(f, one, own[j].max);
         });
       }
 #pragma unroll
@@ -120,9 +140,12 @@ struct StridedRows {
     }
   }
 
-  /// Merges the statistics of all threads of the block; by_warp[0] gets those of its rows.
+  /// Merges the statistics of all threads of the block into `total`; if `others`, only of rows that an
+  /// element dominates.
+  template<bool others = false>
   __device__ __forceinline__ void exchange(const Stats<F> (&own)[V],
-                                           Stats<F> (&by_warp)[strided_threads / 32][width * V]) const {
+                                           Stats<F> (&by_warp)[strided_threads / 32][width * V],
+                                           Stats<F> (&total)[width * V]) const {
 #pragma unroll
     for (int j = 0; j < V; ++j) {
       const Stats<F> s = warp_merge(a.f, own[j], 32, width);
@@ -131,7 +154,7 @@ struct StridedRows {
     __syncthreads();
     for (int j = thread; j < width * V; j += threads) {
       Stats<F> all = by_warp[0][j];
-      for (int w = 1; w < threads / 32; ++w) all.max = larger(all.max, by_warp[w][j].max);
+      for (int w = 1; w < threads / 32; ++w) all.max = merge_max<F>(all.max, by_warp[w][j].max);
       double sum[F::sums] = {};
       for (int w = 0; w < threads / 32; ++w) {
         Stats<F> s = by_warp[w][j];
@@ -141,22 +164,69 @@ struct StridedRows {
       }
 #pragma unroll
       for (int i = 0; i < F::sums; ++i) all.sum[i] = static_cast<C>(sum[i]);
-      by_warp[0][j] = all;
+      if (!others || all.dominated()) total[j] = all;
     }
     __syncthreads();
   }
 
-  /// Writes the output. If there is only one chunk, x still holds it.
+  /// Replaces the sums of rows that an element dominates; returns whether there is one.
+  __device__ __forceinline__ bool add_others(Held (&x)[K][n], const Row (&row)[V],
+                                             Stats<F> (&by_warp)[strided_threads / 32][width * V],
+                                             Stats<F> (&total)[width * V]) const {
+    if (!__syncthreads_or(thread < width * V && total[thread].dominated())) return false;
+    Stats<F> own[V];
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      own[j] = Stats<F>::none();
+      own[j].max = total[tx * V + j].max;
+    }
+    reduce(Others<F>{a.f}, x, row, own);
+    if (ty > 0)  // so that the exchange does not count it again
+#pragma unroll
+      for (int j = 0; j < V; ++j) own[j].max = Stats<F>::none().max;
+    exchange<true>(own, by_warp, total);
+    return true;
+  }
+
+  /// The entry of this block's first row in the statistics of a part.
+  __device__ __forceinline__ std::int64_t entry(std::int64_t part) const {
+    return part * a.rows + blockIdx.x * static_cast<std::int64_t>(width) * V;
+  }
+  __device__ __forceinline__ void write_part(const StridedParts<F>& p,
+                                             const Stats<F> (&total)[width * V]) const {
+    Stats<F>* const to = (p.stage == StridedStage::others ? p.others : p.sums) + entry(blockIdx.y);
+    for (int j = thread; j < width * V && blockIdx.x * static_cast<std::int64_t>(width) * V + j < a.rows;
+         j += threads)
+      to[j] = total[j];
+  }
+  /// Merges the statistics of all parts.
+  __device__ __forceinline__ void merge_parts(const StridedParts<F>& p, Stats<F> (&total)[width * V]) const {
+    for (int j = thread; j < width * V && blockIdx.x * static_cast<std::int64_t>(width) * V + j < a.rows;
+         j += threads) {
+      Stats<F> all = Stats<F>::none(), others = Stats<F>::none();
+#pragma unroll 8
+      for (int i = 0; i < p.count; ++i) all = merge(a.f, all, p.sums[entry(i) + j]);
+      if (p.stage == StridedStage::store && all.dominated()) {
+        for (int i = 0; i < p.count; ++i) others = merge(a.f, others, p.others[entry(i) + j]);
+#pragma unroll
+        for (int s = 0; s < F::sums; ++s) all.sum[s] = others.sum[s];
+      }
+      total[j] = all;
+    }
+    __syncthreads();
+  }
+
+  /// Writes the output. If there is only one chunk, x still holds it, unless it is to be read `again`.
   __device__ __forceinline__ void store(Held (&x)[K][n], const Row (&row)[V],
-                                        const typename F::Finish (&finish)[V]) const {
-    for (std::int64_t from = 0; from < a.columns; from += chunk) {
-      if (a.columns > chunk) load(from, true, x);
+                                        const typename F::Finish (&finish)[V], bool again) const {
+    for (std::int64_t from = begin; from < end; from += chunk) {
+      if (again || end - begin > chunk) load(from, !again, x);
 #pragma unroll
       for (int k = 0; k < K; ++k) {
         const std::int64_t c = column(from, k);
         const Held y =
             each(x[k], [&](int j, C(&one)[n][1]) { a.f.template put<false>(one, finish[j], row[j], c); });
-        if (valid && c < a.columns) *reinterpret_cast<Held*>(a.out + base + c * inner) = y;
+        if (valid && c < end) *reinterpret_cast<Held*>(a.out + base + c * inner) = y;
       }
     }
   }
@@ -166,11 +236,12 @@ struct StridedRows {
 /// read twice, if there is more than one chunk.
 template<class F, bool packs>
 __global__ void __launch_bounds__(strided_threads, F::has_max ? 1 : 2)
-    strided_rows(const RowArgs<F> a, const std::int64_t inner, const bool cached) {
+    strided_rows(const RowArgs<F> a, const std::int64_t inner, const bool cached,
+                 const StridedParts<F> parts) {
   using Rows = StridedRows<F, packs>;
   constexpr int V = Rows::V;
-  __shared__ Stats<F> by_warp[strided_threads / 32][Rows::width * V];
-  const Rows rows{a, inner, cached};
+  __shared__ Stats<F> by_warp[strided_threads / 32][Rows::width * V], total[Rows::width * V];
+  const Rows rows{a, inner, cached, parts.columns};
   if (!a.early) await_previous();
   typename F::Row row[V];
   Stats<F> own[V];
@@ -180,17 +251,26 @@ __global__ void __launch_bounds__(strided_threads, F::has_max ? 1 : 2)
     own[j] = Stats<F>::none();
   }
   typename Rows::Held x[Rows::K][F::inputs];
-  rows.reduce(x, row, own);
-  rows.exchange(own, by_warp);
+  const StridedStage stage = parts.stage;
+  if (stage == StridedStage::whole || stage == StridedStage::sums) {
+    rows.reduce(a.f, x, row, own);
+    rows.exchange(own, by_warp, total);
+  } else {
+    rows.merge_parts(parts, total);
+  }
+  if constexpr (has_dominant<F>)
+    if (stage == StridedStage::whole || stage == StridedStage::others)
+      if (!rows.add_others(x, row, by_warp, total) && stage == StridedStage::others) return;
+  if (stage == StridedStage::sums || stage == StridedStage::others) return rows.write_part(parts, total);
 
   typename F::Finish finish[V];
 #pragma unroll
   for (int j = 0; j < V; ++j) {
-    const Stats<F> total = by_warp[0][rows.tx * V + j];
-    finish[j] = a.f.finish(total.max, total.max, total.sum, row[j]);
-    if (rows.valid && rows.ty == 0) a.f.result(rows.r + j, row[j], total.max, total.sum);
+    const Stats<F> all = total[rows.tx * V + j];
+    finish[j] = a.f.finish(all.max, all.max, all.sum, row[j]);
+    if (rows.valid && rows.ty == 0 && blockIdx.y == 0) a.f.result(rows.r + j, row[j], all.max, all.sum);
   }
-  if (a.out) rows.store(x, row, finish);
+  if (a.out) rows.store(x, row, finish, stage == StridedStage::store);
 }
 
 }  // namespace bobbin::cuda

@@ -85,8 +85,26 @@ struct Tile {
       if (j * lanes >= columns) break;
       const int c = lane + j * lanes;
       a.f.add(v[j], s.max, s.sum, row, c < columns ? c : a.columns);
+      find_dominant(a.f, v[j], s.max);
     }
     warp_sums(s.sum, lanes);
+    if constexpr (has_dominant<F>) add_others(lanes, v, s);
+  }
+
+  /// Replaces the sums of rows that an element dominates.
+  __device__ __forceinline__ void add_others(int lanes, C (&v)[tile_elements][n][1], Stats<F>& s) const {
+    if (!__any_sync(~0u, s.dominated())) return;
+    merge_dominant<F>(s.max, lanes);
+    Stats<F> others = Stats<F>::none();
+#pragma unroll
+    for (int j = 0; j < tile_elements; ++j) {
+      if (j * lanes >= columns) break;
+      a.f.add_others(v[j], s.max, others.sum);
+    }
+    warp_sums(others.sum, lanes);
+    if (s.dominated())
+#pragma unroll
+      for (int i = 0; i < F::sums; ++i) s.sum[i] = others.sum[i];
   }
 
   /// Writes the output over the row's first input.

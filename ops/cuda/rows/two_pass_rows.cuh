@@ -53,16 +53,19 @@ struct TwoPassRow {
     s.max = max;
   }
 
-  /// The maximum and the sums of the elements that this thread reads.
-  __device__ __forceinline__ Stats<F> reduce() const {
-    Stats<F> own = Stats<F>::none();
+  /// The maximum and the sums of the elements that this thread reads, by f.add, beginning with `own`.
+  template<class Add>
+  __device__ __forceinline__ Stats<F> reduce(const Add& f, Stats<F> own) const {
     uint4 x[P][n];
     for (int from = 0; from < packs; from += chunk) {
       load(from, x);
       raise(own, max_of<F>(x));
       SumOf<F> part[F::sums] = {};  // adding the sums of short parts rounds less
 #pragma unroll
-      for (int i = 0; i < P; ++i) add_pack(a.f, x[i], own.max, part, row, column(from, i));
+      for (int i = 0; i < P; ++i) {
+        add_pack(f, x[i], own.max, part, row, column(from, i));
+        find_in_pack(f, x[i], own.max);
+      }
 #pragma unroll
       for (int i = 0; i < F::sums; ++i) own.sum[i] += part[i];
     }
@@ -70,7 +73,8 @@ struct TwoPassRow {
       C v[n][1];
       load_edge(v);
       raise(own, v[0][0]);
-      a.f.add(v, own.max, own.sum, row, span.edge(thread));
+      f.add(v, own.max, own.sum, row, span.edge(thread));
+      find_dominant(f, v, own.max);
     }
     return own;
   }
@@ -113,7 +117,17 @@ __global__ void __launch_bounds__(two_pass_threads, sizeof(typename F::Storage) 
     const typename F::Row row = a.f.row(r);
     const TwoPassRow<F> part{
         a, r, row, span, packs, span.head + begin * per_pack<T>, rank == 0 && thread < span.edges};
-    const Stats<F> total = exchange(warp_merge(a.f, part.reduce(), 32));
+    Stats<F> total = exchange(warp_merge(a.f, part.reduce(a.f, Stats<F>::none()), 32));
+    if constexpr (has_dominant<F>)
+      if (total.dominated()) {
+        const Compute<T> dominant = total.max;
+        Stats<F> own = Stats<F>::none();
+        own.max = dominant;
+        own = part.reduce(Others<F>{a.f}, own);
+        own.max = Stats<F>::none().max;
+        total = exchange(warp_merge(a.f, own, 32));
+        total.max = dominant;
+      }
     const auto finish = a.f.finish(total.max, total.max, total.sum, row);
     if (a.out) part.store(finish);
     if (rank == 0 && thread == 0) a.f.result(r, row, total.max, total.sum);

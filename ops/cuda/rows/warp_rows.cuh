@@ -37,6 +37,11 @@ struct WarpRows {
   uint4* const own_shared = warp_shared + (coalesced ? row_in_warp * pitch + lane : 0);
 
   __device__ __forceinline__ int column(int i) const { return span.head + (lane + i * lanes) * per_pack<T>; }
+  /// Calls f(i) for the packs i of a lane.
+  template<class Each>
+  __device__ __forceinline__ void each(const Each& f) const {
+    each_pack<P>(packs, lanes, f);
+  }
   __device__ __forceinline__ bool has(int i) const { return valid && lane + i * lanes < span.packs; }
   // Pack i of input k in shared memory.
   __device__ __forceinline__ uint4* in_shared(int i, int k) const {
@@ -64,12 +69,12 @@ struct WarpRows {
 #pragma unroll
     for (int k = 0; k < n; ++k) {
       const T* const from = a.in[k] + r * a.pitch[k];
-#pragma unroll
-      for (int i = 0; i < P; ++i)
+      each([&](int i) {
         if (!staged)
           x[i][k] = load_pack(from + column(i), has(i), padding<F>(k));
         else if (has(i))
           copy_pack(in_shared(i, k), from + column(i));
+      });
       if (has_edges && valid && lane < span.edges) edge[k] = from[span.edge(lane)];
     }
   }
@@ -94,56 +99,95 @@ struct WarpRows {
   __device__ __forceinline__ void read_shared(uint4 (&x)[P][n]) const {
     await_copies();
     if (coalesced) __syncwarp();
-#pragma unroll
-    for (int i = 0; i < P; ++i)
+    each([&](int i) {
 #pragma unroll
       for (int k = 0; k < n; ++k) x[i][k] = has(i) ? *in_shared(i, k) : padding<F>(k);
+    });
   }
 
   __device__ __forceinline__ void mask(uint4 (&x)[P][n], const Row& row) const {
     if constexpr (is_masked<F>)
-#pragma unroll
-      for (int i = 0; i < P; ++i)
+      each([&](int i) {
         if (has(i)) mask_pack(a.f, x[i][0], row, column(i));
+      });
   }
 
   __device__ __forceinline__ bool has_edge() const { return has_edges && valid && lane < span.edges; }
 
   /// The maximum and the sums of the row, in all of its lanes.
   __device__ __forceinline__ Stats<F> reduce(uint4 (&x)[P][n], const T (&edge)[n], C (&edge_value)[n][1],
-                                             bool edge_valid, const Row& row) const {
+                                             bool edge_valid, const Row& row, bool staged) const {
     Stats<F> own = Stats<F>::none();
-    own.max = max_of<F>(x);
+    C most = 0;  // of the lane
+    if constexpr (F::has_max || has_dominant<F>) {
+      uint4 m = x[0][0];
+      each([&](int i) { m = larger_pack<T>(m, x[i][0]); });
+      most = largest<T>(m);
+    }
     if constexpr (!coalesced) {
 #pragma unroll
       for (int k = 0; k < n; ++k) edge_value[k][0] = edge_valid ? widen<T>(edge[k]) : padding_element<F>(k);
       if (edge_valid) mask_element(a.f, edge_value[0], row, span.edge(lane));
-      if constexpr (F::has_max) own.max = larger(own.max, edge_value[0][0]);
+      most = larger(most, edge_value[0][0]);
     }
-    if constexpr (F::has_max) own.max = warp_max(own.max, lanes);
+    if constexpr (F::has_max) own.max = warp_max(most, lanes);
 
-#pragma unroll
-    for (int i = 0; i < P; ++i)
+    each([&](int i) {
       add_pack<coalesced>(a.f, x[i], own.max, own.sum, row,
                           lane + i * lanes < span.packs ? column(i) : a.columns);
+    });
     if (has_edges) a.f.add(edge_value, own.max, own.sum, row, edge_valid ? span.edge(lane) : a.columns);
     warp_sums(own.sum, lanes);
+    if constexpr (has_dominant<F>)
+      if (__any_sync(~0u, most > C(F::dominant_above))) add_others(edge_value, own, row, staged);
     return own;
+  }
+
+  /// Finds the elements that dominate rows, and replaces the sums of these rows. Reads the packs again,
+  /// because the code for these few rows would else need more registers than all others.
+  __device__ __forceinline__ void add_others(C (&edge_value)[n][1], Stats<F>& own, const Row& row,
+                                             bool staged) const {
+    const auto read = [&](int i, uint4(&x)[n]) {
+#pragma unroll
+      for (int k = 0; k < n; ++k)
+        if (coalesced || staged)
+          x[k] = has(i) ? *in_shared(i, k) : padding<F>(k);
+        else
+          x[k] = load_pack(a.in[k] + r * a.pitch[k] + column(i), has(i), padding<F>(k));
+    };
+    uint4 x[n];
+#pragma unroll 1
+    for (int i = 0; i * lanes < packs; ++i) {
+      read(i, x);
+      find_in_pack(a.f, x, own.max);
+    }
+    if (has_edges) a.f.find(edge_value, own.max);
+    merge_dominant<F>(own.max, lanes);
+    Stats<F> others = Stats<F>::none();
+#pragma unroll 1
+    for (int i = 0; i * lanes < packs; ++i) {
+      read(i, x);
+      add_pack(Others<F>{a.f}, x, own.max, others.sum, row, 0);
+    }
+    if (has_edges) a.f.add_others(edge_value, own.max, others.sum);
+    warp_sums(others.sum, lanes);
+    if (own.dominated())
+#pragma unroll
+      for (int i = 0; i < F::sums; ++i) own.sum[i] = others.sum[i];
   }
 
   /// Writes the outputs of this lane: to memory, or to shared memory for finish_warp_copy.
   __device__ __forceinline__ void store(uint4 (&x)[P][n], C (&edge_value)[n][1], bool edge_valid,
                                         const typename F::Finish& finish, const Row& row) const {
     T* const to = a.out + r * a.columns;
-#pragma unroll
-    for (int i = 0; i < P; ++i) {
+    each([&](int i) {
       keep_packed(x[i]);
       const uint4 y = put_pack<F::caches>(a.f, x[i], finish, row, column(i));
       if (!coalesced)
         store_pack(to + column(i), y, has(i));
       else if (has(i))
         *in_shared(i, 0) = y;
-    }
+    });
     if (has_edges && edge_valid) {
       a.f.template put<F::caches>(edge_value, finish, row, span.edge(lane));
       to[span.edge(lane)] = narrow<T>(edge_value[0][0]);
@@ -159,7 +203,7 @@ struct WarpRows {
   }
 };
 
-/// `lanes` is a power of two, at least 16 if rows have edge elements. `staged`: loads go through shared
+/// `lanes` is a power of two, and at least the number of edge elements. `staged`: loads go through shared
 /// memory, so that more of them are in flight; for few rows that only adds latency. `coalesced`, if the lanes
 /// of a row are too few to access 128 bytes at a time: a warp copies the packs of all its rows together
 /// between global and shared memory, and each lane accesses its packs in shared memory.
@@ -181,7 +225,7 @@ __global__ void __launch_bounds__(warp_block_threads)
   w.mask(x, row);
   Compute<T> edge_value[n][1];
   const bool edge_valid = w.has_edge();
-  const Stats<F> own = w.reduce(x, edge, edge_value, edge_valid, row);
+  const Stats<F> own = w.reduce(x, edge, edge_value, edge_valid, row, staged);
   if (w.valid) {
     const auto finish = a.f.finish(own.max, own.max, own.sum, row);
     if (a.out) w.store(x, edge_value, edge_valid, finish, row);
