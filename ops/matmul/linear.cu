@@ -127,7 +127,7 @@ Tensor Linear::sums_gradient_cuda(const Tensor& grad, const Tensor& sums) const 
 
 void Linear::cuda(Inputs x, Tensor& y, std::span<Tensor> aux) const {
   if (y.numel() == 0) return;
-  const Tensor &weight = x[1], &bias = x[2];
+  const Tensor &weight = x[1], bias = x[2] ? to(x[2], y.dtype()) : Tensor();
   const std::int64_t out = weight.size(0), in = weight.size(1);
   cuda::Gemm p{.rows = y.numel() / out,
                .cols = out,

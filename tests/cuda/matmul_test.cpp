@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "ops/matmul/linear.h"
 #include "tests/cuda/cuda_fixture.h"
 
 using namespace bobbin;
@@ -270,6 +271,20 @@ TEST_F(CudaLinear, RoundsOnce) {
       for (std::size_t i = 0; i < got.size(); ++i)
         EXPECT_NEAR(got[i], want[i], 1.01 * rounding(d) * std::abs(want[i]) + 2e-5)
             << name(d) << ' ' << static_cast<int>(activation);
+    }
+}
+
+// The f32 sums of 16-bit factors take a bias of either type.
+TEST_F(CudaLinear, WideSumsTakeANarrowBias) {
+  for (const DType d : {DType::bf16, DType::f16})
+    for (const Activation activation : {Activation::none, Activation::relu, Activation::gelu}) {
+      const Tensor x = to(randn({50, 20}), d), w = to(randn({30, 20}), d), b = to(randn({30}), d);
+      const Tensor want = linear(to(x, DType::f64), to(w, DType::f64), to(b, DType::f64), activation);
+      for (const Tensor& bias : {b, to(b, DType::f32)}) {
+        const Tensor got = record(Linear{activation, true}, {to(x, gpu), to(w, gpu), to(bias, gpu)});
+        ASSERT_EQ(got.dtype(), DType::f32);
+        EXPECT_LT(max(abs(to(to(got, cpu), DType::f64) - want)).item(), 1e-4) << name(d);
+      }
     }
 }
 
