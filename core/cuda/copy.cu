@@ -1,5 +1,6 @@
 // Copies on one GPU, between strides and dtypes; fills.
 #include <cstring>
+#include <optional>
 
 #include "core/cast.h"
 #include "core/ceil_div.h"
@@ -14,6 +15,27 @@ namespace {
 
 constexpr int threads = 256;
 
+// Converts n elements of x, both aligned to them or to 16 bytes.
+template<int n, class From, class To>
+__device__ void convert_pack(const From* x, To* y) {
+  constexpr int in_width = n * sizeof(From) > 16 ? 16 / sizeof(From) : n,
+                out_width = n * sizeof(To) > 16 ? 16 / sizeof(To) : n;
+  From v[n];
+#pragma unroll
+  for (int p = 0; p < n / in_width; ++p) {
+    const auto pack = reinterpret_cast<const Pack<From, in_width>*>(x)[p];
+#pragma unroll
+    for (int k = 0; k < in_width; ++k) v[p * in_width + k] = pack.v[k];
+  }
+#pragma unroll
+  for (int p = 0; p < n / out_width; ++p) {
+    Pack<To, out_width> pack;
+#pragma unroll
+    for (int k = 0; k < out_width; ++k) pack.v[k] = cast<To>(v[p * out_width + k]);
+    reinterpret_cast<Pack<To, out_width>*>(y)[p] = pack;
+  }
+}
+
 // x and y are contiguous, and aligned to n elements. Each thread converts n elements.
 template<class From, int n = 8>
 __global__ void __launch_bounds__(threads)
@@ -23,30 +45,15 @@ __global__ void __launch_bounds__(threads)
   if (i >= numel) return;
   visit(to, [&]<class To>(Type<To>) {
     To* out = static_cast<To*>(y) + i;
-    if (i + n > numel) {
+    if (i + n > numel)
       for (int k = 0; k < numel - i; ++k) out[k] = cast<To>(x[i + k]);
-      return;
-    }
-    constexpr int in_width = n * sizeof(From) > 16 ? 16 / sizeof(From) : n,
-                  out_width = n * sizeof(To) > 16 ? 16 / sizeof(To) : n;
-    From v[n];
-#pragma unroll
-    for (int p = 0; p < n / in_width; ++p) {
-      const auto pack = reinterpret_cast<const Pack<From, in_width>*>(x + i)[p];
-#pragma unroll
-      for (int k = 0; k < in_width; ++k) v[p * in_width + k] = pack.v[k];
-    }
-#pragma unroll
-    for (int p = 0; p < n / out_width; ++p) {
-      Pack<To, out_width> pack;
-#pragma unroll
-      for (int k = 0; k < out_width; ++k) pack.v[k] = cast<To>(v[p * out_width + k]);
-      reinterpret_cast<Pack<To, out_width>*>(out)[p] = pack;
-    }
+    else
+      convert_pack<n>(x + i, out);
   });
 }
 
-template<class From>
+// The walk counts packs of n elements.
+template<class From, int n>
 __global__ void __launch_bounds__(threads)
     convert_strided(const From* x, void* y, DType to, const StridedIndex<2> walk) {
   visit(to, [&]<class To>(Type<To>) {
@@ -54,9 +61,25 @@ __global__ void __launch_bounds__(threads)
     for (std::int64_t i = std::int64_t{blockIdx.x} * threads + threadIdx.x; i < walk.numel; i += step) {
       std::int64_t at[2];
       walk(i, at);
-      static_cast<To*>(y)[at[1]] = cast<To>(x[at[0]]);
+      convert_pack<n>(x + at[0] * n, static_cast<To*>(y) + at[1] * n);
     }
   });
+}
+
+// The same walk in packs of n elements, where the rows of both tensors along dimension 0 consist of such
+// packs.
+std::optional<StridedIndex<2>> in_packs(const StridedIndex<2>& walk, int n) {
+  if (walk.rank == 0) return {};
+  StridedIndex<2> packs = walk;
+  for (int d = 0; d < walk.rank; ++d)
+    for (int k = 0; k < 2; ++k) {
+      if (d == 0 ? walk.stride[k][0] != 1 || walk.size[0] % n != 0 : walk.stride[k][d] % n != 0) return {};
+      if (d > 0) packs.stride[k][d] /= n;
+    }
+  packs.size[0] /= n;
+  packs.numel /= n;
+  packs.by[0] = Divider(static_cast<std::uint32_t>(packs.size[0]));
+  return packs;
 }
 
 // Copies elements of one dtype as unsigned integers of their size.
@@ -104,6 +127,10 @@ template<class Word>
 void move(const Tensor& x, const Tensor& y, const StridedIndex<2>& walk) {
   const auto* from = x.raw<Word>();
   auto* to = y.raw<Word>();
+  if (const auto packs = in_packs(walk, 16 / sizeof(Word)); packs && is_aligned(from) && is_aligned(to))
+    return launch("copy", {.device = y.device(), .grid = blocks_for(packs->numel, threads), .block = threads},
+                  move_strided<uint4>, reinterpret_cast<const uint4*>(from), reinterpret_cast<uint4*>(to),
+                  *packs);
   for (int d = 1; d < walk.rank; ++d) {
     if (walk.stride[0][d] != 1 || walk.stride[1][0] != 1 || walk.size[0] < 8 || walk.size[d] < 8) continue;
     const std::int64_t along = ceil_div(walk.size[0], tile), across = ceil_div(walk.size[d], tile);
@@ -179,9 +206,12 @@ void copy_on_device(const Tensor& x, const Tensor& y) {
           "copy",
           {.device = y.device(), .grid = blocks_for(y.numel(), threads * 8), .block = threads, .early = true},
           convert_packed<From>, from, y.raw(), y.dtype(), y.numel());
+    else if (const auto packs = in_packs(walk, 8); packs && is_aligned(from) && is_aligned(y.raw()))
+      launch("copy", {.device = y.device(), .grid = blocks_for(packs->numel, threads), .block = threads},
+             convert_strided<From, 8>, from, y.raw(), y.dtype(), *packs);
     else
       launch("copy", {.device = y.device(), .grid = blocks_for(y.numel(), threads), .block = threads},
-             convert_strided<From>, from, y.raw(), y.dtype(), walk);
+             convert_strided<From, 1>, from, y.raw(), y.dtype(), walk);
   });
 }
 
