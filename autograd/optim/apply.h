@@ -13,9 +13,10 @@ namespace bobbin::optim {
 
 constexpr std::int64_t tile = 1 << 14;  // elements per task of a thread
 
-// Updates elements [first, last).
-template<class Rule, class T = typename Rule::type>
-void update_tile(const Rule& rule, const Elements<T>& e, std::int64_t first, std::int64_t last) {
+// Updates elements [first, last), with gradients that `scale` is applied to.
+template<class Rule, class Scale, class T = typename Rule::type>
+void update_tile(const Rule& rule, const Elements<T>& e, std::int64_t first, std::int64_t last,
+                 [[maybe_unused]] Scale scale) {
   T* __restrict p = e.p, * __restrict s0 = e.s[0], * __restrict s1 = e.s[1];
   [[maybe_unused]] const T* __restrict g = e.g;
   static_assert(Rule::states <= 2);
@@ -24,7 +25,7 @@ void update_tile(const Rule& rule, const Elements<T>& e, std::int64_t first, std
     if constexpr (Rule::states > 0) s[0] = s0[k];
     if constexpr (Rule::states > 1) s[1] = s1[k];
     if constexpr (reads_gradient<Rule>)
-      rule(p[k], g[k], s);
+      rule(p[k], scale(g[k]), s);
     else
       rule(p[k], s);
     if constexpr (Rule::states > 0) s0[k] = s[0];
@@ -51,14 +52,14 @@ class Updates {
       visit_some<double, float>(head.parameter.dtype(), [&]<class T>(Type<T> type) {
         std::vector<Elements<T>> all;
         for (; first != last; ++first) {
-          const auto& [i, group, p, g, steps] = *first;
+          const auto& [i, group, p, g, steps, factor] = *first;
           versions_.push_back(&p.storage()->version);
           if (p.numel() == 0) continue;
           Elements<T>& e = all.emplace_back();
           e = {p.raw<T>(), g.raw<T>(), {}, p.numel()};
           for (T** s = e.s; const auto* state : states) *s++ = (*state)[i].template raw<T>();
         }
-        prepare<Rule<T>>(head.parameter.device(), std::move(all),
+        prepare<Rule<T>>(head.parameter.device(), std::move(all), head.factor,
                          [=, group = head.group, index = head.index] { return make(type, group, index); });
       });
     }
@@ -74,20 +75,25 @@ class Updates {
 
  private:
   template<class Rule, class T = typename Rule::type, class Make>
-  void prepare(Device device, std::vector<Elements<T>> all, Make make) {
+  void prepare(Device device, std::vector<Elements<T>> all, const Tensor& factor, Make make) {
     if constexpr (built_with_cuda)
       if (device.is_cuda()) {
         runs_.push_back([=, rule = cuda::replay_arg<Rule>(make)](bool shared) {
-          if (!shared) update_on_gpu<Rule>(device, all, rule);
+          if (!shared) update_on_gpu<Rule>(device, all, factor.raw<double>(), rule);
         });
         return;
       }
-    runs_.push_back([all = std::move(all), rule = make()](bool shared) {
+    const double scale = factor ? factor.item() : 1;
+    runs_.push_back([all = std::move(all), rule = make(), scale](bool shared) {
+      const auto tile_of = [&](const Elements<T>& e, std::int64_t i) {
+        const std::int64_t first = i * tile, last = std::min(e.n, first + tile);
+        if (scale == 1) return update_tile(rule, e, first, last, [](T g) { return g; });
+        update_tile(rule, e, first, last, [scale](T g) { return scaled(g, scale); });
+      };
       for (const Elements<T>& e : all) {
         const std::int64_t tiles = ceil_div(e.n, tile);
         if ((tiles > 1) != shared) continue;
-        parallel_for(tiles,
-                     [&](std::int64_t i) { update_tile(rule, e, i * tile, std::min(e.n, (i + 1) * tile)); });
+        parallel_for(tiles, [&](std::int64_t i) { tile_of(e, i); });
       }
     });
   }

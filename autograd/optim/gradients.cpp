@@ -6,25 +6,34 @@
 #include <bobbin/tape.h>
 #include <bobbin/view.h>
 
+#include <algorithm>
 #include <set>
 
 #include "autograd/optim/apply.h"
+#include "ops/check.h"
 #include "ops/reduce/reduce.h"
 
 namespace bobbin::optim {
 namespace {
 
-// The p-norm of all elements in f64, the dtype that the kernels of `norm` compute in. The norm of f32
-// gradients may exceed f32.
-struct WideNorm {
+// The p-norm of the elements of all inputs together in f64, the dtype that the kernels of `norm` compute in:
+// the norm of f32 gradients may exceed f32.
+struct TotalNorm {
   double p;
-  static constexpr std::string_view name = "norm";
-  static constexpr Strided strided = Norm::strided;
+  static constexpr std::string_view name = "total_norm";
+  static constexpr Strided strided{.cpu = Strided::all.cpu};
   static constexpr bool differentiable = false;
   TensorSpec infer(Inputs x) const { return {{}, DType::f64, x[0].device()}; }
-  void cpu(Inputs x, Tensor& y) const { Norm{{}, p}.cpu(x, y); }
+  void cpu(Inputs x, Tensor& y) const {
+    Tensor norms = empty({static_cast<std::int64_t>(x.size())}, DType::f64);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      Tensor one = select(norms, 0, static_cast<std::int64_t>(i));
+      Norm{{}, p}.cpu(x.subspan(i, 1), one);
+    }
+    Norm{{}, p}.cpu({&norms, 1}, y);
+  }
   void cuda([[maybe_unused]] Inputs x, [[maybe_unused]] Tensor& y) const {
-    if constexpr (built_with_cuda) Norm{{}, p}.cuda(x, y);
+    if constexpr (built_with_cuda) norm_on_gpu(x, p, y);
   }
 };
 
@@ -59,10 +68,22 @@ std::vector<Gradient> gradients(std::span<const Tensor> parameters) {
 }
 
 Tensor total_norm(const std::vector<Gradient>& all, double p) {
+  std::vector<std::pair<Device, std::vector<Tensor>>> by_device;  // in the order of their first gradients
+  for (auto& [parameter, g] : all) {
+    const Device device = g.device();
+    auto at = std::ranges::find(by_device, device, [](auto& group) { return group.first; });
+    if (at == by_device.end()) at = by_device.insert(at, {device, {}});
+    // The GPU's kernels read f32 and f64.
+    at->second.push_back(device.is_cuda() && compute_type(g.dtype()) != g.dtype() ? to(g, DType::f32) : g);
+  }
   std::vector<Tensor> norms;
-  const Device device = all.front().grad.device();
-  for (auto& g : all) norms.push_back(reshape(to(record(WideNorm{p}, {g.grad}), device), {1}));
-  return norm(concat(norms, 0), p);
+  for (auto& [device, grads] : by_device)
+    norms.push_back(reshape(to(record(TotalNorm{p}, Inputs(grads)), by_device.front().first), {1}));
+  return norms.size() == 1 ? reshape(norms[0], {}) : norm(concat(norms, 0), p);
+}
+
+Tensor shrink_to(double max_norm, const Tensor& norm) {
+  return where(norm <= max_norm, ones_like(norm), max_norm / norm);
 }
 
 Tensor clip_grad_norm(std::span<const Tensor> parameters, double max_norm) {
@@ -71,7 +92,7 @@ Tensor clip_grad_norm(std::span<const Tensor> parameters, double max_norm) {
   const auto all = gradients(parameters);
   if (all.empty()) fail<ValueError>("clip_grad_norm: no parameter has a gradient");
   const Tensor total = total_norm(all, 2);
-  const Tensor shrink = where(total <= max_norm, ones_like(total), max_norm / total);
+  const Tensor shrink = shrink_to(max_norm, total);
   if (shrink.device().is_cpu() && shrink.item() == 1) return total;
   std::vector<Tensor> factors;  // on each gradient's device
   for (auto& g : all) factors.push_back(to(shrink, g.grad.device()));

@@ -39,10 +39,12 @@ void Muon::update(std::span<const Part> parts) {
   std::vector<Part> averages(parts.begin(), parts.end()), directions = averages;
   const double c = 1 - options_.momentum;
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    const auto& [index, group, p, g, steps] = parts[i];
+    const auto& [index, group, p, unscaled, steps, factor] = parts[i];
+    const Tensor g = factor ? to(to(unscaled, DType::f64) * factor, p.dtype()) : unscaled;
     const Tensor m = momentum_[index] - momentum_[index] * c + g * c;
     const Tensor u = options_.nesterov ? m - m * c + g * c : m;
     const double ratio = static_cast<double>(p.size(0)) / static_cast<double>(p.size(1));
+    directions[i].factor = {};
     directions[i].grad = contiguous(orthogonal(u, options_.ns_steps) * std::sqrt(std::max(1.0, ratio)));
     averages[i].parameter = momentum_[index];
   }

@@ -20,11 +20,13 @@ struct Parts {
   Elements<T> part[capacity];
   unsigned first[capacity];  // index of the first block of each
   int count;
+  const double* factor;  // of the gradients; null for 1
 };
 
 // Elements [i, i + n).
 template<int n, class Rule, class T>
-__device__ void update(const Rule& rule, const Elements<T>& e, std::int64_t i) {
+__device__ void update(const Rule& rule, const Elements<T>& e, std::int64_t i, [[maybe_unused]] bool scales,
+                       [[maybe_unused]] double factor) {
   using Pack = cuda::Pack<T, n>;
   Pack p = *reinterpret_cast<const Pack*>(e.p + i), s[2] = {};
   [[maybe_unused]] Pack g;
@@ -35,7 +37,7 @@ __device__ void update(const Rule& rule, const Elements<T>& e, std::int64_t i) {
   for (int j = 0; j < n; ++j) {
     T state[] = {s[0].v[j], s[1].v[j]};
     if constexpr (reads_gradient<Rule>)
-      rule(p.v[j], g.v[j], state);
+      rule(p.v[j], scales ? scaled(g.v[j], factor) : g.v[j], state);
     else
       rule(p.v[j], state);
     s[0].v[j] = state[0];
@@ -57,23 +59,27 @@ __global__ void __launch_bounds__(threads)
 
   cuda::await_previous();
   const Rule rule = rule_arg.get();
+  const bool scales = reads_gradient<Rule> && parts.factor;
+  const double factor = scales ? *parts.factor : 1;
   auto bits = reinterpret_cast<std::uintptr_t>(e.p) | reinterpret_cast<std::uintptr_t>(e.g);
   for (int j = 0; j < Rule::states; ++j) bits |= reinterpret_cast<std::uintptr_t>(e.s[j]);
   if (n >= stretch<T> && bits % 16 == 0)
-    update<cuda::Pack<T>::size>(rule, e, begin + threadIdx.x * cuda::Pack<T>::size);
+    update<cuda::Pack<T>::size>(rule, e, begin + threadIdx.x * cuda::Pack<T>::size, scales, factor);
   else
-    for (int i = threadIdx.x; i < n && i < stretch<T>; i += threads) update<1>(rule, e, begin + i);
+    for (int i = threadIdx.x; i < n && i < stretch<T>; i += threads)
+      update<1>(rule, e, begin + i, scales, factor);
 }
 
 }  // namespace
 
 template<class Rule>
-void update_on_gpu(Device device, std::span<const Elements<typename Rule::type>> all,
+void update_on_gpu(Device device, std::span<const Elements<typename Rule::type>> all, const double* factor,
                    cuda::ReplayArg<Rule> rule) {
   using T = typename Rule::type;
   static_assert(sizeof(Parts<T>) + sizeof rule <= 4096 && Parts<T>::capacity <= 128);
   while (!all.empty()) {
     Parts<T> parts;
+    parts.factor = factor;
     parts.count = static_cast<int>(all.size() < Parts<T>::capacity ? all.size() : Parts<T>::capacity);
     unsigned blocks = 0;
     for (int k = 0; k < parts.count; ++k) {
@@ -87,9 +93,11 @@ void update_on_gpu(Device device, std::span<const Elements<typename Rule::type>>
   }
 }
 
-#define BOBBIN_RULE(Rule)                                                                              \
-  template void update_on_gpu(Device, std::span<const Elements<float>>, cuda::ReplayArg<Rule<float>>); \
-  template void update_on_gpu(Device, std::span<const Elements<double>>, cuda::ReplayArg<Rule<double>>);
+#define BOBBIN_RULE(Rule)                                                               \
+  template void update_on_gpu(Device, std::span<const Elements<float>>, const double*,  \
+                              cuda::ReplayArg<Rule<float>>);                            \
+  template void update_on_gpu(Device, std::span<const Elements<double>>, const double*, \
+                              cuda::ReplayArg<Rule<double>>);
 BOBBIN_RULE(SgdRule)
 BOBBIN_RULE(MomentumRule)
 BOBBIN_RULE(AdamRule)

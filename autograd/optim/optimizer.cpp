@@ -1,4 +1,5 @@
 // Optimizer, the base class: checks of the parameters, steps, state.
+#include <bobbin/elementwise.h>
 #include <bobbin/state.h>
 #include <bobbin/tape.h>
 #include <fmt/format.h>
@@ -7,6 +8,7 @@
 #include <map>
 
 #include "autograd/optim/apply.h"
+#include "autograd/optim/gradients.h"
 #include "core/cuda/replay_arg.h"
 
 namespace bobbin::optim {
@@ -81,6 +83,7 @@ void Optimizer::step() {
         fail<ShapeError>("optimizer: a gradient of ", p.spec(), " cannot be ", g.spec());
       parts.push_back({i, group_of_[i], p, g.is_contiguous() ? g : empty_like(g).copy_(g), steps(i)});
     }
+  clip(parts);
   Counts participants;
   if (!counts_.empty()) {
     if (!std::ranges::is_sorted(parts, {}, &Part::steps))
@@ -99,6 +102,16 @@ void Optimizer::step() {
     undo_step(participants, rate);
     throw;
   }
+}
+
+void Optimizer::clip(std::span<Part> parts) const {
+  if (!(max_norm > 0)) fail<ValueError>("optimizer: expected max_norm > 0; got ", max_norm);
+  if (std::isinf(max_norm) || parts.empty()) return;
+  std::vector<Gradient> gradients;
+  for (auto& part : parts) gradients.push_back({part.parameter, part.grad});
+  const Tensor shrink = shrink_to(max_norm, total_norm(gradients, 2));
+  if (shrink.device().is_cpu() && shrink.item() == 1) return;
+  for (auto& part : parts) part.factor = to(shrink, part.parameter.device());
 }
 
 void Optimizer::undo_step(const Counts& participants, double rate) {

@@ -22,6 +22,12 @@ BOBBIN_HD T kept(T x) {
   return -least < x && x < least ? T(0) : x;
 }
 
+// x times a factor in f64: one of f32 could be a subnormal number of few bits.
+template<class T>
+BOBBIN_HD T scaled(T x, double factor) {
+  return static_cast<T>(static_cast<double>(x) * factor);
+}
+
 // The moving average s, of which `term` replaces the fraction c: (1 - c) s + term. Rules get c = 1 - beta,
 // rounded once from f64, and not beta: 1 - .99999 in f32 is .0000100136, and an average that decays by one of
 // the two numbers and grows by the other settles beside the mean.
@@ -133,17 +139,14 @@ struct BlendRule {
 
 // Rules that read no gradient. They edit gradients, or exchange tensors.
 
-// Multiplies by a number in f64, which is read from the device if `on_device` is set. A factor of f32 could
-// be a subnormal number of few bits.
+// Multiplies by a number in f64, which is read from the device if `on_device` is set.
 template<class T>
 struct ScaleRule {
   using type = T;
   static constexpr int states = 0;
   double factor;
   const double* on_device;
-  BOBBIN_HD void operator()(T& p, T*) const {
-    p = static_cast<T>(static_cast<double>(p) * (on_device ? *on_device : factor));
-  }
+  BOBBIN_HD void operator()(T& p, T*) const { p = scaled(p, on_device ? *on_device : factor); }
 };
 
 // Clamps to [-limit, limit]; NaN stays NaN.
@@ -182,9 +185,10 @@ struct Elements {
   std::int64_t n;
 };
 
-/// Applies a rule to all parameters. One launch updates as many as fit into the kernel's arguments. Defined
-/// in optim.cu.
+/// Applies a rule to all parameters; their gradients are scaled by *factor unless it is null. One launch
+/// updates as many as fit into the kernel's arguments. Defined in optim.cu.
 template<class Rule>
-void update_on_gpu(Device, std::span<const Elements<typename Rule::type>>, cuda::ReplayArg<Rule>);
+void update_on_gpu(Device, std::span<const Elements<typename Rule::type>>, const double* factor,
+                   cuda::ReplayArg<Rule>);
 
 }  // namespace bobbin::optim

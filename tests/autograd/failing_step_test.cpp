@@ -114,6 +114,12 @@ TEST_F(FailingStep, EveryOptimizer) {
     inject(
         std::string(kind.name) + ", strided", [&] { return Training(kind, true); },
         [](Training& t) { t.optimizer->step(); });
+    inject(
+        std::string(kind.name) + ", clipped", [&] { return Training(kind); },
+        [](Training& t) {
+          t.optimizer->max_norm = .1;
+          t.optimizer->step();
+        });
   }
 }
 

@@ -251,6 +251,62 @@ TEST_F(CudaOptimizer, ResumesWhereItStopped) {
   }
 }
 
+// More tensors than one launch takes, empty, misaligned, longer and shorter than the range of a block.
+TEST_F(CudaOptimizer, TheNormOfManyGradients) {
+  for (const double scale : {1., 1e30, 1e-30}) {
+    Tensors here, there;
+    double squares = 0;
+    for (std::int64_t i = 0; i < 450; ++i) {
+      const DType t = i % 7 == 3 ? DType::f64 : DType::f32;
+      const Tensor g = (randn({i == 50 ? 0 : 2 + i * i * 7 % 40009}, DType::f64) * scale);
+      const Tensor rounded = to(to(g, t), DType::f64);
+      double own = 0;  // a sum of 9 million terms in one variable would lose digits
+      for (const double x : rounded.to_vector<double>()) own += x / scale * (x / scale);
+      squares += own;
+      Tensor p = zeros({g.numel()}, t, gpu).set_requires_grad();
+      Tensor room = zeros({g.numel() + 1}, t, gpu), at = narrow(room, 0, i % 2, g.numel());
+      at.copy_(to(to(rounded, t), gpu));
+      p.set_grad(at);
+      there.push_back(p);
+    }
+    const double total = optim::clip_grad_norm(there, 1e300).item();
+    EXPECT_NEAR(total / (std::sqrt(squares) * scale), 1, 1e-13) << scale;
+    EXPECT_EQ(optim::clip_grad_norm(there, 1e300).item(), total);
+    Tensor bad = there[448].grad();
+    narrow(bad, 0, bad.numel() - 1, 1).fill_(NAN);
+    EXPECT_TRUE(std::isnan(optim::clip_grad_norm(there, 1).item()));
+  }
+}
+
+TEST_F(CudaOptimizer, CapturedStepsWithAMaxNormAreEagerSteps) {
+  for (auto& [name, make, matrices] : kinds()) {
+    const Tensors start{randn({3000}), randn({17}), randn({9}, DType::f64)};
+    Tensors eager = leaves(start, gpu), captured = leaves(start, gpu);
+    const auto a = make(eager), b = make(captured);
+    a->max_norm = b->max_norm = 2;
+    const auto give = [&](Tensors& p, double factor) {
+      for (std::size_t i = 0; i < p.size(); ++i) p[i].set_grad(to(start[i], gpu) * factor);
+    };
+    give(captured, 1);
+    const auto waits = synchronizations();
+    b->step();
+    EXPECT_EQ(synchronizations(), waits) << name;
+    auto step = capture([&] { b->step(); });
+    give(eager, 1);
+    a->step();
+    for (int i = 0; i < 6; ++i) {
+      for (std::size_t k = 0; k < start.size(); ++k)
+        captured[k].grad().copy_(to(start[k], gpu) * (i % 2 ? 1e-3 : 10.));
+      give(eager, i % 2 ? 1e-3 : 10.);
+      a->step();
+      step();
+    }
+    EXPECT_TRUE(step.replays());
+    for (std::size_t i = 0; i < start.size(); ++i)
+      EXPECT_EQ(captured[i].to_vector<double>(), eager[i].to_vector<double>()) << name;
+  }
+}
+
 // Clipping, a step and an average in one graph.
 TEST_F(CudaOptimizer, CapturedClipsAndAveragesAreEagerOnes) {
   const auto train = [](bool capturing) {

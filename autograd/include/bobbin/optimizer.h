@@ -3,6 +3,7 @@
 #include <bobbin/tensor.h>
 
 #include <functional>
+#include <limits>
 #include <map>
 #include <optional>
 #include <span>
@@ -52,6 +53,11 @@ class Optimizer {
   /// If set, gives the rate of each step: lr = schedule(n) before step n, counted from 0. Each step of a
   /// captured function that has several gets its rate.
   std::function<double(std::int64_t)> schedule;
+  /// If not infinite, a step takes the gradients scaled down to this norm of all of them together, with the
+  /// numbers of clip_grad_norm, but without a pass over memory to write them: .grad() stays as it is. A
+  /// captured step keeps the max_norm that it was captured with. step() throws ValueError unless it is above
+  /// 0.
+  double max_norm = std::numeric_limits<double>::infinity();
 
   /// All state of the optimizer: "step", "lr", and for parameter i "NAME.i" with PyTorch's names
   /// ("exp_avg.0", and "step.0" where the update depends on the count). The tensors of the averages share
@@ -74,6 +80,7 @@ class Optimizer {
     Tensor parameter;        ///< edited in place
     Tensor grad;             ///< its gradient; undefined for rules that read none
     std::int64_t steps = 0;  ///< its steps before this one; 0 if the update does not depend on them
+    Tensor factor = {};      ///< f64 scalar on its device that scales its gradient; undefined for 1
   };
 
  protected:
@@ -97,7 +104,8 @@ class Optimizer {
   };
   // The parameters that take part in a step, with their counts before it; empty without count_steps().
   using Counts = std::vector<std::pair<std::size_t, std::int64_t>>;
-  void begin_step(const Counts&);  // runs before each step, also before each replay of a captured step
+  void begin_step(const Counts&);    // runs before each step, also before each replay of a captured step
+  void clip(std::span<Part>) const;  // gives the parts their factor
   void undo_step(const Counts&, double lr);  // takes begin_step back
   std::vector<Tensor> parameters_;
   std::vector<std::size_t> group_of_;
