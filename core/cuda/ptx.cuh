@@ -93,6 +93,13 @@ __device__ __forceinline__ void st_relaxed_gpu(unsigned long long* p, unsigned l
 __device__ __forceinline__ void cp_async_cg_16(void* to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
 }
+/// The same, `to_offset` and `from_offset` bytes later.
+template<int to_offset, int from_offset>
+__device__ __forceinline__ void cp_async_cg_16(unsigned to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0 + %2], [%1 + %3], 16;" ::"r"(to), "l"(from), "n"(to_offset),
+               "n"(from_offset)
+               : "memory");
+}
 /// The same where `there`; else writes zeros and reads nothing.
 __device__ __forceinline__ void cp_async_cg_16(void* to, const void* from, bool there) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
@@ -116,6 +123,50 @@ __device__ __forceinline__ void cp_async_wait_group() {
 }
 /// Waits for all copies that this thread started.
 __device__ __forceinline__ void cp_async_wait_all() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+// Warp Level Matrix Instructions: ldmatrix, mma
+
+/// Reads four matrices of 8 x 8 elements of 16 bits from shared memory. Lane 8 i + r passes the address of
+/// row r of matrix i; x[i] of lane 4 r + c becomes elements 2 c and 2 c + 1 of row r of matrix i.
+__device__ __forceinline__ void ldmatrix_x4(unsigned (&x)[4], unsigned address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+               : "r"(address)
+               : "memory");
+}
+/// The same of the transposed matrices: x[i] of lane 4 r + c becomes elements r of rows 2 c and 2 c + 1.
+__device__ __forceinline__ void ldmatrix_x4_trans(unsigned (&x)[4], unsigned address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+               : "r"(address)
+               : "memory");
+}
+/// c += a b for a of 16 x 16, b of 16 x 8 elements and c of 16 x 8 f32, spread over a warp.
+__device__ __forceinline__ void mma_m16n8k16_f16(float (&c)[4], const unsigned (&a)[4], unsigned b0,
+                                                 unsigned b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ __forceinline__ void mma_m16n8k16_bf16(float (&c)[4], const unsigned (&a)[4], unsigned b0,
+                                                  unsigned b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+/// Two numbers rounded to 16 bits, ties to even; `low` in the lower half.
+__device__ __forceinline__ unsigned cvt_rn_f16x2(float low, float high) {
+  unsigned x;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(x) : "f"(high), "f"(low));
+  return x;
+}
+__device__ __forceinline__ unsigned cvt_rn_bf16x2(float low, float high) {
+  unsigned x;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(x) : "f"(high), "f"(low));
+  return x;
+}
 
 // Instructions of compute capability 9.0 and later.
 #if __CUDA_ARCH__ >= 900

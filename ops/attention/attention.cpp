@@ -70,8 +70,6 @@ void Attention::cpu(Inputs x, Tensor& y, std::span<Tensor> aux) const {
   });
 }
 
-void Attention::cuda(Inputs x, Tensor& y, std::span<Tensor>) const { y = composed_attention(terms, x); }
-
 Grads Attention::vjp(const Vjp& v) const { return composed_attention_grads(terms, v); }
 
 std::optional<Grads> Attention::fused_vjp_cpu(const Vjp& v) const {

@@ -35,6 +35,7 @@ struct Attention {
   void cuda(Inputs, Tensor& out, std::span<Tensor> aux) const;
   Grads vjp(const Vjp&) const;
   std::optional<Grads> fused_vjp_cpu(const Vjp&) const;
+  std::optional<Grads> fused_vjp_cuda(const Vjp&) const;
   static std::vector<Sample> samples();
 };
 

@@ -1,0 +1,50 @@
+// The arguments of attention's CUDA kernels, and who launches them.
+#pragma once
+#include <bobbin/device.h>
+#include <bobbin/dtype.h>
+
+#include "core/cuda/replay_arg.h"
+#include "core/philox.h"
+
+namespace bobbin::cuda {
+
+/// The arguments: dimensions and pointers by the names of Attention.
+struct AttentionArgs {
+  const void *query = nullptr, *key = nullptr, *value = nullptr, *output = nullptr, *grad = nullptr;
+  void* result[3] = {};  ///< forward: the output; backward: the gradients of query, key and value
+  /// Of each row: a base, and the logarithm to base 2 of the sum of 2^(log2(e) logits - base); null if nobody
+  /// asks.
+  float *base = nullptr, *log_sum = nullptr;
+  float* delta = nullptr;  ///< backward: of each row, scale times the sum of gradient times output
+  int l = 0, s = 0, d = 0, e = 0;
+  int heads = 0, group = 0;         ///< heads of queries, and how many of them share a head of keys
+  float scale = 0, log2_scale = 0;  ///< the latter times log2(e)
+  bool causal = false;
+  bool whole = false;  ///< the rows of all tensors are whole numbers of aligned chunks of 16 bytes
+
+  const void* mask = nullptr;
+  DType mask_dtype = DType::boolean;
+  std::int64_t mask_stride[4] = {};
+
+  bool dropout = false;
+  Chance chance{0};
+  ReplayArg<Philox> philox{};
+  float kept = 1;  ///< what a weight that is not dropped is multiplied by
+};
+
+/// The rows of a block, of 16 in each of 8 warps, and the rows of the other side that it takes at once, for
+/// elements of so many bytes and head sizes up to 64 or 128.
+constexpr int attention_rows = 128;
+constexpr int attention_step(int bytes, int head_size) { return bytes == 2 ? 64 : 64 * 64 / head_size; }
+/// The bytes of shared memory of a backward block: its own rows of two tensors, and two stages of two tiles
+/// and of three numbers for each row.
+constexpr int attention_shared(int bytes, int head_size) {
+  return 2 * attention_rows * head_size * bytes +
+         2 * attention_step(bytes, head_size) * (2 * head_size * bytes + 3 * static_cast<int>(sizeof(float)));
+}
+
+/// Enqueues the kernels: forward, or both of backward. `batch` counts the groups of `heads` heads.
+template<class T>
+void run_attention(Device, int batch, bool backward, const AttentionArgs&);
+
+}  // namespace bobbin::cuda
