@@ -18,8 +18,9 @@ __device__ __forceinline__ void forget_hidden(tiles::Accumulator<n>& gradient,
       if (weights.x[j][i] == 0) gradient.x[j][i] = 0;
 }
 
-/// The gradient of the queries, and `delta` for the other kernel. With P the weights, Z what dropout
-/// multiplies them by, and dP = (dO V^T) Z: delta = scale rowsum(dO O), dS = P (scale dP - delta), dQ = dS K.
+/// The gradient of the queries, and `delta` for the other kernel. With P the weights and
+/// dP = dO V^T: delta = scale rowsum(dO O), dS = P (scale dP - delta), dQ = dS K. P and dS are rounded to T
+/// only as factors; delta comes from the rounded O.
 template<class T, int head_size, bool general>
 __global__ void __launch_bounds__(AttentionBlock<T, head_size>::threads)
     attention_query_gradient(const __grid_constant__ AttentionArgs p) {
@@ -73,7 +74,6 @@ __global__ void __launch_bounds__(AttentionBlock<T, head_size>::threads)
 
   const tiles::Rows<typename Block::Own> own(queries, warp_row), own_grad(grads, warp_row);
   const AttentionLogits logit(p, head);
-  const AttentionDropout dropout(p, head);
   const float factor = general ? 1 : p.log2_scale;
   tiles::Accumulator<head_size / 8> gradient;
   tiles::Accumulator<n> c, d;
@@ -100,7 +100,6 @@ __global__ void __launch_bounds__(AttentionBlock<T, head_size>::threads)
         c.x[j][i] = ptx::ex2_approx_ftz(fmaf(c.x[j][i], factor, -base[i / 2]) - log_sum[i / 2]);
   };
   const auto differentiate = [&](int turn) {  // weights become gradients of logits
-    if (general && p.dropout) drop(d, dropout.template dropped<n, false>(row, turn * step), p.kept);
     if (general || hides(turn)) forget_hidden(d, c);
 #pragma unroll
     for (int j = 0; j < n; ++j)
@@ -121,7 +120,7 @@ __global__ void __launch_bounds__(AttentionBlock<T, head_size>::threads)
   store_rows(static_cast<T*>(p.result[0]) + (head_row + row) * p.d, gradient, p.l - row, p.d, {1, 1});
 }
 
-/// The gradients of keys and values: dV = (P Z)^T dO, dK = dS^T Q, in transposed tiles whose rows are keys.
+/// The gradients of keys and values: dV = P^T dO, dK = dS^T Q, in transposed tiles whose rows are keys.
 /// They are sums over the queries of all heads that share the keys.
 template<class T, int head_size, bool general>
 __global__ void __launch_bounds__(AttentionBlock<T, head_size>::threads)
@@ -170,7 +169,6 @@ __global__ void __launch_bounds__(AttentionBlock<T, head_size>::threads)
   tiles::Accumulator<n> c, d;
   key_gradient.clear();
   value_gradient.clear();
-  std::uint32_t dropped = 0;  // bit 4 j + i is the weight in c.x[j][i]
   const auto start = [&](int turn) {
     if (turn + 1 < turns) load(turn + 1);
     tiles::product_transposed(c, own, queries(turn));
@@ -198,15 +196,8 @@ __global__ void __launch_bounds__(AttentionBlock<T, head_size>::threads)
         c.x[j][i] = ptx::ex2_approx_ftz(fmaf(c.x[j][i], factor, i % 2 == 0 ? -base.x : -base.y) -
                                         (i % 2 == 0 ? log_sum.x : log_sum.y));
     }
-    if (general && p.dropout) dropped = AttentionDropout(p, head).template dropped<n, true>(at, row);
-  };
-  const auto kept = [&](const tiles::Accumulator<n>& x) {  // what dropout leaves
-    tiles::Accumulator<n> y = x;
-    if (general && p.dropout) drop(y, dropped, p.kept);
-    return y;
   };
   const auto differentiate = [&](int turn) {  // weights become gradients of logits
-    d = kept(d);
     if (general || hides(begin + turn % steps * step)) forget_hidden(d, c);
 #pragma unroll
     for (int j = 0; j < n; ++j) {
@@ -220,7 +211,7 @@ __global__ void __launch_bounds__(AttentionBlock<T, head_size>::threads)
     start(turn);
     tiles::wait_products<1>(c);
     weigh(turn);
-    const auto weights = tiles::rounded<T>(kept(c));
+    const auto weights = tiles::rounded<T>(c);
     tiles::add_product(value_gradient, weights, grads(turn));
     tiles::wait_products<1>(d);
     differentiate(turn);

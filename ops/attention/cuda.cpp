@@ -3,6 +3,7 @@
 
 #include <bobbin/view.h>
 
+#include <algorithm>
 #include <numbers>
 
 #include "core/cuda/runtime.h"
@@ -11,21 +12,21 @@
 namespace bobbin {
 namespace {
 
-constexpr int widest = 128;  // head size
 constexpr std::int64_t longest = 1 << 30;
 
-bool takes(const Tensor& query, const Tensor& key, const Tensor& value) {
+// Calls with dropout, of f32 and of wider heads are composed of products and softmax.
+bool takes(const AttentionTerms& terms, const Tensor& query, const Tensor& key, const Tensor& value) {
+  const DType type = query.dtype();
+  if (terms.dropout > 0 || (type != DType::f16 && type != DType::bf16)) return false;
   for (const Tensor* x : {&query, &key, &value})
     for (int i = 0; i < 4; ++i)
       if (x->size(i) == 0 || x->size(i) > longest) return false;
-  const cuda::Properties& gpu = cuda::properties(query.device());
   const std::int64_t blocks =
       query.size(0) * query.size(1) * ((std::max(query.size(2), key.size(2)) - 1) / cuda::attention_rows + 1);
-  return query.dtype() != DType::f64 && query.size(3) <= widest && value.size(3) <= widest &&
-         blocks <= longest && gpu.major >= 8 &&
-         gpu.shared_per_block >=
-             cuda::attention_shared(static_cast<int>(size_of(query.dtype())),
-                                    query.size(3) <= 64 && value.size(3) <= 64 ? 64 : 128);
+  const std::int64_t head_size = std::max(query.size(3), value.size(3));
+  const cuda::Properties& gpu = cuda::properties(query.device());
+  return head_size <= 128 && blocks <= longest && gpu.major >= 8 &&
+         gpu.shared_per_block >= cuda::attention_shared(head_size <= 64 ? 64 : 128);
 }
 
 // Whether rows of x are whole numbers of aligned chunks of 16 bytes.
@@ -36,7 +37,6 @@ bool in_chunks(const Tensor& x) {
 cuda::AttentionArgs args_of(const AttentionTerms& terms, const Tensor& query, const Tensor& key,
                             const Tensor& value, const Tensor& mask, const Tensor& statistics) {
   cuda::AttentionArgs a;
-  a.chance = Chance(terms.dropout);
   a.query = query.raw(), a.key = key.raw(), a.value = value.raw();
   a.heads = static_cast<int>(query.size(1)), a.group = static_cast<int>(query.size(1) / key.size(1));
   a.l = static_cast<int>(query.size(2)), a.s = static_cast<int>(key.size(2));
@@ -45,9 +45,6 @@ cuda::AttentionArgs args_of(const AttentionTerms& terms, const Tensor& query, co
   a.scale = static_cast<float>(terms.scale);
   a.log2_scale = static_cast<float>(terms.scale * std::numbers::log2e);
   a.causal = terms.causal;
-  a.dropout = terms.dropout > 0;
-  if (a.dropout) a.philox = cuda::replay_arg(Philox{terms.state.seed, terms.state.draws});
-  a.kept = terms.dropout < 1 ? static_cast<float>(1 / (1 - terms.dropout)) : 0;
   if (statistics) {
     a.base = static_cast<float*>(statistics.raw());
     a.log_sum = a.base + statistics.numel() / 2;
@@ -63,20 +60,14 @@ cuda::AttentionArgs args_of(const AttentionTerms& terms, const Tensor& query, co
 
 void run(const Tensor& query, bool backward, const cuda::AttentionArgs& a) {
   const int batch = static_cast<int>(query.size(0));
-  switch (query.dtype()) {
-    case DType::f16:
-      return cuda::run_attention<Half>(query.device(), batch, backward, a);
-    case DType::bf16:
-      return cuda::run_attention<BFloat16>(query.device(), batch, backward, a);
-    default:
-      return cuda::run_attention<float>(query.device(), batch, backward, a);
-  }
+  query.dtype() == DType::f16 ? cuda::run_attention<Half>(query.device(), batch, backward, a)
+                              : cuda::run_attention<BFloat16>(query.device(), batch, backward, a);
 }
 
 }  // namespace
 
 void Attention::cuda(Inputs x, Tensor& y, std::span<Tensor> aux) const {
-  if (!takes(x[0], x[1], x[2])) {
+  if (!takes(terms, x[0], x[1], x[2])) {
     y = composed_attention(terms, x);
     return;
   }
@@ -88,7 +79,7 @@ void Attention::cuda(Inputs x, Tensor& y, std::span<Tensor> aux) const {
 std::optional<Grads> Attention::fused_vjp_cuda(const Vjp& v) const {
   if (v.needs(3)) return {};
   const Tensor query = contiguous(v.input(0)), key = contiguous(v.input(1)), value = contiguous(v.input(2));
-  if (!takes(query, key, value)) return {};
+  if (!takes(terms, query, key, value)) return {};
   const Tensor output = contiguous(v.output()), grad = contiguous(v.grad);
   const Tensor delta = empty({query.size(0), query.size(1), query.size(2)}, DType::f32, query.device());
   Grads out{empty(query.spec()), empty(key.spec()), empty(value.spec()), Tensor()};

@@ -3,8 +3,7 @@
 #include <bobbin/device.h>
 #include <bobbin/dtype.h>
 
-#include "core/cuda/replay_arg.h"
-#include "core/philox.h"
+#include <cstdint>
 
 namespace bobbin::cuda {
 
@@ -25,22 +24,14 @@ struct AttentionArgs {
   const void* mask = nullptr;
   DType mask_dtype = DType::boolean;
   std::int64_t mask_stride[4] = {};
-
-  bool dropout = false;
-  Chance chance{0};
-  ReplayArg<Philox> philox{};
-  float kept = 1;  ///< what a weight that is not dropped is multiplied by
 };
 
-/// The rows of a block, of 16 in each of 8 warps, and the rows of the other side that it takes at once, for
-/// elements of so many bytes and head sizes up to 64 or 128.
-constexpr int attention_rows = 128;
-constexpr int attention_step(int bytes, int head_size) { return bytes == 2 ? 64 : 64 * 64 / head_size; }
-/// The bytes of shared memory of a backward block: its own rows of two tensors, and two stages of two tiles
-/// and of three numbers for each row.
-constexpr int attention_shared(int bytes, int head_size) {
-  return 2 * attention_rows * head_size * bytes +
-         2 * attention_step(bytes, head_size) * (2 * head_size * bytes + 3 * static_cast<int>(sizeof(float)));
+/// The rows of a block, of 16 in each of 8 warps, and the rows of the other side that it takes at once.
+constexpr int attention_rows = 128, attention_step = 64;
+/// The bytes of shared memory of a backward block, for 16-bit types and this head size: its own rows of two
+/// tensors, and two stages of two tiles and of three numbers for each row.
+constexpr int attention_shared(int head_size) {
+  return 2 * attention_rows * head_size * 2 + 2 * attention_step * (2 * head_size * 2 + 3 * 4);
 }
 
 /// Enqueues the kernels: forward, or both of backward. `batch` counts the groups of `heads` heads.

@@ -48,10 +48,9 @@ struct RunningSoftmax {
   }
 };
 
-/// `general`: with a mask or dropout.
+/// `general`: with a mask, or a scale that is not positive.
 template<class T, int head_size, bool general>
-__global__ void __launch_bounds__(AttentionBlock<T, head_size>::threads,
-                                  sizeof(T) == 2 && head_size == 64 ? 2 : 1)
+__global__ void __launch_bounds__(AttentionBlock<T, head_size>::threads, head_size == 64 ? 2 : 1)
     attention_forward(const __grid_constant__ AttentionArgs p) {
   using Block = AttentionBlock<T, head_size>;
   using Other = typename Block::Other;
@@ -83,7 +82,6 @@ __global__ void __launch_bounds__(AttentionBlock<T, head_size>::threads,
   output.clear();
   RunningSoftmax softmax;
   const AttentionLogits logit(p, head);
-  const AttentionDropout dropout(p, head);
   for (int turn = 0; turn < turns; ++turn) {
     const int at = turn * step;
     tiles::wait_copies();
@@ -97,7 +95,6 @@ __global__ void __launch_bounds__(AttentionBlock<T, head_size>::threads,
         if (j >= p.s || (p.causal && j > i)) x = -INFINITY;
       });
     softmax.add(c, output, general ? 1 : p.log2_scale);
-    if (general && p.dropout) drop(c, dropout.template dropped<n, false>(row, at), 1);
     const auto weights = tiles::rounded<T>(c);
     tiles::add_product(output, weights, values(turn));
     tiles::wait_products(output);
@@ -109,7 +106,7 @@ __global__ void __launch_bounds__(AttentionBlock<T, head_size>::threads,
     const float total = softmax.total(half);
     // A row that sees nothing is 0 with a mask; without one it is the softmax of infinities, NaN.
     const bool nothing = total == 0 && p.mask;
-    factor[half] = nothing ? 0 : p.kept / total;
+    factor[half] = nothing ? 0 : 1 / total;
     const int q = row + tiles::row_of(half);
     if (p.base && threadIdx.x % 4 == 0 && q < p.l) {
       p.base[head * p.l + q] = nothing ? INFINITY : softmax.base[half];

@@ -1,20 +1,18 @@
 // What the kernels of attention share: the blocks of queries and keys, and the logits.
 #pragma once
-#include "ops/attention/dropout.cuh"
+#include "ops/attention/cuda.h"
 #include "ops/cuda/tiles/product.cuh"
 
 namespace bobbin::cuda {
 
 /// A block computes `rows` rows, 16 in each warp, and goes over the other side's rows in steps of `step`.
-template<class T_, int head_size_>
+template<class T, int head_size>
 struct AttentionBlock {
-  using T = T_;
-  static constexpr int head_size = head_size_, rows = attention_rows, threads = 2 * rows;
-  static constexpr int step = attention_step(sizeof(T), head_size);
+  static constexpr int rows = attention_rows, threads = 2 * rows, step = attention_step;
   using Own = tiles::Tile<T, rows, head_size>;
   using Other = tiles::Tile<T, step, head_size>;
   static constexpr int shared_forward = Own::bytes + 4 * Other::bytes;
-  static constexpr int shared_backward = attention_shared(sizeof(T), head_size);
+  static constexpr int shared_backward = attention_shared(head_size);
   static_assert(shared_backward == 2 * Own::bytes + 2 * (2 * Other::bytes + 3 * step * 4));
 };
 

@@ -31,11 +31,10 @@ void run_attention(Device device, int batch, bool backward, const AttentionArgs&
 template<class T>
 void run_attention(Device device, int batch, bool backward, const AttentionArgs& p) {
   const bool narrow = p.d <= 64 && p.e <= 64;
-  // Kernels for f32 take as long with the checks for masks and dropout as without.
-  if (sizeof(T) == 4 || p.mask || p.dropout || !(p.scale > 0))
+  if (p.mask || !(p.scale > 0))
     narrow ? run_attention<T, 64, true>(device, batch, backward, p)
            : run_attention<T, 128, true>(device, batch, backward, p);
-  else if constexpr (sizeof(T) == 2)
+  else
     narrow ? run_attention<T, 64, false>(device, batch, backward, p)
            : run_attention<T, 128, false>(device, batch, backward, p);
 }
