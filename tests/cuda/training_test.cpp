@@ -253,4 +253,40 @@ TEST_F(CudaTraining, MemoryIsSteady) {
   }
 }
 
+// Two layers under Autocast that keeps narrow results: on both devices, and in a captured step.
+TEST_F(CudaTraining, NarrowResultsOfProducts) {
+  manual_seed(12);
+  const Tensor x = randn({64, 32}), w = randn({48, 32}) * .2, b = randn({48}), v = randn({101, 48}) * .2,
+               t = randint(0, 101, {64});
+  const auto gradients = [&](Device d) {
+    const Tensor a = to(x, d), target = to(t, d);
+    std::vector<Tensor> leaves;
+    for (const Tensor& leaf : {w, b, v}) leaves.push_back(to(leaf, d).detach().set_requires_grad());
+    const auto step = [a, target, leaves] {
+      const Tensor loss = [&] {
+        const Autocast scope(DType::bf16, ProductResults::narrow);
+        const Tensor h = linear(a, leaves[0], leaves[1], Activation::gelu);
+        EXPECT_EQ(h.dtype(), DType::bf16);
+        return linear_cross_entropy(layer_norm(h, {48}), leaves[2], target);
+      }();
+      for (const Tensor& leaf : leaves) Tensor(leaf).set_grad({});
+      backward(loss);
+    };
+    return std::pair(std::function<void()>(step), leaves);
+  };
+  const auto [there, want] = gradients(Device::cpu());
+  const auto [here, got] = gradients(gpu);
+  there();
+  here();
+  std::vector<std::vector<float>> eager;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    eager.push_back(got[i].grad().to_vector<float>());
+    const Tensor right = want[i].grad(), error = abs(to(got[i].grad(), Device::cpu()) - right);
+    EXPECT_LE(max(error).item(), .02 * max(abs(right)).item()) << i;
+  }
+  Captured captured = capture(here);
+  for (int i = 0; i < 3; ++i) captured();
+  for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i].grad().to_vector<float>(), eager[i]) << i;
+}
+
 }  // namespace
