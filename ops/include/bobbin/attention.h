@@ -20,7 +20,9 @@ struct AttentionOptions {
 /// [..., l, e], with scale = 1 / sqrt(d) (Vaswani et al., arXiv:1706.03762). Leading axes broadcast. The
 /// scores are not kept: forward and first derivative take memory linear in l + s, derivatives of higher
 /// order and the gradient of a floating mask l s. A query whose keys are all masked, by bool masks or by
-/// -inf, gives 0 with gradient 0. Logits and their softmax are computed in f32 for 16-bit types. Under
+/// -inf, gives 0 with gradient 0. Logits and their softmax are computed in f32 for 16-bit types. On a GPU,
+/// 16-bit weights and their gradients are rounded to 16 bits as factors of the products that follow, so that
+/// a gradient whose terms cancel may keep their rounding, and logits beyond 2^24 are not told apart. Under
 /// Autocast, f32 operands are rounded to its dtype, and the result's dtype is that of products. Throws
 /// ShapeError, DTypeError, and ValueError unless 0 <= dropout <= 1 and the scale is finite.
 Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
