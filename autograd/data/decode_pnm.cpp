@@ -12,7 +12,8 @@ class Reader {
   explicit Reader(const ImageBytes& source) : source_(source), bytes_(source.bytes) {}
 
   Picture picture() {
-    const int kind = bytes_[1] - '0';  // decode_image has seen P1 to P6
+    if (bytes_.size() < 2 || bytes_[0] != 'P' || bytes_[1] < '1' || bytes_[1] > '6') bad("expected P1 to P6");
+    const int kind = bytes_[1] - '0';
     at_ = 2;
     const bool bitmap = kind % 3 == 1, text = kind <= 3;
     const std::uint32_t width = number(), height = number();
