@@ -52,10 +52,7 @@ struct DataLoader::Iterator::Source {
     const GeneratorScope draws({options.seed, static_cast<std::uint64_t>(epoch) << 44 | draw});
     const std::int64_t start = i * options.batch_size,
                        count = std::min(options.batch_size, order.numel() - start);
-    const auto border = [&](std::int64_t s) {
-      const std::int64_t n = options.shards.of;
-      return start + count / n * s + count % n * s / n;
-    };
+    const auto border = [&](std::int64_t s) { return start + options.shards.first_row(s, count); };
     Batch batch = dataset->batch(contiguous(slice(order, 0, border(shard), border(shard + 1))));
     for (Tensor& t : batch) t = to(t, options.device);
     return batch;

@@ -116,9 +116,7 @@ void GroupState::reduce(const Call& call, DType dtype, std::int64_t shards,
                         const std::vector<const std::byte*>& mine, std::int64_t elements, std::byte* out) {
   const std::int64_t each = size_of(dtype);
   const bool whole = elements * each <= 8192;
-  const auto slice = [&](int peer) {
-    return whole ? Range{0, elements} : Range{elements * peer / size, elements * (peer + 1) / size};
-  };
+  const auto slice = [&](int peer) { return whole ? Range{0, elements} : part_of(elements, peer, size); };
   const auto bytes = [&](const Range& r) { return static_cast<std::size_t>((r.last - r.first) * each); };
   const Range own = slice(rank);
 
@@ -127,7 +125,7 @@ void GroupState::reduce(const Call& call, DType dtype, std::int64_t shards,
   std::vector<std::vector<Range>> nodes;
   std::size_t total = 0;
   for (int peer = 0; peer < size; ++peer) {
-    nodes.push_back(cover(shards, shards_of(shards, peer, size)));
+    nodes.push_back(cover(shards, part_of(shards, peer, size)));
     total += nodes.back().size();
   }
   std::byte* in = incoming.get(total * bytes(own));

@@ -10,19 +10,13 @@
 
 #include "autograd/distributed/buckets.h"
 #include "autograd/distributed/group_state.h"
+#include "ops/wide.h"
 
 namespace bobbin::dist {
 namespace {
 
 // Draws of shards have a key of their own, so that they are none of the caller's.
 constexpr std::uint64_t shard_key = 0xD1B5'4A32'D192'ED03;
-
-std::int64_t first_row(std::int64_t rows, std::int64_t shards, std::int64_t s) {
-  return rows / shards * s + rows % shards * s / shards;
-}
-
-// A gradient as it is added: 16-bit types in f32.
-Tensor wide(const Tensor& g) { return size_of(g.dtype()) == 2 ? to(g, DType::f32) : g; }
 
 // The hash of a tensor's bits, in which any NaN counts as the same.
 std::int64_t hash(const Tensor& t) {
@@ -102,7 +96,7 @@ Replicas::Replicas(std::vector<Tensor> parameters, const ReplicasOptions& option
 }
 
 Shards Replicas::shards() const {
-  const Range own = shards_of(options_.shards, group_.rank(), group_.size());
+  const Range own = part_of(options_.shards, group_.rank(), group_.size());
   return {own.first, own.last, options_.shards};
 }
 
@@ -140,8 +134,8 @@ Replicas::Partial Replicas::computed(std::int64_t first, std::int64_t last, std:
   }
   Partial out;
   out.terms.resize(parameters_.size() + buffers_.size() + 1);
-  const std::int64_t begin = first_row(rows, options_.shards, first),
-                     count = first_row(rows, options_.shards, last) - begin;
+  const Shards all = shards();
+  const std::int64_t begin = all.first_row(first, rows), count = all.first_row(last, rows) - begin;
   if (count == 0) return out;
   const double share = static_cast<double>(count) / static_cast<double>(rows);
   for (std::size_t i = 0; i < buffers_.size(); ++i) Tensor(buffers_[i]).copy_(before[i]);
@@ -158,7 +152,7 @@ Replicas::Partial Replicas::computed(std::int64_t first, std::int64_t last, std:
   }();
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     if (!parameters_[i].requires_grad()) continue;
-    if (const Tensor g = parameters_[i].grad()) out.terms[i] = wide(g);
+    if (const Tensor g = parameters_[i].grad()) out.terms[i] = wide(g);  // 16-bit types are added in f32
     Tensor(parameters_[i]).set_grad({});
   }
   for (std::size_t i = 0; i < buffers_.size(); ++i)
@@ -192,8 +186,7 @@ std::vector<Tensor> Replicas::summed(std::vector<Partial> mine, std::int64_t row
                        i / message.size());
   }
   std::vector<TensorSpec> specs;
-  for (const Tensor& p : parameters_)
-    specs.push_back({p.shape(), size_of(p.dtype()) == 2 ? DType::f32 : p.dtype(), p.device()});
+  for (const Tensor& p : parameters_) specs.push_back({p.shape(), compute_type(p.dtype()), p.device()});
   for (const Tensor& b : buffers_) specs.push_back({b.shape(), DType::f64, b.device()});
   specs.push_back(
       {{}, DType::f64, mine.front().terms.back() ? mine.front().terms.back().device() : Device::cpu()});
@@ -231,7 +224,7 @@ Tensor Replicas::backward(std::int64_t rows, const std::function<Tensor(const Sh
     if (p.requires_grad()) Tensor(p).set_grad({});
 
   std::vector<Partial> mine;
-  for (const Range& node : cover(options_.shards, shards_of(options_.shards, group_.rank(), group_.size())))
+  for (const Range& node : cover(options_.shards, part_of(options_.shards, group_.rank(), group_.size())))
     mine.push_back(computed(node.first, node.last, rows, loss, before.values, draw));
   std::vector<Tensor> sums = summed(std::move(mine), rows, draw);
 
@@ -261,18 +254,19 @@ Tensor Replicas::backward(const Batch& mine, const std::function<Tensor(const Ba
       group_.all_gather(full({1}, static_cast<double>(own), DType::i64), "rows").to_vector<std::int64_t>();
   std::int64_t rows = 0;
   for (const std::int64_t n : all) rows += n;
+  const Shards own_shards = shards();
   const auto border = [&](const Range& r) {
-    return Range{first_row(rows, options_.shards, r.first), first_row(rows, options_.shards, r.last)};
+    return Range{own_shards.first_row(r.first, rows), own_shards.first_row(r.last, rows)};
   };
   for (int rank = 0; rank < group_.size(); ++rank) {
-    const Range theirs = border(shards_of(options_.shards, rank, group_.size()));
+    const Range theirs = border(part_of(options_.shards, rank, group_.size()));
     if (all[static_cast<std::size_t>(rank)] != theirs.last - theirs.first)
       fail<ShapeError>("Replicas: of a batch of ", rows, " rows in ", options_.shards, " shards, rank ", rank,
                        " has ", theirs.last - theirs.first, "; its batch has ",
                        all[static_cast<std::size_t>(rank)],
                        ". A DataLoader with .shards = replicas.shards() divides batches");
   }
-  const std::int64_t begin = border(shards_of(options_.shards, group_.rank(), group_.size())).first;
+  const std::int64_t begin = own_shards.first_row(own_shards.first, rows);
   return backward(rows, [&](const Shard& shard) {
     Batch part;
     for (const Tensor& t : mine)

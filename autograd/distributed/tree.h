@@ -27,10 +27,8 @@ inline std::int64_t middle(const Range& node) {
 /// has these shards can add by itself.
 std::vector<Range> cover(std::int64_t n, const Range& part);
 
-/// The shards, of n, of a rank.
-inline Range shards_of(std::int64_t n, int rank, int size) {
-  return {n * rank / size, n * (rank + 1) / size};
-}
+/// What a rank has of n shards, or of n elements.
+inline Range part_of(std::int64_t n, int rank, int size) { return {n * rank / size, n * (rank + 1) / size}; }
 
 /// A node of the tree and its elements.
 struct Term {

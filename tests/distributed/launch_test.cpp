@@ -92,7 +92,7 @@ TEST(Tree, TheSumDoesNotDependOnWhoAddsWhichNodes) {
       std::vector<std::vector<float>> sums;
       std::vector<Range> nodes;
       for (int rank = 0; rank < size; ++rank)
-        for (const Range& node : dist::cover(shards, dist::shards_of(shards, rank, size))) {
+        for (const Range& node : dist::cover(shards, dist::part_of(shards, rank, size))) {
           // The node's own tree is that of a tree of its size, because a right child is a tree from 0 moved.
           std::vector<dist::Term> own;
           for (std::int64_t s = node.first; s < node.last; ++s)

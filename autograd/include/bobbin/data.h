@@ -77,6 +77,11 @@ struct Shards {
   std::int64_t first = 0;  ///< the first one
   std::int64_t last = 1;   ///< behind the last one
   std::int64_t of = 1;     ///< of the whole batch
+
+  /// The row of a batch of `rows` rows at which shard s begins.
+  std::int64_t first_row(std::int64_t s, std::int64_t rows) const {
+    return rows / of * s + rows % of * s / of;  // the products stay in range
+  }
 };
 
 /// How a DataLoader makes batches of its data set.

@@ -38,10 +38,10 @@ namespace detail {
 struct GroupState;
 }
 
-/// The processes of a run. Its functions, except those without a comment on it, are collectives: every rank
-/// calls the same ones in the same order, with tensors of one shape and dtype, from one thread. They record
-/// nothing, leave their arguments as they are, and return tensors on the device of the argument; elements on
-/// a GPU travel through the host's memory. `what` is for messages.
+/// The processes of a run. Its functions are collectives unless their comment says that they are none: every
+/// rank calls the same ones in the same order, with tensors of one shape and dtype, from one thread. They
+/// record nothing, leave their arguments as they are, and return tensors on the device of the argument;
+/// elements on a GPU travel through the host's memory. `what` is for messages.
 ///
 /// Before a collective sends elements, the ranks compare what they are about to do. If two differ, every rank
 /// throws ValueError, which names both. A rank that does not answer within the timeout is lost: PeerLost.
