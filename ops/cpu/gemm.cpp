@@ -275,14 +275,13 @@ template<class T>
 Tile<T> Gemm<T>::compute(std::int64_t i) const {
   const std::int64_t m = b_.cols;
   if (is_vector()) {
-    if (accumulates_) {
-      if (a_.cols == 0) return {c_, 0, 0, a_.rows, m, m};
-      std::vector<T> sums(static_cast<std::size_t>(a_.rows * m));
-      multiply_vector(a_, b_, sums.data());
-      std::transform(sums.begin(), sums.end(), c_, c_, std::plus<T>());
-      return {c_, 0, 0, a_.rows, m, m};
+    if (a_.cols > 0) {
+      std::vector<T> terms(accumulates_ ? static_cast<std::size_t>(a_.rows * m) : 0);
+      multiply_vector(a_, b_, accumulates_ ? terms.data() : c_);
+      std::transform(terms.begin(), terms.end(), c_, c_, std::plus<T>());
+    } else if (!accumulates_) {
+      std::fill_n(c_, a_.rows * m, T(0));
     }
-    a_.cols == 0 ? void(std::fill_n(c_, a_.rows * m, T(0))) : multiply_vector(a_, b_, c_);
     return {c_, 0, 0, a_.rows, m, m};
   }
   const bool thin = is_thin();
