@@ -15,11 +15,6 @@
 namespace bobbin {
 namespace {
 
-Shape without(Shape shape, int axis) {
-  shape.erase(axis);
-  return shape;
-}
-
 void check_call(std::string_view op, const CrossEntropyTerms& terms, Inputs x) {
   require_floating(op, x[0]);
   detail::check_targets(op, terms, x[0].spec(), x[1], x[2]);
@@ -37,7 +32,7 @@ Tensor along_classes(const Tensor& w, const Tensor& x, int axis) {
 void detail::check_targets(std::string_view op, const CrossEntropyTerms& terms, const TensorSpec& x,
                            const Tensor& t, const Tensor& w) {
   const std::int64_t classes = x.shape[terms.axis];
-  const Shape rows = without(x.shape, terms.axis);
+  const Shape rows = detail::without(x.shape, terms.axis);
   require_classes(op, x, terms.axis);
   if (t.dtype() == DType::i64) {
     if (t.shape() != rows)
@@ -51,6 +46,11 @@ void detail::check_targets(std::string_view op, const CrossEntropyTerms& terms, 
                      w.spec());
   if (!(terms.smoothing >= 0 && terms.smoothing <= 1))
     fail<ValueError>(op, ": label_smoothing must lie in [0,1]; got ", terms.smoothing);
+}
+
+Shape detail::without(Shape shape, int axis) {
+  shape.erase(axis);
+  return shape;
 }
 
 detail::RowTerms detail::row_terms(const CrossEntropyTerms& terms, const Tensor& x, const Tensor& target,
@@ -76,7 +76,7 @@ Tensor detail::counted_rows(const Tensor& target, std::int64_t ignore_index) {
 }
 
 void detail::require_classes(std::string_view op, const TensorSpec& x, int axis) {
-  if (x.shape[axis] == 0 && numel(without(x.shape, axis)) > 0)
+  if (x.shape[axis] == 0 && numel(detail::without(x.shape, axis)) > 0)
     fail<ShapeError>(op, ": expected at least one class; got ", x);
 }
 
@@ -92,7 +92,7 @@ void detail::refuse_weight_gradient(std::string_view op, const Tensor& w) {
 
 TensorSpec CrossEntropy::infer(Inputs x) const {
   check_call(name, terms, x);
-  const Shape rows = without(x[0].shape(), terms.axis);
+  const Shape rows = detail::without(x[0].shape(), terms.axis);
   return {terms.reduction == Reduction::none ? rows : Shape{}, x[0].dtype(), x[0].device()};
 }
 

@@ -58,6 +58,8 @@ Tensor target_gradient(const CrossEntropyTerms&, const Tensor& x, const Tensor& 
 /// Throws ShapeError or ValueError unless target, weight and the terms fit logits of this spec.
 void check_targets(std::string_view op, const CrossEntropyTerms&, const TensorSpec& logits,
                    const Tensor& target, const Tensor& weight);
+/// The shape without an axis: that of the rows along it.
+Shape without(Shape shape, int axis);
 /// Whether each row counts: its class is not `ignore_index`. Bool.
 Tensor counted_rows(const Tensor& target, std::int64_t ignore_index);
 /// Throws ShapeError if there are rows but no classes.

@@ -29,11 +29,7 @@ TensorSpec logits_spec(const LinearCrossEntropy& op, const Tensor& x, const Tens
   return {shape, logits_type(op, x), x.device()};
 }
 
-std::int64_t row_count(const Tensor& x) {
-  Shape shape = x.shape();
-  shape.erase(x.rank() - 1);
-  return numel(shape);
-}
+std::int64_t row_count(const Tensor& x) { return numel(detail::without(x.shape(), x.rank() - 1)); }
 
 // An eighth of the rows, as long as the logits of a block are enough work for a GPU and not too many for its
 // memory.
@@ -129,8 +125,7 @@ TensorSpec LinearCrossEntropy::infer(Inputs x) const {
   if (rows < 0) fail<ValueError>(name, ": rows must not be negative; got ", rows);
   const TensorSpec logits = logits_spec(*this, in, weight);
   detail::check_targets(name, terms, logits, x[2], x[3]);
-  Shape losses = in.shape();
-  losses.erase(in.rank() - 1);
+  const Shape losses = detail::without(in.shape(), in.rank() - 1);
   return {terms.reduction == Reduction::none ? losses : Shape{}, logits.dtype, in.device()};
 }
 
