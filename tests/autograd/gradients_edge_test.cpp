@@ -7,21 +7,17 @@
 #include <functional>
 #include <limits>
 
+#include "tests/autograd/devices.h"
+
 using namespace bobbin;
+using tests::devices;
+using tests::elements;
 
 namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN(),
                  inf = std::numeric_limits<double>::infinity();
 const std::vector<DType> floating{DType::f64, DType::f32, DType::f16, DType::bf16};
-
-std::vector<Device> devices() {
-  std::vector<Device> all{Device::cpu()};
-  if (cuda_available()) all.push_back(Device::cuda());
-  return all;
-}
-
-std::vector<double> elements(const Tensor& t) { return to(t.detach(), Device::cpu()).to_vector<double>(); }
 
 Tensor with_gradient(const Tensor& g) {
   Tensor p = zeros_like(g).set_requires_grad();

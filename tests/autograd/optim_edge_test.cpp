@@ -6,9 +6,12 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/autograd/devices.h"
 #include "tests/autograd/optim_kinds.h"
 
 using namespace bobbin;
+using tests::devices;
+using tests::elements;
 using tests::optimizer_kinds;
 
 namespace {
@@ -17,15 +20,7 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN(),
                  inf = std::numeric_limits<double>::infinity();
 const std::vector<double> outside{nan, -1, inf};
 
-std::vector<Device> devices() {
-  std::vector<Device> all{Device::cpu()};
-  if (cuda_available()) all.push_back(Device::cuda());
-  return all;
-}
-
 Tensor leaf(const Tensor& t) { return Tensor(t.detach()).set_requires_grad(); }
-
-std::vector<double> elements(const Tensor& t) { return to(t.detach(), Device::cpu()).to_vector<double>(); }
 
 // All elements of parameters and state.
 std::vector<double> everything(const optim::Optimizer& o) {

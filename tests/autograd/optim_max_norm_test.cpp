@@ -7,19 +7,14 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/autograd/devices.h"
 #include "tests/autograd/optim_kinds.h"
 
 using namespace bobbin;
+using tests::devices;
+using tests::elements;
 
 namespace {
-
-std::vector<Device> devices() {
-  std::vector<Device> all{Device::cpu()};
-  if (cuda_available()) all.push_back(Device::cuda());
-  return all;
-}
-
-std::vector<double> elements(const Tensor& t) { return to(t.detach(), Device::cpu()).to_vector<double>(); }
 
 // Two parameters of each dtype, one longer than a task of a thread, with gradients; one is strided.
 std::vector<Tensor> parameters(Device device) {

@@ -6,15 +6,12 @@
 #include <map>
 #include <string>
 
+#include "tests/autograd/devices.h"
+
 using namespace bobbin;
+using tests::devices;
 
 namespace {
-
-std::vector<Device> devices() {
-  std::vector<Device> all{Device::cpu()};
-  if (cuda_available()) all.push_back(Device::cuda());
-  return all;
-}
 
 // The sum of weighted slices, where each element of x has the weight of its place and of each slice that has
 // it.

@@ -1,5 +1,7 @@
 // The collectives of a group, for any number of ranks. The right values are computed here from all ranks'
 // inputs, which are functions of the rank.
+#include "tests/distributed/group.h"
+
 #include <bobbin/bobbin.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,10 +12,10 @@
 
 using namespace bobbin;
 using testing::HasSubstr;
+using tests::group;
+using tests::message;
 
 namespace {
-
-dist::Group& group() { return dist::init(); }
 
 // Numbers of a rank that a sum rounds.
 Tensor numbers(int rank, const Shape& shape, DType dtype) {
@@ -104,17 +106,6 @@ TEST(Group, ReduceScatterIsAPartOfAllReduce) {
   if (group().size() > 1) {
     EXPECT_THROW(group().reduce_scatter(ones({n * group().size() + 1})), ShapeError);
   }
-}
-
-// The message of what f throws.
-template<class E, class F>
-std::string message(F f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "nothing thrown";
 }
 
 TEST(Group, AMismatchNamesBothSidesOnEveryRank) {

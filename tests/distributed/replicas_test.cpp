@@ -7,12 +7,14 @@
 #include <bit>
 #include <cmath>
 
+#include "tests/distributed/group.h"
+
 using namespace bobbin;
 using testing::HasSubstr;
+using tests::group;
+using tests::message;
 
 namespace {
-
-dist::Group& group() { return dist::init(); }
 
 struct Net {
   explicit Net(double dropout = 0.25, DType dtype = DType::f32) : drop(dropout) { nn::to(*this, dtype); }
@@ -257,16 +259,6 @@ TEST(Loader, ShardsTogetherAreTheBatch) {
   EXPECT_EQ(got, right);
   EXPECT_THROW(DataLoader(data, {.shards = {2, 2, 4}}), ValueError);
   EXPECT_THROW(DataLoader(data, {.shards = {0, 5, 4}}), ValueError);
-}
-
-template<class E, class F>
-std::string message(F f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "nothing thrown";
 }
 
 TEST(Replicas, AFailedPassLeavesGradientsAndBuffers) {
