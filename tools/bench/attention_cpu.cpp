@@ -3,9 +3,9 @@
 // is forward and the gradients of query, key and value. usage: attention_cpu THREADS
 #include <bobbin/bobbin.h>
 
-#include <algorithm>
-#include <chrono>
 #include <iostream>
+
+#include "median_time.h"
 
 using namespace bobbin;
 
@@ -25,15 +25,9 @@ int main(int argc, char** argv) {
       return randn({batch, heads, length, size}).set_requires_grad(both);
     };
     const Tensor query = draw(queries), key = draw(keys), value = draw(keys), g = randn(query.shape());
-    std::vector<double> times;
-    for (double total = 0; total < seconds || times.size() < 3;) {
-      const auto start = std::chrono::steady_clock::now();
+    std::cout << bench::median_time(seconds, [&] {
       const Tensor y = scaled_dot_product_attention(query, key, value, {.causal = causal});
       if (both) grad(y, {query, key, value}, g);
-      times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-      total += times.back();
-    }
-    std::ranges::nth_element(times, times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2));
-    std::cout << times[times.size() / 2] << std::endl;
+    }) << std::endl;
   }
 }

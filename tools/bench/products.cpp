@@ -3,9 +3,9 @@
 // in a b, a b^T and a^T b.
 #include <bobbin/bobbin.h>
 
-#include <algorithm>
-#include <chrono>
 #include <iostream>
+
+#include "median_time.h"
 
 using namespace bobbin;
 
@@ -18,14 +18,6 @@ int main() {
     set_num_threads(threads);
     const Tensor a = layout == "tn" ? transpose(randn({terms, rows})) : randn({rows, terms});
     const Tensor b = layout == "nt" ? transpose(randn({columns, terms})) : randn({terms, columns});
-    std::vector<double> times;
-    for (double total = 0; total < seconds || times.size() < 3;) {
-      const auto start = std::chrono::steady_clock::now();
-      const Tensor y = matmul(a, b);
-      times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-      total += times.back();
-    }
-    std::ranges::nth_element(times, times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2));
-    std::cout << times[times.size() / 2] << std::endl;
+    std::cout << bench::median_time(seconds, [&] { const Tensor y = matmul(a, b); }) << std::endl;
   }
 }

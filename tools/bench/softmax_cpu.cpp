@@ -2,9 +2,9 @@
 // each line the seconds of one call, the median of as many as fit in SECONDS. usage: softmax_cpu THREADS
 #include <bobbin/bobbin.h>
 
-#include <algorithm>
-#include <chrono>
 #include <iostream>
+
+#include "median_time.h"
 
 using namespace bobbin;
 
@@ -19,14 +19,8 @@ int main(int argc, char** argv) {
   std::int64_t rows = 0, columns = 0;
   for (double seconds = 0; std::cin >> what >> rows >> columns >> seconds;) {
     const Tensor x = randn({rows, columns}), o = softmax(x);
-    std::vector<double> times;
-    for (double total = 0; total < seconds || times.size() < 3;) {
-      const auto start = std::chrono::steady_clock::now();
+    std::cout << bench::median_time(seconds, [&] {
       const Tensor y = what == "forward" ? softmax(x) : softmax_backward(o, x);
-      times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-      total += times.back();
-    }
-    std::ranges::nth_element(times, times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2));
-    std::cout << times[times.size() / 2] << std::endl;
+    }) << std::endl;
   }
 }
