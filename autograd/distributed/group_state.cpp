@@ -44,15 +44,13 @@ namespace bobbin::dist::detail {
 // After a loss the engine may still use its messages: they are kept until the process ends.
 GroupState::~GroupState() {
   if (lost.empty()) return;
-  struct Kept {
-    std::unique_ptr<Transport> transport;
-    std::vector<Call> calls;
-    Scratch outgoing, incoming;
-    Kept* next;
-  };
   static Kept* first = nullptr;
-  first =
-      new Kept{std::move(transport), std::move(all_calls), std::move(outgoing), std::move(incoming), first};
+  kept->transport = std::move(transport);
+  kept->calls = std::move(all_calls);
+  kept->outgoing = std::move(outgoing);
+  kept->incoming = std::move(incoming);
+  kept->next = first;
+  first = kept.release();
 }
 
 void GroupState::lose(const Call& call, int peer) {

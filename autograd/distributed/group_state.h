@@ -48,6 +48,14 @@ struct Call {
 
 namespace bobbin::dist::detail {
 
+/// What a group leaves behind after a loss, in a list.
+struct Kept {
+  std::unique_ptr<Transport> transport;
+  std::vector<Call> calls;
+  Scratch outgoing, incoming;
+  Kept* next = nullptr;
+};
+
 struct GroupState {
   int rank = 0, size = 1, local_rank = 0;
   double timeout = 30;
@@ -58,6 +66,7 @@ struct GroupState {
   // Messages are in these, which live as long as the process after a loss: an engine may still write to them.
   std::vector<Call> all_calls;
   Scratch outgoing, incoming;
+  std::unique_ptr<Kept> kept = std::make_unique<Kept>();  // a destructor has no memory to ask for
 
   ~GroupState();
   /// Compares the call with those of all ranks; gives it its number. Throws ValueError or PeerLost.
