@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <sstream>
 
@@ -68,7 +69,8 @@ std::string difference(const std::vector<std::vector<Tensor>>& right,
       if (!a) continue;
       const auto x = a.to_vector<double>(), y = b.to_vector<double>();
       for (std::size_t k = 0; k < x.size(); ++k) {
-        if (std::memcmp(&x[k], &y[k], sizeof x[k]) == 0 || (x[k] != x[k] && y[k] != y[k])) continue;
+        const auto bits = [](double v) { return std::bit_cast<std::uint64_t>(v); };
+        if (bits(x[k]) == bits(y[k]) || (x[k] != x[k] && y[k] != y[k])) continue;
         out.precision(17);
         out << ", " << a.spec() << " (flat " << k << "): " << y[k] << "; one process has " << x[k];
         return out.str();

@@ -68,7 +68,7 @@ void add_rule(Rules& rules, const char* type) {
 /// Makes T's rule compute in `carrier` where the first operand has one of these dtypes, which the rule's
 /// nodes do not take: operands of that dtype are converted, and the result back, if it has that dtype.
 template<Operator T>
-void compute_in(Rules& rules, DType carrier, std::vector<DType> dtypes) {
+void compute_in(Rules& rules, DType carrier, const std::vector<DType>& dtypes) {
   Rule& rule = rules.at(typeid(detail::OpModel<T>));
   rule = [carrier, dtypes, narrow = rule](Graph& g, const OpBase& op, const Step& s) {
     const DType own = s.x[0].dtype();

@@ -40,7 +40,7 @@ void require_fraction(std::string_view what, std::string_view option, double x) 
   if (!(x >= 0 && x < 1)) fail<ValueError>(what, ": expected 0 <= ", option, " < 1; got ", x);
 }
 
-Optimizer::Optimizer(Parameters all, double rate, double weight_decay) : lr(rate) {
+Optimizer::Optimizer(const Parameters& all, double rate, double weight_decay) : lr(rate) {
   require_not_negative("optimizer", "lr", rate);
   require_not_negative("optimizer", "weight_decay", weight_decay);
   for (auto& group : all.groups) {

@@ -8,7 +8,7 @@
 namespace bobbin {
 
 std::vector<Sample> LinearCrossEntropy::samples() {
-  const auto with = [](CrossEntropyOptions o, std::int64_t rows = 0) {
+  const auto with = [](const CrossEntropyOptions& o, std::int64_t rows = 0) {
     return [o, rows](Inputs x) {
       CrossEntropyOptions options = o;
       if (o.weight) options.weight = to(to(o.weight, x[0].dtype()), x[0].device());

@@ -82,8 +82,8 @@ struct WideNorm {
     const double m = std::abs(x);
     const bool large = m > 0x1p480, small = m < 0x1p-480;
     const double scaled = m * (large ? 0x1p-600 : small ? 0x1p600 : 1);
-    a = large | small ? a : a + scaled * scaled;
-    b = large ? (b > 0 ? b : 0) + scaled * scaled : small & !(b > 0) ? b - scaled * scaled : b;
+    a = (large | small) ? a : a + scaled * scaled;
+    b = large ? (b > 0 ? b : 0) + scaled * scaled : (small & !(b > 0)) ? b - scaled * scaled : b;
   }
   BOBBIN_HD static void combine(A& a, B& b, std::int64_t, A a2, B b2, std::int64_t) {
     a += a2;

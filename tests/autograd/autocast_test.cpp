@@ -26,7 +26,7 @@ TEST(Autocast, RoundsWhatProductsReadAndGivesF32) {
   }
   EXPECT_EQ(autocast_dtype(), DType::f32);
   EXPECT_NE(matmul(x, w).to_vector<float>(), matmul(narrow(x), narrow(w)).to_vector<float>());
-  EXPECT_THROW(Autocast(DType::i64), DTypeError);
+  EXPECT_THROW(Autocast{DType::i64}, DTypeError);
 }
 
 // 300 x 300 and 64 terms of 40 x 40 are no numbers of f16; 4097 is rounded in bf16.

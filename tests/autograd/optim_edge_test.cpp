@@ -51,7 +51,9 @@ void expect_refused(const char* who, F f, const std::string& where) {
 
 TEST(OptimizerEdges, ParametersOfEveryDtypeAndLayoutAreTrainedOrRefused) {
   for (const Device d : devices())
-    for (const auto& [name, make, matrices] : optimizer_kinds()) {
+    for (const auto& kind : optimizer_kinds()) {
+      const char* const name = kind.name;
+      const auto& make = kind.make;
       for (const DType t : {DType::f64, DType::f32}) {
         const Tensor around = full({6, 8}, 1, t, d), matrix = around.alias({2, 8}, {8, 1}, 16);
         const Tensor p = leaf(matrix);
@@ -77,7 +79,7 @@ TEST(OptimizerEdges, ParametersOfEveryDtypeAndLayoutAreTrainedOrRefused) {
         // Scalars and empty tensors.
         for (const Shape& shape : {Shape{}, Shape{0}, Shape{0, 3}, Shape{3, 0}, Shape{1, 1}}) {
           const Tensor q = leaf(full(shape, 1, t, d));
-          if (matrices && shape.size() != 2) {
+          if (kind.matrices && shape.size() != 2) {
             expect_refused<ShapeError>(
                 "Muon: ", [&] { make({q}); }, name);
             continue;
@@ -116,12 +118,13 @@ TEST(OptimizerEdges, AGradientOfAnyLayoutGivesTheSameStep) {
   manual_seed(3);
   const Tensor g = randn({4, 6}, DType::f64), start = randn({4, 6}, DType::f64);
   for (const Device d : devices())
-    for (const auto& [name, make, matrices] : optimizer_kinds())
+    for (const auto& kind : optimizer_kinds())
       for (const DType t : {DType::f64, DType::f32}) {
+        const auto& name = kind.name;
         const auto step = [&](const Tensor& gradient) {
           Tensor p = clone(to(to(start, t), d)).set_requires_grad();
           p.set_grad(gradient);
-          make({p})->step();
+          kind.make({p})->step();
           return elements(p);
         };
         const Tensor whole = to(to(g, t), d), wide = empty({4, 12}, t, d), one = slice(whole, 0, 0, 1);

@@ -161,13 +161,12 @@ void Judge::compare(const Part& got, const Part& want, const Before& before,
     bool right = false;
     if (allowed_.any_special && !std::isfinite(w))
       right = !std::isfinite(g);
-    else if (allowed_.flushes && g == 0 && std::abs(w) < 0x1p-126 && dtype_ != DType::f64)
-      right = true;
     else if (std::isnan(w))
       right = std::isnan(g);
-    else if (!elementwise_ && !std::isfinite(g) &&
-             (std::isinf(w) ? allowed_.finite : std::ldexp(most, 6) >= end))
-      right = true;  // a term of the sum overflows
+    else if ((allowed_.flushes && g == 0 && std::abs(w) < 0x1p-126 && dtype_ != DType::f64) ||
+             (!elementwise_ && !std::isfinite(g) &&
+              (std::isinf(w) ? allowed_.finite : std::ldexp(most, 6) >= end)))
+      right = true;  // it is flushed to 0, or a term of the sum overflows
     else if (!(std::abs(w) < end))
       right = g == std::copysign(std::numeric_limits<double>::infinity(), w) ||
               (std::isfinite(w) && std::abs(g - w) <= allowed);

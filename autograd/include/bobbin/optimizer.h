@@ -37,7 +37,7 @@ class Optimizer {
   /// Throws GradError for a parameter that is no leaf or requires no gradient, DTypeError unless it is f32 or
   /// f64, ShapeError for a strided view, ValueError for a parameter that is given twice or shares elements
   /// with another, and for options outside their domain.
-  Optimizer(Parameters, double lr, double weight_decay);
+  Optimizer(const Parameters&, double lr, double weight_decay);
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
